@@ -1,0 +1,46 @@
+"""Child registries of MMSegmentation's, under the scope ``mmseg_erfnet``.
+
+MMEngine imports this module by itself when a config says ``type='mmseg_erfnet.X'``; the locations below say where X is
+then looked for. Whatever is not found here resolves through the parent, MMSegmentation's registry of the same name.
+"""
+
+try:
+    from mmseg import registry as parents
+except ImportError as error:
+    raise ImportError(
+        'mmseg_erfnet needs MMSegmentation, which cannot be imported here '
+        f'({error}). Install the maintained distribution with `pip install "mmseg_erfnet[onedl]"`, or '
+        "OpenMMLab's own with `pip install \"mmseg_erfnet[openmmlab]\"`, but not both.") from error
+
+from mmengine.registry import Registry
+
+SCOPE = 'mmseg_erfnet'
+
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[f'{SCOPE}.{name}' for name in locations])
+
+
+MODELS = _child(parents.MODELS, 'models')
+DATASETS = _child(parents.DATASETS, 'datasets')
+TRANSFORMS = _child(parents.TRANSFORMS, 'datasets.transforms')
+METRICS = _child(parents.METRICS, 'evaluation')
+HOOKS = _child(parents.HOOKS, 'engine')
+LOOPS = _child(parents.LOOPS, 'engine')
+OPTIM_WRAPPERS = _child(parents.OPTIM_WRAPPERS, 'engine')
+
+# Nothing of ours is in these. They exist so that `default_scope = 'mmseg_erfnet'` finds MMSegmentation's.
+DATA_SAMPLERS = _child(parents.DATA_SAMPLERS)
+EVALUATOR = _child(parents.EVALUATOR)
+INFERENCERS = _child(parents.INFERENCERS)
+LOG_PROCESSORS = _child(parents.LOG_PROCESSORS)
+MODEL_WRAPPERS = _child(parents.MODEL_WRAPPERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(parents.OPTIM_WRAPPER_CONSTRUCTORS)
+OPTIMIZERS = _child(parents.OPTIMIZERS)
+PARAM_SCHEDULERS = _child(parents.PARAM_SCHEDULERS)
+RUNNER_CONSTRUCTORS = _child(parents.RUNNER_CONSTRUCTORS)
+RUNNERS = _child(parents.RUNNERS)
+TASK_UTILS = _child(parents.TASK_UTILS)
+VISBACKENDS = _child(parents.VISBACKENDS)
+VISUALIZERS = _child(parents.VISUALIZERS)
+WEIGHT_INITIALIZERS = _child(parents.WEIGHT_INITIALIZERS)
