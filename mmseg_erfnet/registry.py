@@ -18,7 +18,9 @@ SCOPE = 'mmseg_erfnet'
 
 
 def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[f'{SCOPE}.{name}' for name in locations])
+    # A look-up that climbs to the parent does not import the parent's modules, so they are named here, too.
+    locations = [*parent._locations, *(f'{SCOPE}.{name}' for name in locations)]
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
 
 MODELS = _child(parents.MODELS, 'models')
