@@ -1,0 +1,186 @@
+"""Transforms that move pixels: the image bilinearly, its labels to the nearest pixel, with the same motion."""
+
+import math
+
+import cv2
+import numpy as np
+from mmcv.transforms.utils import cache_randomness
+
+from mmseg_erfnet.registry import TRANSFORMS
+
+from .base import RandomTransform, interval
+
+
+class _GeometricTransform(RandomTransform):
+
+    def __init__(self, prob: float, pad_val: int, seg_pad_val: int) -> None:
+        super().__init__(prob)
+        for name, value in (('pad_val', pad_val), ('seg_pad_val', seg_pad_val)):
+            if not 0 <= value <= 255:
+                raise ValueError(f'{name} must lie within 0 and 255, as images and labels are uint8, got {value}.')
+        self.pad_val = pad_val
+        self.seg_pad_val = seg_pad_val
+
+    def labels(self, results: dict) -> dict[str, np.ndarray]:
+        """Returns the label maps of ``results['seg_fields']``, each uint8 and as large as the image.
+
+        Raises:
+            ValueError: If one is anything else.
+        """
+        labels = {key: results[key] for key in results.get('seg_fields', [])}
+        for key, label in labels.items():
+            if label.dtype != np.uint8 or label.shape != results['img'].shape[:2]:
+                raise ValueError(
+                    f'{type(self).__name__} needs {key} to be uint8 and of the size of the image, '
+                    f'{results["img"].shape[:2]}, got {label.dtype} of shape {label.shape} '
+                    f'({results.get("seg_map_path", "no path known")}). Resize both, or neither, before it.')
+        return labels
+
+
+@TRANSFORMS.register_module()
+class RandomRotateCropResize(_GeometricTransform):
+    """Rotates, crops and resizes in one warp.
+
+    As in the run of the TensorFlow project that started this one (github.com/ronrest/erfnet_segmentation), the canvas
+    grows to hold the rotated image, the crop takes a part of each side of that canvas, drawn for width and height
+    apart, and is brought to ``scale``. ``degree=0`` leaves the rotation out, ``crop=(1, 1)`` the crop.
+
+    MMSegmentation's ``RandomRotate`` and ``RandomCrop`` cannot be put together to the same: the one interpolates once
+    more, the other crops to a size in pixels.
+
+    Bilinear interpolation looks at no more than two pixels a side, so an image that is to shrink twice or more is
+    first reduced by the whole part of that factor, by averaging. Below a factor of two it equals ``cv2.resize``, which
+    the images get that a model is scored on.
+
+    Required keys: img, and those that seg_fields names. Modified: these, img_shape, scale.
+
+    Args:
+        degree: Largest angle, in degrees; angles are uniform in [-degree, degree].
+        crop: Range of the part of each side that is kept, uniform.
+        scale: Size (width, height) of the result; None for the size of the image.
+        auto_bound: Whether the canvas grows to hold the rotated image, as in MMSegmentation's ``RandomRotate``. If not,
+            what is shown is always magnified, by 1.2 a side on average.
+        pad_val: Value of the image's pixels that rotation uncovers.
+        seg_pad_val: Label of these pixels.
+        prob: Probability of rotating and cropping; the image is resized at any rate.
+
+    Raises:
+        ValueError: If an argument is out of its range, or an image or label is not uint8 or differ in size.
+    """
+
+    def __init__(self,
+                 degree: float = 30,
+                 crop: tuple[float, float] = (0.66, 1.0),
+                 scale: tuple[int, int] | None = None,
+                 auto_bound: bool = True,
+                 pad_val: int = 0,
+                 seg_pad_val: int = 255,
+                 prob: float = 1.0) -> None:
+        super().__init__(prob, pad_val, seg_pad_val)
+        if not 0 <= degree <= 180:
+            raise ValueError(f'degree must lie within 0 and 180, got {degree}.')
+        if scale is not None and (len(scale) != 2 or min(scale) < 1):
+            raise ValueError(f'scale must be (width, height) in pixels, or None for the image\'s own, got {scale}.')
+        self.degree = degree
+        self.crop = interval('crop', crop, 0, 1)
+        if self.crop[0] == 0:
+            raise ValueError('crop must keep something of each side, got a lower bound of 0.')
+        self.scale = scale and tuple(scale)
+        self.auto_bound = auto_bound
+
+    @cache_randomness
+    def draw(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """Returns the angle in degrees, the part kept of (width, height), and where it lies, 0 (left, top) to 1."""
+        if not self.happens():
+            return 0.0, np.ones(2), np.zeros(2)
+        return np.random.uniform(-self.degree, self.degree), np.random.uniform(*self.crop, 2), np.random.random(2)
+
+    def transform(self, results: dict) -> dict:
+        image = self.image(results)
+        labels = self.labels(results)
+        size = np.array(image.shape[1::-1])
+        scale = self.scale or tuple(size.tolist())
+        angle, part, place = self.draw()
+
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        canvas = np.abs([[cos, sin], [sin, cos]]) @ size if self.auto_bound else size
+        step = part * canvas / scale
+        rotation = np.array([[cos, -sin], [sin, cos]])
+        # From the centre of a pixel of the result to that of the source's, where (0, 0) is the corner of a pixel.
+        linear = rotation * step
+        offset = linear @ (0.5, 0.5) + rotation @ (place * (1 - part) * canvas - canvas / 2) + size / 2 - 0.5
+
+        for key, label in labels.items():
+            results[key] = _warp(label, linear, offset, scale, cv2.INTER_NEAREST, self.seg_pad_val)
+        shrink = int(step.min())
+        if shrink > 1:
+            image = cv2.resize(image, tuple((-(-size // shrink)).tolist()), interpolation=cv2.INTER_AREA)
+            ratio = image.shape[1::-1] / size
+            linear, offset = linear * ratio[:, None], (offset + 0.5) * ratio - 0.5
+        results['img'] = _warp(image, linear, offset, scale, cv2.INTER_LINEAR, self.pad_val)
+        results['img_shape'] = results['img'].shape[:2]
+        results['scale'] = scale
+        return results
+
+
+def _warp(array: np.ndarray, linear: np.ndarray, offset: np.ndarray, scale: tuple[int, int], interpolation: int,
+          fill: int) -> np.ndarray:
+    return cv2.warpAffine(
+        array,
+        np.column_stack([linear, offset]),
+        scale,
+        flags=interpolation | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(fill, ) * 3)
+
+
+@TRANSFORMS.register_module()
+class RandomTranslate(_GeometricTransform):
+    """Shifts by whole pixels along both axes.
+
+    With a horizontal flip, this is the ERFNet authors' augmentation on Cityscapes: translations of 0 to 2 pixels
+    (paper; README of github.com/Eromera/erfnet, ``--augment``), taken here as going both ways along each axis.
+
+    Required keys: img, and those that seg_fields names. Modified: these.
+
+    Args:
+        offset: Largest shift, in pixels; shifts are uniform in -offset, ..., offset.
+        pad_val: Value of the image's pixels that the shift uncovers.
+        seg_pad_val: Label of these pixels.
+        prob: Probability of acting.
+
+    Raises:
+        ValueError: If an argument is out of its range, or an image or label is not uint8 or differ in size.
+    """
+
+    def __init__(self, offset: int = 2, pad_val: int = 0, seg_pad_val: int = 255, prob: float = 1.0) -> None:
+        super().__init__(prob, pad_val, seg_pad_val)
+        if not isinstance(offset, int) or offset < 0:
+            raise ValueError(f'offset must be a whole number of pixels, 0 or more, got {offset}.')
+        self.offset = offset
+
+    @cache_randomness
+    def draw(self) -> tuple[int, int] | None:
+        """Returns the shift (right, down) in pixels."""
+        if not self.happens():
+            return None
+        return tuple(np.random.randint(-self.offset, self.offset + 1, 2).tolist())
+
+    def transform(self, results: dict) -> dict:
+        image = self.image(results)
+        labels = self.labels(results)
+        shift = self.draw()
+        if shift is not None:
+            results['img'] = _shift(image, shift, self.pad_val)
+            for key, label in labels.items():
+                results[key] = _shift(label, shift, self.seg_pad_val)
+        return results
+
+
+def _shift(array: np.ndarray, shift: tuple[int, int], fill: int) -> np.ndarray:
+    height, width = array.shape[:2]
+    right, down = shift
+    shifted = np.full_like(array, fill)
+    shifted[max(down, 0):height + down, max(right, 0):width + right] = (
+        array[max(-down, 0):height - down, max(-right, 0):width - right])
+    return shifted

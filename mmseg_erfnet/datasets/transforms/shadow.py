@@ -1,0 +1,77 @@
+"""Shadows that are drawn, not photographed: blotches like those under trees, shapes like those of walls and poles."""
+
+import cv2
+import numpy as np
+from mmcv.transforms.utils import cache_randomness
+
+from mmseg_erfnet.registry import TRANSFORMS
+
+from .base import RandomTransform, interval
+
+# Patterns are drawn at this size and stretched to the image's: cheap, and their edges stay soft.
+SIDE = 128
+
+
+@TRANSFORMS.register_module()
+class RandomShadow(RandomTransform):
+    """Darkens parts of the image, with soft edges.
+
+    The run of the TensorFlow project that started this one (github.com/ronrest/erfnet_segmentation) cut its shadows out
+    of a photograph; here each is drawn: blotches or shapes with equal probability, and with equal probability it is
+    they, or all but they, that lie in the shadow. MMSegmentation and MMCV have nothing of the kind.
+
+    Required and modified key: img.
+
+    Args:
+        darkening: Range of what the depth of the shadow takes away from the light, uniform: 0 nothing, 1 all.
+        prob: Probability of acting.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the image is not uint8 of shape (H, W, 3).
+    """
+
+    def __init__(self, darkening: tuple[float, float] = (0.01, 0.8), prob: float = 1.0) -> None:
+        super().__init__(prob)
+        self.darkening = interval('darkening', darkening, 0, 1)
+
+    @cache_randomness
+    def draw(self) -> np.ndarray | None:
+        """Returns what is left of the light, 255 for all, as uint8 of shape (SIDE, SIDE)."""
+        if not self.happens():
+            return None
+        pattern = _blotches() if np.random.random() < 0.5 else _shapes()
+        if np.random.random() < 0.5:
+            pattern = 1 - pattern
+        return np.rint(255 * (1 - np.random.uniform(*self.darkening) * pattern)).astype(np.uint8)
+
+    def transform(self, results: dict) -> dict:
+        image = self.image(results)
+        light = self.draw()
+        if light is not None:
+            light = cv2.resize(light, image.shape[1::-1])
+            results['img'] = cv2.multiply(image, cv2.merge([light] * 3), scale=1 / 255)
+        return results
+
+
+def _blotches() -> np.ndarray:
+    """Returns smooth noise, cut to 0 and 1 about a random level: float32 of shape (SIDE, SIDE)."""
+    cells = np.random.randint(3, 16, 2)
+    noise = cv2.resize(np.random.random(cells).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    level, steepness = np.random.uniform((0.3, 2), (0.7, 10))
+    return (0.5 + steepness * (noise - level)).clip(0, 1)
+
+
+def _shapes() -> np.ndarray:
+    """Returns one to five polygons, ellipses and bars with blurred edges: float32 of shape (SIDE, SIDE)."""
+    pattern = np.zeros((SIDE, SIDE), np.float32)
+    for _ in range(np.random.randint(1, 6)):
+        kind = np.random.randint(3)
+        points = np.random.randint(-SIDE // 4, SIDE + SIDE // 4, (4, 2))
+        if kind == 0:
+            cv2.fillConvexPoly(pattern, cv2.convexHull(points.astype(np.int32)), 1)
+        elif kind == 1:
+            axes = np.random.randint(SIDE // 16, SIDE // 3, 2).tolist()
+            cv2.ellipse(pattern, points[0].tolist(), axes, np.random.randint(180), 0, 360, 1, cv2.FILLED)
+        else:
+            cv2.line(pattern, points[0].tolist(), points[1].tolist(), 1, np.random.randint(2, SIDE // 8))
+    return cv2.GaussianBlur(pattern, (0, 0), np.random.uniform(0.7, 4))
