@@ -1,0 +1,123 @@
+"""What the datasets here share: files are checked, and stored label ids need not be the class ids."""
+
+import os
+from collections import Counter
+from typing import Any
+
+from mmengine import fileio
+from mmseg.datasets import BaseSegDataset
+
+from .files import DataError, check_frame
+
+IGNORE = 255
+
+
+class CheckedSegDataset(BaseSegDataset):
+    """A `BaseSegDataset` that looks at its files before they are trusted.
+
+    At construction a split without names, a name given twice, and a missing image or label are errors; each frame's
+    bytes are checked whenever it is fetched, so that a file that goes bad during training is named, too.
+
+    The label files may hold other ids than those of `METAINFO['classes']`: `stored_ids` tells which, and reaches the
+    loading transform through MMSegmentation's own `label_map`.
+    """
+
+    def stored_ids(self) -> dict[int, int] | None:
+        """The class id, or 255, of each id in the label files; None if the files hold class ids."""
+        return None
+
+    def get_label_map(self, new_classes: list[str] | None = None) -> dict[int, int] | None:
+        """Stored id -> id of one of `new_classes`; see `BaseSegDataset.get_label_map`."""
+        to_new = super().get_label_map(new_classes)
+        stored = self.stored_ids()
+        if stored is None or to_new is None:
+            return to_new if stored is None else stored
+        return {old: to_new.get(new, IGNORE) for old, new in stored.items()}
+
+    def _update_palette(self) -> list:
+        # The inherited one takes label_map's keys for positions in the palette, and leaves a mere reordering alone.
+        classes, palette = self._metainfo.get('classes', ()), self._metainfo.get('palette', ())
+        if palette and palette == self.METAINFO.get('palette'):
+            colours = dict(zip(self.METAINFO['classes'], palette, strict=True))
+            return [colours[name] for name in classes]
+        if palette and len(palette) != len(classes):
+            raise ValueError(f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours; '
+                             'give one colour a class, or leave the palette out.')
+        return super()._update_palette()
+
+    def load_data_list(self) -> list[dict]:
+        """List the split's images and labels, each of which exists.
+
+        Raises:
+            DataError: A folder or the split cannot be read, the split is empty or names a frame twice, or a file is
+                missing.
+        """
+        if self.backend_args is None:
+            for folder in filter(None, self.data_prefix.values()):
+                _check_folder(folder)
+        infos = self._named_infos() if self.ann_file else super().load_data_list()
+        if not infos and self.ann_file:
+            raise DataError(f'the split {self.ann_file} is empty; write one name a line, without suffix.')
+        if not infos:
+            raise DataError(f"no file in {self.data_prefix['img_path']} ends in {self.img_suffix!r}; "
+                            'check data_root, data_prefix and img_suffix.')
+        missing = [path for info in infos for path in (info['img_path'], info.get('seg_map_path'))
+                   if path is not None and not fileio.isfile(path, backend_args=self.backend_args)]
+        if missing:
+            raise DataError(f"{missing[0]} is missing{f' ({len(missing)} files in all)' if len(missing) > 1 else ''}, "
+                            f'which {self.ann_file or "its counterpart"} asks for; restore it, or take its name off '
+                            'the split.')
+        return infos
+
+    def _named_infos(self) -> list[dict]:
+        try:
+            text = fileio.get_text(self.ann_file, backend_args=self.backend_args)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f'the split {self.ann_file} cannot be read ({error}); it should hold one name a line. '
+                            'For CamVid, tools/prepare_camvid.py writes the splits.') from error
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise DataError(f"{self.ann_file} names {', '.join(twice[:5])} more than once; keep one line of each.")
+        images, labels = self.data_prefix['img_path'], self.data_prefix.get('seg_map_path')
+        infos = []
+        for name in names:
+            info = {'img_path': os.path.join(images, name + self.img_suffix)}
+            if labels is not None:
+                info['seg_map_path'] = os.path.join(labels, name + self.seg_map_suffix)
+            info.update(label_map=self.label_map, reduce_zero_label=self.reduce_zero_label, seg_fields=[])
+            infos.append(info)
+        return infos
+
+    def prepare_data(self, idx: int) -> Any:
+        """Fetch a sample through the pipeline.
+
+        Raises:
+            DataError: The image is missing, empty, truncated, damaged, grey, RGBA or of 16 bits.
+        """
+        info = self.get_data_info(idx)
+        path = info['img_path']
+        check_frame(read_bytes(path, self.backend_args), path)
+        return self.pipeline(info)
+
+
+def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
+    """Read a whole file through MMEngine's backends.
+
+    Raises:
+        DataError: It is missing or cannot be read.
+    """
+    try:
+        return fileio.get(path, backend_args=backend_args)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DataError(f'{path} cannot be read ({reason}); restore it, or take its name off the split.') from error
+
+
+def _check_folder(folder: str) -> None:
+    try:
+        with os.scandir(folder):
+            pass
+    except OSError as error:
+        raise DataError(f'the folder {folder} cannot be read ({error.strerror}); check data_root and data_prefix. '
+                        'For CamVid, tools/prepare_camvid.py makes it.') from error

@@ -1,0 +1,202 @@
+"""CamVid, the Cambridge-driving Labeled Video Database (Brostow, Fauqueur and Cipolla, 2008).
+
+701 frames of 960x720 with RGB labels in 32 colours. The layout is that of the two official archives, as they unpack::
+
+    data/camvid/701_StillsRaw_full/NAME.png
+    data/camvid/LabeledApproved_full/NAME_L.png
+    data/camvid/splits/{train,val,test,trainval}.txt
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.dataset import BaseDataset
+
+from mmseg_erfnet.registry import DATASETS
+
+from .base import IGNORE, CheckedSegDataset
+from .files import DataError
+
+# http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/data/label_colors.txt, in its order
+COLOURS = {
+    'Animal': [64, 128, 64],
+    'Archway': [192, 0, 128],
+    'Bicyclist': [0, 128, 192],
+    'Bridge': [0, 128, 64],
+    'Building': [128, 0, 0],
+    'Car': [64, 0, 128],
+    'CartLuggagePram': [64, 0, 192],
+    'Child': [192, 128, 64],
+    'Column_Pole': [192, 192, 128],
+    'Fence': [64, 64, 128],
+    'LaneMkgsDriv': [128, 0, 192],
+    'LaneMkgsNonDriv': [192, 0, 64],
+    'Misc_Text': [128, 128, 64],
+    'MotorcycleScooter': [192, 0, 192],
+    'OtherMoving': [128, 64, 64],
+    'ParkingBlock': [64, 192, 128],
+    'Pedestrian': [64, 64, 0],
+    'Road': [128, 64, 128],
+    'RoadShoulder': [128, 128, 192],
+    'Sidewalk': [0, 0, 192],
+    'SignSymbol': [192, 128, 128],
+    'Sky': [128, 128, 128],
+    'SUVPickupTruck': [64, 128, 192],
+    'TrafficCone': [0, 0, 64],
+    'TrafficLight': [0, 64, 64],
+    'Train': [192, 64, 128],
+    'Tree': [128, 128, 0],
+    'Truck_Bus': [192, 128, 192],
+    'Tunnel': [64, 0, 64],
+    'VegetationMisc': [192, 192, 0],
+    'Void': [0, 0, 0],
+    'Wall': [64, 192, 0],
+}
+CLASSES = tuple(COLOURS)
+PALETTE = list(COLOURS.values())
+
+# The 11 classes of SegNet (Badrinarayanan, Kendall and Cipolla, 2017) in the order of its labels. The first class of
+# each group is the one whose colour stands for it, and the only one that the exact reading counts.
+GROUPS = {
+    'Sky': ('Sky',),
+    'Building': ('Building', 'Archway', 'Bridge', 'Tunnel', 'Wall'),
+    'Pole': ('Column_Pole', 'TrafficCone'),
+    'Road': ('Road', 'LaneMkgsDriv', 'LaneMkgsNonDriv'),
+    'Pavement': ('Sidewalk', 'ParkingBlock', 'RoadShoulder'),
+    'Tree': ('Tree', 'VegetationMisc'),
+    'SignSymbol': ('SignSymbol', 'Misc_Text', 'TrafficLight'),
+    'Fence': ('Fence',),
+    'Car': ('Car', 'SUVPickupTruck', 'Truck_Bus', 'Train', 'OtherMoving'),
+    'Pedestrian': ('Pedestrian', 'Child', 'CartLuggagePram', 'Animal'),
+    'Bicyclist': ('Bicyclist', 'MotorcycleScooter'),
+}
+CLASSES11 = tuple(GROUPS)
+PALETTE11 = [COLOURS[members[0]] for members in GROUPS.values()]
+
+FRAMES, LABELS = '701_StillsRaw_full', 'LabeledApproved_full'
+SPLITS = Path(__file__).with_name('splits')
+
+
+def standard_split(name: str) -> list[str]:
+    """Names of the standard split, SegNet's: `train` 367, `val` 101, `test` 233, `trainval` 468.
+
+    Raises:
+        ValueError: There is no such split.
+    """
+    parts = {'train': ['train'], 'val': ['val'], 'test': ['test'], 'trainval': ['train', 'val']}
+    if name not in parts:
+        raise ValueError(f'CamVid has no split {name!r}; take one of {", ".join(parts)}.')
+    return sorted(line for part in parts[name] for line in (SPLITS / f'{part}.txt').read_text().split())
+
+
+def random_split(names: Iterable[str], val: int = 128, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Draw a validation split, the same on every machine and whatever the order of the names.
+
+    It sorts by a hash rather than draw from a generator, whose stream may change with a library's version. Frames that
+    follow one another are near copies, so a figure on such a split is higher than one on the standard split.
+
+    Args:
+        names: The frames' names, each once.
+        val: How many of them to validate on; 128 of 701 in the TensorFlow run that this project started from.
+        seed: Another seed draws another split.
+
+    Returns:
+        The names to train on and those to validate on, each sorted.
+
+    Raises:
+        ValueError: A name is given twice, or too few are left to train on.
+    """
+    names = list(names)
+    if len(set(names)) != len(names):
+        raise ValueError('random_split needs each name once.')
+    if not 0 < val < len(names):
+        raise ValueError(f'cannot validate on {val} of {len(names)} frames; choose val from 1 to {len(names) - 1}.')
+    drawn = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
+    return sorted(drawn[val:]), sorted(drawn[:val])
+
+
+def check_disjoint(train: BaseDataset, val: BaseDataset) -> None:
+    """Check that no frame is both trained on and validated on.
+
+    Frames are the same if their files are, or if they bear the same one of CamVid's 701 names wherever they lie.
+
+    Raises:
+        DataError: A frame is in both.
+    """
+    names = {name for split in ('train', 'val', 'test') for name in standard_split(split)}
+
+    def frames(dataset: BaseDataset) -> set[str]:
+        paths = [Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
+        return {path.stem if path.stem in names else str(path.resolve()) for path in paths}
+
+    both = sorted(frames(train) & frames(val))
+    if both:
+        raise DataError(f"{len(both)} frames are in the training and in the validation split, {', '.join(both[:3])} "
+                        'among them; take them off one of the two ann_file lists.')
+
+
+class _CamVid(CheckedSegDataset):
+    def __init__(self,
+                 img_suffix: str = '.png',
+                 seg_map_suffix: str = '_L.png',
+                 data_prefix: dict = {'img_path': FRAMES, 'seg_map_path': LABELS},
+                 **kwargs) -> None:
+        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, data_prefix=data_prefix, **kwargs)
+
+
+@DATASETS.register_module()
+class CamVidDataset(_CamVid):
+    """CamVid's 32 classes in the official order, to be read with `LoadSegLabels`.
+
+    `metainfo=dict(classes=[...])` chooses or reorders classes as in every dataset of MMSegmentation.
+
+    Args:
+        ignore_void: Turn the pixels of Void to 255, which neither loss nor metric counts. The classes stay 32.
+        **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
+
+    Raises:
+        DataError: See `CheckedSegDataset`.
+    """
+
+    METAINFO = {'classes': CLASSES, 'palette': PALETTE}
+
+    def __init__(self, ignore_void: bool = False, **kwargs) -> None:
+        self.ignore_void = ignore_void
+        super().__init__(**kwargs)
+
+    def stored_ids(self) -> dict[int, int] | None:
+        """Void goes to 255 if `ignore_void`."""
+        if not self.ignore_void:
+            return None
+        return {index: IGNORE if name == 'Void' else index for index, name in enumerate(CLASSES)}
+
+
+@DATASETS.register_module()
+class CamVid11Dataset(_CamVid):
+    """CamVid's 11 classes of the literature, from the same 32-colour labels, to be read with `LoadSegLabels`.
+
+    Args:
+        grouping: `segnet` merges the 32 classes in 11 groups (`GROUPS`) and ignores Void, as published results at
+            360x480 do; `exact` counts the 11 colours that the groups are named after and ignores the other 21, as
+            results at 720x960 do. The two scores are not comparable.
+        **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
+
+    Raises:
+        ValueError: There is no such grouping.
+        DataError: See `CheckedSegDataset`.
+    """
+
+    METAINFO = {'classes': CLASSES11, 'palette': PALETTE11}
+
+    def __init__(self, grouping: str = 'segnet', **kwargs) -> None:
+        if grouping not in ('segnet', 'exact'):
+            raise ValueError(f"grouping is 'segnet' or 'exact', not {grouping!r}.")
+        self.grouping = grouping
+        super().__init__(**kwargs)
+
+    def stored_ids(self) -> dict[int, int]:
+        """Each of the 32 goes to its group or to 255."""
+        group_of = {member: index for index, members in enumerate(GROUPS.values())
+                    for member in (members if self.grouping == 'segnet' else members[:1])}
+        return {index: group_of.get(name, IGNORE) for index, name in enumerate(CLASSES)}
