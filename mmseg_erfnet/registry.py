@@ -12,6 +12,7 @@ except ImportError as error:
         f'({error}). Install the maintained distribution with `pip install "mmseg_erfnet[onedl]"`, or '
         "OpenMMLab's own with `pip install \"mmseg_erfnet[openmmlab]\"`, but not both.") from error
 
+from mmengine.registry import FUNCTIONS as functions  # MMSegmentation has no child of this one
 from mmengine.registry import Registry
 
 SCOPE = 'mmseg_erfnet'
@@ -28,14 +29,15 @@ DATASETS = _child(parents.DATASETS, 'datasets')
 TRANSFORMS = _child(parents.TRANSFORMS, 'datasets.transforms')
 METRICS = _child(parents.METRICS, 'evaluation')
 HOOKS = _child(parents.HOOKS, 'engine')
-LOOPS = _child(parents.LOOPS, 'engine')
+LOG_PROCESSORS = _child(parents.LOG_PROCESSORS, 'engine')
 OPTIM_WRAPPERS = _child(parents.OPTIM_WRAPPERS, 'engine')
+FUNCTIONS = _child(functions, 'engine')
 
 # Nothing of ours is in these. They exist so that `default_scope = 'mmseg_erfnet'` finds MMSegmentation's.
 DATA_SAMPLERS = _child(parents.DATA_SAMPLERS)
 EVALUATOR = _child(parents.EVALUATOR)
 INFERENCERS = _child(parents.INFERENCERS)
-LOG_PROCESSORS = _child(parents.LOG_PROCESSORS)
+LOOPS = _child(parents.LOOPS)
 MODEL_WRAPPERS = _child(parents.MODEL_WRAPPERS)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(parents.OPTIM_WRAPPER_CONSTRUCTORS)
 OPTIMIZERS = _child(parents.OPTIMIZERS)

@@ -1,0 +1,52 @@
+# CamVid, all 32 classes, at 256x256: every frame is resized to a square, and scored at that size, as the TensorFlow project did.
+dataset_type = 'mmseg_erfnet.CamVidDataset'
+data_root = 'data/camvid'
+input_size = (256, 256)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='mmseg_erfnet.LoadSegLabels'),
+    dict(type='mmseg_erfnet.RandomShadow'),
+    dict(type='mmseg_erfnet.RandomRotateCropResize', size=input_size),
+    dict(type='mmseg_erfnet.RandomBrightness'),
+    dict(type='mmseg_erfnet.RandomContrast'),
+    dict(type='mmseg_erfnet.RandomBlur'),
+    dict(type='mmseg_erfnet.RandomNoise'),
+    dict(type='PackSegInputs'),
+]
+# The label is loaded before the resize, so it is resized with the image (nearest); ScoreAtInputSize says so to the metric.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='mmseg_erfnet.LoadSegLabels'),
+    dict(type='Resize', scale=input_size, keep_ratio=False),
+    dict(type='mmseg_erfnet.ScoreAtInputSize'),
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='mmseg_erfnet.LoadSegLabels'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=input_size, keep_ratio=False)],
+            [dict(type='mmseg_erfnet.ScoreAtInputSize')],
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [dict(type='PackSegInputs')],
+        ]),
+]
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    # Workers that start anew each epoch, from seeds of that epoch, are what makes a resumed run the same run.
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
+    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/train.txt', pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric')
+test_evaluator = val_evaluator

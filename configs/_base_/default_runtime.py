@@ -1,0 +1,17 @@
+# What every config shares. Launching (processes, devices, `--amp`) is not said here: mmseg_erfnet.engine.launch fits it to the machine.
+default_scope = 'mmseg'
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+# Without a seed of its own a resumed run would draw a new one and could not continue the old.
+randomness = dict(seed=0)
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+# Scalars are called train/loss, val/mIoU, ...: training and validation each log a `loss`.
+log_processor = dict(type='mmseg_erfnet.ShortLogProcessor', log_with_hierarchy=True)
+log_level = 'INFO'
+load_from = None
+resume = False
+# `--tta`: the mean of the softmax over what `tta_pipeline` makes of an image.
+tta_model = dict(type='mmseg.SegTTAModel')

@@ -1,0 +1,35 @@
+"""ERFNet on CamVid's 32 classes at 256x256: the run of the TensorFlow project that started this one.
+
+What: seven augmentations, published class weights, Adam in five stages over 280 epochs, dropout 0.3, L2 of 2e-4 on the
+    convolution weights; Void is a class of its own. https://github.com/ronrest/erfnet_segmentation
+Score to expect: that project reports 0.485 mIoU after 206 epochs, absent classes counted as 0 (`mIoU_all` here), on 128 of
+    the 701 frames drawn at random; `tools/prepare_camvid.py --split random` draws such a split. Frames that follow one
+    another are near copies, so a random split scores higher than the standard one.
+Run: python tools/train.py configs/erfnet_camvid.py
+"""
+
+_base_ = [
+    '_base_/models/erfnet_fcn.py',
+    '_base_/datasets/camvid.py',
+    '_base_/class_weights/camvid.py',
+    '_base_/schedules/camvid_280e.py',
+    '_base_/default_runtime.py',
+]
+class_weight = list(_base_.camvid_class_weights.values())
+data_preprocessor = dict(size=_base_.input_size)
+model = dict(
+    data_preprocessor=data_preprocessor,
+    backbone=dict(dropout_ratio=0.3),
+    decode_head=dict(num_classes=32, loss_decode=dict(class_weight=class_weight)))
+val_evaluator = dict(with_loss=True, class_weight=class_weight)
+test_evaluator = val_evaluator
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=10),
+    # A snapshot after every epoch, of which the last three are kept, and one of the best.
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+custom_hooks = [
+    dict(type='mmseg_erfnet.EpochSeedHook'),
+    dict(type='mmseg_erfnet.PlainCheckpointHook'),
+    # mIoU on training frames as they are, without augmentation: what val is compared with.
+    dict(type='mmseg_erfnet.TrainScoreHook', num_images=100),
+]

@@ -1,0 +1,21 @@
+"""ERFNet on Cityscapes as MMSegmentation publishes it: 512x1024 crops, 4 GPUs x 4 images, SGD, 160k iterations.
+
+Score to expect: 71.08 mIoU, 72.6 with six scales and flip, on val at 1024x2048, by MMSegmentation's own figures
+    (https://github.com/open-mmlab/mmsegmentation/tree/main/configs/erfnet). We have not run it in full.
+Run: torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
+"""
+
+_base_ = [
+    '_base_/models/erfnet_fcn.py',
+    '_base_/datasets/cityscapes.py',
+    '_base_/schedules/cityscapes_160k.py',
+    '_base_/default_runtime.py',
+]
+data_preprocessor = dict(size=_base_.crop_size)
+model = dict(data_preprocessor=data_preprocessor)
+log_processor = dict(by_epoch=False)
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+custom_hooks = [dict(type='mmseg_erfnet.PlainCheckpointHook')]

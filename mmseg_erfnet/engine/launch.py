@@ -1,0 +1,233 @@
+"""From a config file to a run: what the tools call.
+
+A config says what is trained. How, depends on where it runs, and is settled here: one process or many, GPU or CPU, float32 or mixed
+precision, a schedule cut short, test-time augmentation.
+"""
+
+import datetime
+import os
+import re
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import find_latest_checkpoint
+
+from mmseg_erfnet.datasets.camvid import check_disjoint
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.models.checkpoints import install_safe_loading
+
+from .schedule import shorten
+
+
+def load_config(path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none') -> Config:
+    """Read a config and fit it to the machine.
+
+    Args:
+        path: The config file.
+        work_dir: Folder for everything that the run writes. Without it, the config's own ``work_dir`` or
+            ``work_dirs/<name of the config>``.
+        options: Entries that replace the config's, with dotted keys, as given to ``--cfg-options``.
+        launcher: What started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Returns:
+        The config. The process group exists when this returns, if the launcher started several processes without GPUs.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    if not Path(path).is_file():
+        shipped = sorted(str(file) for file in Path('configs').glob('*.py'))
+        raise UsageError(f'There is no config {path}.' + (f' Here are: {", ".join(shipped)}.' if shipped else ''))
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options or {})
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    cfg.launcher = launcher
+    if launcher != 'none':
+        _fit_processes(cfg)
+    return cfg
+
+
+def _fit_processes(cfg: Config) -> None:
+    if torch.cuda.is_available():
+        cfg.sync_bn = 'torch'
+        return
+    # mmengine's launcher would call torch.cuda.set_device, and its wrapper would hand device ids to DDP.
+    _set_rendezvous(cfg.launcher)
+    if not torch.distributed.is_initialized():
+        timeout = cfg.env_cfg.get('dist_cfg', {}).get('timeout', 1800)
+        torch.distributed.init_process_group('gloo', timeout=datetime.timedelta(seconds=timeout))
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    cfg.model = _replace_sync_bn(cfg.model)
+    # Each process's BN sees its own share of the batch: their statistics are averaged before validation and saving.
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='SyncBuffersHook')]
+
+
+def _set_rendezvous(launcher: str) -> None:
+    """Translate what Slurm and MPI say of the processes into the variables that torch.distributed reads."""
+    names = dict(slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+                 mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')).get(launcher)
+    if names:
+        missing = [name for name in names if name not in os.environ]
+        if missing:
+            raise UsageError(f'--launcher {launcher} finds no {", ".join(missing)} in the environment: start it with '
+                             f'{"srun" if launcher == "slurm" else "mpirun"}, or use --launcher none.')
+        for target, name in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
+            os.environ[target] = os.environ[name]
+        os.environ.setdefault('MASTER_PORT', '29500')
+        if launcher == 'slurm':
+            # "node[01-04,07]" or "a,b": the first node is where rank 0 runs.
+            first = re.sub(r'\[(\d+)[^]]*\]', r'\1', os.environ['SLURM_NODELIST'])
+            os.environ.setdefault('MASTER_ADDR', first.split(',')[0])
+    if 'RANK' not in os.environ or 'MASTER_ADDR' not in os.environ:
+        raise UsageError(f'--launcher {launcher} finds no RANK and MASTER_ADDR in the environment: start it with torchrun, for example '
+                         '`torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch`, or use --launcher none.')
+
+
+def _replace_sync_bn(node):
+    """SyncBN needs GPUs. Return the config with BN in its place."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            node[key] = 'BN' if key == 'type' and value == 'SyncBN' else _replace_sync_bn(value)
+    elif isinstance(node, (list, tuple)):
+        return type(node)(_replace_sync_bn(value) for value in node)
+    return node
+
+
+def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: int | None = None,
+          trust_checkpoint: bool = False) -> Runner:
+    """Train and validate as a config says.
+
+    Args:
+        cfg: From :func:`load_config`.
+        amp: Mixed precision: bfloat16 where the device has it, else float16 with loss scaling.
+        resume: Continue the run in the work dir, from its last checkpoint or from the one named.
+        epochs: Cut or stretch the schedule, learning rates and all, to this many epochs.
+        trust_checkpoint: Load checkpoints that hold more than data, which may run code of whoever wrote them.
+
+    Returns:
+        The runner, done.
+
+    Raises:
+        UsageError: There is nothing to resume from, or the splits overlap.
+    """
+    install_safe_loading(trust=trust_checkpoint)
+    if epochs is not None:
+        shorten(cfg, epochs)
+    if amp:
+        _use_amp(cfg)
+    if resume:
+        _resume(cfg, resume)
+    _check_splits(cfg)
+    runner = Runner.from_cfg(cfg)
+    _report_batch_size(cfg, runner)
+    runner.train()
+    return runner
+
+
+def _use_amp(cfg: Config) -> None:
+    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UsageError(f'--amp cannot replace an optim_wrapper of type {cfg.optim_wrapper.type}; set the type in the config.')
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.type = 'mmseg_erfnet.BFloat16OptimWrapper'
+
+
+def _resume(cfg: Config, resume: bool | str) -> None:
+    checkpoint = resume if isinstance(resume, str) else find_latest_checkpoint(cfg.work_dir)
+    if checkpoint is None:
+        raise UsageError(f'There is no checkpoint to resume from in {cfg.work_dir}; start without --resume, '
+                         'or name the folder of the run with --work-dir.')
+    cfg.resume, cfg.load_from = True, checkpoint
+
+
+def _check_splits(cfg: Config) -> None:
+    """A frame in both training and validation would make every figure too good."""
+    splits = [cfg[f'{name}_dataloader'].dataset for name in ('train', 'val') if cfg.get(f'{name}_dataloader')]
+    splits = [split for split in splits if str(split.get('ann_file', '')).endswith('.txt')]
+    if len(splits) == 2:
+        check_disjoint(*(Path(split.get('data_root') or '') / split.ann_file for split in splits))
+
+
+def _report_batch_size(cfg: Config, runner: Runner) -> None:
+    tuned = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+    batch = runner.world_size * cfg.train_dataloader.batch_size
+    if tuned and batch != tuned and not cfg.auto_scale_lr.get('enable'):
+        rate = cfg.optim_wrapper.optimizer.lr
+        print_log(
+            f'{runner.world_size} process(es) x batch {cfg.train_dataloader.batch_size} = {batch} images an iteration; this config was tuned for '
+            f'{tuned}. Its learning rate of {rate:g} is left as it is; --cfg-options auto_scale_lr.enable=True scales it in proportion, to '
+            f'{rate * batch / tuned:g}.',
+            logger='current')
+
+
+def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequence[float] = (1.0,),
+             out_dir: str | None = None, show_dir: str | None = None, trust_checkpoint: bool = False) -> dict:
+    """Score a checkpoint on the config's test set and write ``metrics.json`` into the work dir.
+
+    Args:
+        cfg: From :func:`load_config`.
+        checkpoint: The checkpoint file.
+        tta: Average the predictions over the config's ``tta_pipeline``: the image and its mirror image.
+        tta_scales: Scales at which ``tta`` does so.
+        out_dir: Where to write label maps.
+        show_dir: Where to write pictures of input, truth and prediction.
+        trust_checkpoint: See :func:`train`.
+
+    Returns:
+        The figures, in percent; see :class:`mmseg_erfnet.evaluation.SegmentationMetric`.
+
+    Raises:
+        UsageError: There is no such checkpoint, or the config has no ``tta_pipeline``.
+    """
+    if not Path(checkpoint).is_file():
+        raise UsageError(f'There is no checkpoint {checkpoint}.')
+    install_safe_loading(trust=trust_checkpoint)
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    if tta:
+        _use_tta(cfg, tta_scales)
+    cfg.test_evaluator = dict(
+        type='mmseg_erfnet.SegmentationMetric',
+        out_file=str(Path(cfg.work_dir) / 'metrics.json'),
+        out_meta=dict(tta=dict(flip=True, scales=list(tta_scales)) if tta else None))
+    if out_dir or show_dir:
+        hook = dict(type='mmseg_erfnet.PredictionHook', out_dir=out_dir, show_dir=show_dir)
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
+    # Testing needs none of these, and building them would ask for the training data.
+    for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'val_evaluator'):
+        cfg[name] = None
+    return Runner.from_cfg(cfg).test()
+
+
+def _use_tta(cfg: Config, scales: Sequence[float]) -> None:
+    if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
+        raise UsageError('--tta needs a tta_pipeline and a tta_model in the config; configs/_base_ has examples.')
+    pipeline = deepcopy(cfg.tta_pipeline)
+    for step in pipeline:
+        if step.type == 'TestTimeAug':
+            step.transforms = [_at_scales(choices, scales) for choices in step.transforms]
+    cfg.test_dataloader.dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+def _at_scales(choices: list, scales: Sequence[float]) -> list:
+    """Repeat each `Resize` among the choices of one step of test-time augmentation, at each scale."""
+    if any(choice.type != 'Resize' for choice in choices):
+        return choices
+    return [dict(choice, scale=tuple(round(side * scale) for side in choice.scale)) for choice in choices for scale in scales]
+
+
+def summary(runner: Runner) -> str:
+    """Say, after training, where the best and the last checkpoint are."""
+    hub = runner.message_hub
+    lines = [f'Last checkpoint: {hub.get_info("last_ckpt")}'] if 'last_ckpt' in hub.runtime_info else []
+    if 'best_ckpt' in hub.runtime_info:
+        lines.append(f'Best checkpoint: {hub.get_info("best_ckpt")} (mIoU {hub.get_info("best_score"):.2f} on val)')
+    return '\n'.join(lines) if is_main_process() else ''

@@ -1,0 +1,35 @@
+"""Schedules of another length."""
+
+from mmengine.config import Config
+
+
+def shorten(cfg: Config, epochs: int) -> None:
+    """Cut or stretch an epoch-based schedule, in place: every learning rate lasts the same share of the run as before.
+
+    Warm-up and other schedulers that count iterations are left alone.
+
+    Args:
+        cfg: A config with ``train_cfg.max_epochs``.
+        epochs: The new number of epochs.
+
+    Raises:
+        ValueError: The schedule counts iterations, or there would be no epoch left.
+    """
+    before = cfg.train_cfg.get('max_epochs')
+    if before is None:
+        raise ValueError('this schedule counts iterations, not epochs; set train_cfg.max_iters and the end of each scheduler instead')
+    if epochs < 1:
+        raise ValueError(f'{epochs} epochs are none; give 1 or more')
+
+    def scaled(epoch: int) -> int:
+        return round(epoch * epochs / before)
+
+    cfg.train_cfg.max_epochs = epochs
+    cfg.train_cfg.val_interval = min(cfg.train_cfg.get('val_interval', 1), epochs)
+    for scheduler in cfg.param_scheduler:
+        if scheduler.get('by_epoch', True):
+            for key in ('begin', 'end', 'T_max'):
+                if isinstance(scheduler.get(key), int):
+                    scheduler[key] = scaled(scheduler[key])
+            if 'milestones' in scheduler:
+                scheduler.milestones = [scaled(epoch) for epoch in scheduler.milestones]

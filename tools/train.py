@@ -1,0 +1,31 @@
+#!/usr/bin/env python
+"""Train a model and validate it as it learns.
+
+    python tools/train.py configs/erfnet_camvid.py
+    python tools/train.py configs/erfnet_camvid.py --resume                  go on where a run stopped
+    python tools/train.py configs/erfnet_camvid.py --amp --epochs 28         bfloat16, and a tenth of the schedule
+    torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
+"""
+
+from mmseg_erfnet import cli
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
+                        help='continue the run in the work dir, from its last checkpoint or the one given')
+    parser.add_argument('--amp', action='store_true',
+                        help='mixed precision: bfloat16, or float16 with loss scaling on older GPUs')
+    parser.add_argument('--epochs', type=int, help='cut or stretch the schedule, learning rates and all, to so many epochs')
+    cli.add_run_arguments(parser)
+    args = parser.parse_args()
+
+    from mmseg_erfnet.engine.launch import load_config, summary, train
+
+    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    print(summary(train(cfg, args.amp, args.resume, args.epochs, args.trust_checkpoint)))
+
+
+if __name__ == '__main__':
+    cli.run(main)
