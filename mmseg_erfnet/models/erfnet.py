@@ -1,0 +1,320 @@
+"""ERFNet: an efficient encoder-decoder of factorised residual layers.
+
+Paper: E. Romera, J. M. Alvarez, L. M. Bergasa, R. Arroyo, "ERFNet: Efficient Residual Factorized ConvNet for
+Real-Time Semantic Segmentation", IEEE Transactions on Intelligent Transportation Systems 19(1), 2018.
+
+Written from the paper; Apache-2.0. Arguments, their defaults and the names in the state dict are those of
+MMSegmentation's ``ERFNet``, so that configs and checkpoints of either serve the other. What differs:
+
+- ``norm_cfg``, ``conv_cfg`` and ``act_cfg`` reach every block; there they stop at the backbone.
+- Each activation is a module of its own, so that PReLU learns a slope per position. They come without parameters by
+  default, which leaves the state dict as it is there.
+- The pooled branch of a downsampler is resized only where the input's size is odd.
+- The paper's regularisation, checkpointed gradients and an encoder alone are arguments.
+- Channel numbers that contradict each other are an error; there the second ones are ignored.
+
+Beside the paper: it ends in a transposed convolution to the classes, which is
+:class:`~mmseg_erfnet.models.ERFNetHead`. With MMSegmentation's ``FCNHead`` the logits have half the input's size.
+"""
+
+from collections.abc import Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+import torch
+from mmcv.cnn import build_activation_layer, build_conv_layer, build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from mmseg_erfnet.registry import MODELS
+
+BN_EPS = 1e-3  # the paper's code and MMSegmentation's; torch's own default is 1e-5
+DROPOUTS = {'element': nn.Dropout, 'channel': nn.Dropout2d}
+
+
+def _norm(norm_cfg: dict | None, channels: int) -> nn.Module:
+    if norm_cfg is None:
+        return nn.Identity()
+    layer = build_norm_layer(norm_cfg, channels)[1]
+    # By name: mmcv's SyncBN shares no base class with torch's.
+    if 'eps' not in norm_cfg and 'BatchNorm' in type(layer).__name__:
+        layer.eps = BN_EPS
+    return layer
+
+
+def _act(act_cfg: dict | None) -> nn.Module:
+    return nn.Identity() if act_cfg is None else build_activation_layer(act_cfg)
+
+
+class DownsamplerBlock(BaseModule):
+    """Halves the resolution: a strided convolution beside max pooling, concatenated (paper, III-B).
+
+    Args:
+        in_channels: Channels of the input, which the pooled branch keeps.
+        out_channels: Channels of the output, more than ``in_channels``: the convolution makes the rest.
+        conv_cfg: Convolution layer, as in mmcv's ``ConvModule``.
+        norm_cfg: Normalisation layer; None for none. A BN that names no eps gets 1e-3.
+        act_cfg: Activation layer; None for none.
+        init_cfg: Initialisation, as in mmengine's ``BaseModule``.
+
+    Raises:
+        ValueError: If nothing is left for the convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = {'type': 'BN'},
+        act_cfg: dict | None = {'type': 'ReLU'},
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(init_cfg)
+        if not 0 < in_channels < out_channels:
+            raise ValueError(
+                f'A downsampler needs more output channels than input channels, which it passes on: got {in_channels} '
+                f'to {out_channels}. Let enc_downsample_channels grow, from more than in_channels.')
+        self.conv = build_conv_layer(conv_cfg, in_channels, out_channels - in_channels, 3, stride=2, padding=1)
+        self.pool = nn.MaxPool2d(2, stride=2)
+        self.bn = _norm(norm_cfg, out_channels)
+        self.act = _act(act_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, ceil(H / 2), ceil(W / 2))."""
+        height, width = x.shape[-2:]
+        pooled = self.pool(x)
+        # Asked of the input, not by comparing the two branches: for a size of 8n torch.export settles this itself.
+        if height % 2 or width % 2:
+            size = ((height + 1) // 2, (width + 1) // 2)
+            pooled = F.interpolate(pooled, size, mode='bilinear', align_corners=False)
+        return self.act(self.bn(torch.cat([self.conv(x), pooled], 1)))
+
+
+class NonBottleneck1d(BaseModule):
+    """Residual block of two pairs of 3x1 and 1x3 convolutions, the second pair dilated (paper, III-A).
+
+    Args:
+        channels: Channels of input and output.
+        drop_rate: Probability of a zero before the residual is added.
+        dilation: Dilation of the second pair.
+        conv_cfg: Convolution layer, as in mmcv's ``ConvModule``.
+        norm_cfg: Normalisation layer; None for none. A BN that names no eps gets 1e-3.
+        act_cfg: Activation layer; None for none.
+        dropout_type: What is zeroed: an 'element' or a 'channel'.
+        init_cfg: Initialisation, as in mmengine's ``BaseModule``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        drop_rate: float = 0.0,
+        dilation: int = 1,
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = {'type': 'BN'},
+        act_cfg: dict | None = {'type': 'ReLU'},
+        dropout_type: str = 'element',
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(init_cfg)
+
+        def conv(kernel, dilation):
+            padding = tuple(size // 2 * step for size, step in zip(kernel, dilation, strict=True))
+            return build_conv_layer(conv_cfg, channels, channels, kernel, padding=padding, dilation=dilation, bias=True)
+
+        self.convs_layers = nn.ModuleList([
+            conv((3, 1), (1, 1)),
+            _act(act_cfg),
+            conv((1, 3), (1, 1)),
+            _norm(norm_cfg, channels),
+            _act(act_cfg),
+            conv((3, 1), (dilation, 1)),
+            _act(act_cfg),
+            conv((1, 3), (1, dilation)),
+            _norm(norm_cfg, channels),
+            DROPOUTS[dropout_type](drop_rate),
+        ])
+        self.act = _act(act_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) to the same."""
+        out = x
+        for layer in self.convs_layers:
+            out = layer(out)
+        return self.act(out + x)
+
+
+class UpsamplerBlock(BaseModule):
+    """Doubles the resolution by a transposed convolution (paper, III-B).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        norm_cfg: Normalisation layer; None for none. A BN that names no eps gets 1e-3.
+        act_cfg: Activation layer; None for none.
+        init_cfg: Initialisation, as in mmengine's ``BaseModule``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_cfg: dict | None = {'type': 'BN'},
+        act_cfg: dict | None = {'type': 'ReLU'},
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(init_cfg)
+        self.conv = nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+        self.bn = _norm(norm_cfg, out_channels)
+        self.act = _act(act_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, 2 H, 2 W)."""
+        return self.act(self.bn(self.conv(x)))
+
+
+@MODELS.register_module()
+class ERFNet(BaseModule):
+    """ERFNet without its output layer (paper, table I).
+
+    The first eleven arguments and their defaults are those of MMSegmentation's ``ERFNet``.
+
+    Args:
+        in_channels: Channels of the image.
+        enc_downsample_channels: Output channels of each downsampler.
+        enc_stage_non_bottlenecks: Residual blocks after each downsampler but the first.
+        enc_non_bottleneck_dilations: Dilations through which the residual blocks of the last stage cycle; their number
+            divides that of the blocks.
+        enc_non_bottleneck_channels: Channels of the residual blocks of each stage: those of the stage's downsampler.
+        dec_upsample_channels: Output channels of each upsampler, one upsampler less than there are downsamplers.
+        dec_stages_non_bottleneck: Residual blocks after each upsampler.
+        dec_non_bottleneck_channels: Channels of these: those of the stage's upsampler.
+        dropout_ratio: Probability of a zero in the encoder's residual blocks, or one for each stage of them. The
+            decoder has no dropout. The paper's regularisation is ``dropout_ratio=(0.03, 0.3), dropout_type='channel'``.
+        conv_cfg: Convolution layer, as in mmcv's ``ConvModule``; transposed convolutions are spared.
+        norm_cfg: Normalisation layer; None for none. A BN that names no eps gets 1e-3.
+        act_cfg: Activation layer; None for none.
+        dropout_type: What dropout zeroes: an 'element', as in MMSegmentation, or a 'channel', as in the paper.
+        encoder_only: End after the encoder: features at 1/8 and no decoder, whose arguments are then of no effect.
+        with_cp: Keep only the blocks' inputs in training and compute the rest again in the backward pass, for less
+            memory. Gradients, running statistics and dropout are what they are without it.
+        init_cfg: Initialisation, as in mmengine's ``BaseModule``.
+
+    Raises:
+        ValueError: If arguments contradict each other or are out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        enc_downsample_channels: Sequence[int] = (16, 64, 128),
+        enc_stage_non_bottlenecks: Sequence[int] = (5, 8),
+        enc_non_bottleneck_dilations: Sequence[int] = (2, 4, 8, 16),
+        enc_non_bottleneck_channels: Sequence[int] = (64, 128),
+        dec_upsample_channels: Sequence[int] = (64, 16),
+        dec_stages_non_bottleneck: Sequence[int] = (2, 2),
+        dec_non_bottleneck_channels: Sequence[int] = (64, 16),
+        dropout_ratio: float | Sequence[float] = 0.1,
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = {'type': 'BN', 'requires_grad': True},
+        act_cfg: dict | None = {'type': 'ReLU'},
+        init_cfg: dict | list[dict] | None = None,
+        *,
+        dropout_type: str = 'element',
+        encoder_only: bool = False,
+        with_cp: bool = False,
+    ):
+        super().__init__(init_cfg)
+        if len(enc_downsample_channels) < 2:
+            raise ValueError(
+                f'enc_downsample_channels needs at least two numbers: got {tuple(enc_downsample_channels)}.')
+        first, *stage_channels = enc_downsample_channels
+        stages = len(stage_channels)
+        ratios = [dropout_ratio] * stages if isinstance(dropout_ratio, (int, float)) else list(dropout_ratio)
+
+        if len(enc_stage_non_bottlenecks) != stages:
+            raise ValueError(
+                f'enc_stage_non_bottlenecks needs {stages} numbers, one for each downsampler but the first: got '
+                f'{tuple(enc_stage_non_bottlenecks)} for enc_downsample_channels={tuple(enc_downsample_channels)}.')
+        if list(enc_non_bottleneck_channels) != stage_channels:
+            raise ValueError(
+                f'enc_non_bottleneck_channels={tuple(enc_non_bottleneck_channels)} contradicts '
+                f'enc_downsample_channels={tuple(enc_downsample_channels)}: residual blocks keep the channels of their '
+                f'downsampler, so it must be {tuple(stage_channels)}.')
+        if not enc_non_bottleneck_dilations or enc_stage_non_bottlenecks[-1] % len(enc_non_bottleneck_dilations):
+            raise ValueError(
+                f'The {enc_stage_non_bottlenecks[-1]} blocks of the last stage in enc_stage_non_bottlenecks must be a '
+                f'multiple of the {len(enc_non_bottleneck_dilations)} enc_non_bottleneck_dilations they cycle through.')
+        if len(ratios) != stages or not all(0 <= ratio <= 1 for ratio in ratios):
+            raise ValueError(
+                f'dropout_ratio must be a number from 0 to 1, or {stages} of them, one for each stage of residual '
+                f'blocks: got {dropout_ratio}.')
+        if dropout_type not in DROPOUTS:
+            raise ValueError(f'dropout_type must be one of {", ".join(DROPOUTS)}: got {dropout_type!r}.')
+        if not encoder_only:
+            if len(dec_upsample_channels) != stages or len(dec_stages_non_bottleneck) != stages:
+                raise ValueError(
+                    f'The decoder needs {stages} stages, one less than the encoder has downsamplers: got '
+                    f'dec_upsample_channels={tuple(dec_upsample_channels)} and '
+                    f'dec_stages_non_bottleneck={tuple(dec_stages_non_bottleneck)}.')
+            if list(dec_non_bottleneck_channels) != list(dec_upsample_channels):
+                raise ValueError(
+                    f'dec_non_bottleneck_channels={tuple(dec_non_bottleneck_channels)} contradicts '
+                    f'dec_upsample_channels={tuple(dec_upsample_channels)}: residual blocks keep the channels of their '
+                    f'upsampler, so the two must be equal.')
+
+        self.with_cp = with_cp
+        layers = {'norm_cfg': norm_cfg, 'act_cfg': act_cfg}
+
+        self.encoder = nn.ModuleList([DownsamplerBlock(in_channels, first, conv_cfg, **layers)])
+        channels = first
+        for stage, (out_channels, blocks) in enumerate(zip(stage_channels, enc_stage_non_bottlenecks, strict=True)):
+            self.encoder.append(DownsamplerBlock(channels, out_channels, conv_cfg, **layers))
+            channels = out_channels
+            dilations = enc_non_bottleneck_dilations if stage == stages - 1 else (1,)
+            for block in range(blocks):
+                self.encoder.append(NonBottleneck1d(
+                    channels, ratios[stage], dilations[block % len(dilations)], conv_cfg,
+                    dropout_type=dropout_type, **layers))
+
+        self.decoder = nn.ModuleList()
+        if not encoder_only:
+            for out_channels, blocks in zip(dec_upsample_channels, dec_stages_non_bottleneck, strict=True):
+                self.decoder.append(UpsamplerBlock(channels, out_channels, **layers))
+                channels = out_channels
+                self.decoder.extend(NonBottleneck1d(channels, conv_cfg=conv_cfg, **layers) for _ in range(blocks))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features of an image.
+
+        Args:
+            x: (N, in_channels, H, W), H and W from 16 up.
+
+        Returns:
+            One feature map. Of the encoder, (N, 128, h, w) with h = ceil(H / 8); with the decoder, (N, 16, 4 h, 4 w).
+        """
+        for block in (*self.encoder, *self.decoder):
+            if self.with_cp and self.training:
+                x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_recompute_contexts, block))
+            else:
+                x = block(x)
+        return [x]
+
+
+def _recompute_contexts(block: nn.Module):
+    return nullcontext(), _statistics_kept(block)
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module):
+    """The forward pass in the backward pass would move each BN's running statistics a second time."""
+    norms = [module for module in block.modules() if getattr(module, 'track_running_stats', False)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
