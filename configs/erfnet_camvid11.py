@@ -1,7 +1,7 @@
 """ERFNet on CamVid in SegNet's protocol: 360x480, 11 classes, Void ignored, the standard split 367 / 101 / 233.
 
-What: the recipe that the literature's best small networks share: Adam 1e-3, batch 8, weight decay 1e-4, poly 0.9 by iteration after a
-    warm-up of 500 iterations from a third, scales 0.5 to 2, crops of 360x480, mirroring, 1000 epochs
+What: the recipe that the literature's best small networks share: Adam 1e-3, batch 8, weight decay 1e-4, poly 0.9 by
+    iteration after a warm-up of 500 iterations from a third, scales 0.5 to 2, crops of 360x480, mirroring, 1000 epochs
     (https://github.com/xiaoyufenfei/Efficient-Segmentation-Networks).
 Run: python tools/train.py configs/erfnet_camvid11.py
      python tools/train.py configs/erfnet_camvid11.py --epochs 50       the same schedule, shortened

@@ -17,7 +17,8 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--tta', action='store_true', help="test-time augmentation: the config's tta_pipeline, flip")
     parser.add_argument('--tta-scales', nargs='+', type=float, default=[1.0], metavar='SCALE', help='scales of --tta')
-    parser.add_argument('--out', metavar='DIR', help='write the predicted label maps there, as PNG with a class a pixel')
+    parser.add_argument('--out', metavar='DIR',
+                        help='write the predicted label maps there, as PNG with a class a pixel')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of input, truth and prediction there')
     cli.add_run_arguments(parser)
     args = parser.parse_args()

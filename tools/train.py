@@ -17,7 +17,8 @@ def main() -> None:
                         help='continue the run in the work dir, from its last checkpoint or the one given')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: bfloat16, or float16 with loss scaling on older GPUs')
-    parser.add_argument('--epochs', type=int, help='cut or stretch the schedule, learning rates and all, to so many epochs')
+    parser.add_argument('--epochs', type=int,
+                        help='cut or stretch the schedule, learning rates and all, to so many epochs')
     cli.add_run_arguments(parser)
     args = parser.parse_args()
 

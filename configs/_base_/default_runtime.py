@@ -1,4 +1,5 @@
-# What every config shares. Launching (processes, devices, `--amp`) is not said here: mmseg_erfnet.engine.launch fits it to the machine.
+# What every config shares. Launching (processes, devices, `--amp`) is not said here: mmseg_erfnet.engine.launch fits it
+# to the machine.
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True,

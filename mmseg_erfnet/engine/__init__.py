@@ -3,5 +3,6 @@ from .logging import ShortLogProcessor
 from .optim import BFloat16OptimWrapper
 
 __all__ = [
-    'BFloat16OptimWrapper', 'EpochSeedHook', 'PlainCheckpointHook', 'PredictionHook', 'ShortLogProcessor', 'TrainScoreHook', 'seed_worker'
+    'BFloat16OptimWrapper', 'EpochSeedHook', 'PlainCheckpointHook', 'PredictionHook', 'ShortLogProcessor',
+    'TrainScoreHook', 'seed_worker'
 ]

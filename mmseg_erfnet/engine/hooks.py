@@ -22,9 +22,9 @@ from mmseg_erfnet.visualization.painting import comparison
 class EpochSeedHook(Hook):
     """Seed every random number generator anew before each training epoch, from the run's seed, the epoch and the rank.
 
-    mmengine seeds a worker by the run's seed alone, so that workers which start anew each epoch augment each epoch alike; and a
-    resumed run continues with other random numbers than the uninterrupted one. With this hook, ``seed_worker`` and workers
-    that are not persistent, neither is so.
+    mmengine seeds a worker by the run's seed alone, so that workers which start anew each epoch augment each epoch
+    alike; and a resumed run continues with other random numbers than the uninterrupted one. With this hook,
+    ``seed_worker`` and workers that are not persistent, neither is so.
     """
 
     priority = 'HIGHEST'

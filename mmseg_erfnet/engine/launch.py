@@ -1,7 +1,7 @@
 """From a config file to a run: what the tools call.
 
-A config says what is trained. How, depends on where it runs, and is settled here: one process or many, GPU or CPU, float32 or mixed
-precision, a schedule cut short, test-time augmentation.
+A config says what is trained. How, depends on where it runs, and is settled here: one process or many, GPU or CPU,
+float32 or mixed precision, a schedule cut short, test-time augmentation.
 """
 
 import datetime
@@ -85,8 +85,9 @@ def _set_rendezvous(launcher: str) -> None:
             first = re.sub(r'\[(\d+)[^]]*\]', r'\1', os.environ['SLURM_NODELIST'])
             os.environ.setdefault('MASTER_ADDR', first.split(',')[0])
     if 'RANK' not in os.environ or 'MASTER_ADDR' not in os.environ:
-        raise UsageError(f'--launcher {launcher} finds no RANK and MASTER_ADDR in the environment: start it with torchrun, for example '
-                         '`torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch`, or use --launcher none.')
+        raise UsageError(f'--launcher {launcher} finds no RANK and MASTER_ADDR in the environment: start it with '
+                         'torchrun, as in `torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch`, or '
+                         'use --launcher none.')
 
 
 def _replace_sync_bn(node):
@@ -131,8 +132,9 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
 
 
 def _use_amp(cfg: Config) -> None:
-    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise UsageError(f'--amp cannot replace an optim_wrapper of type {cfg.optim_wrapper.type}; set the type in the config.')
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UsageError(f'--amp cannot replace an optim_wrapper of type {kind}; set the type in the config.')
     if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -158,13 +160,14 @@ def _check_splits(cfg: Config) -> None:
 
 def _report_batch_size(cfg: Config, runner: Runner) -> None:
     tuned = cfg.get('auto_scale_lr', {}).get('base_batch_size')
-    batch = runner.world_size * cfg.train_dataloader.batch_size
+    processes, share = runner.world_size, cfg.train_dataloader.batch_size
+    batch = processes * share
     if tuned and batch != tuned and not cfg.auto_scale_lr.get('enable'):
         rate = cfg.optim_wrapper.optimizer.lr
         print_log(
-            f'{runner.world_size} process(es) x batch {cfg.train_dataloader.batch_size} = {batch} images an iteration; this config was tuned for '
-            f'{tuned}. Its learning rate of {rate:g} is left as it is; --cfg-options auto_scale_lr.enable=True scales it in proportion, to '
-            f'{rate * batch / tuned:g}.',
+            f'{processes} process{"es" if processes > 1 else ""} x batch {share} = {batch} images an iteration; this '
+            f'config was tuned for {tuned}. Its learning rate of {rate:g} is left as it is; --cfg-options '
+            f'auto_scale_lr.enable=True scales it in proportion, to {rate * batch / tuned:g}.',
             logger='current')
 
 
@@ -201,7 +204,8 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
         hook = dict(type='mmseg_erfnet.PredictionHook', out_dir=out_dir, show_dir=show_dir)
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
     # Testing needs none of these, and building them would ask for the training data.
-    for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'val_evaluator'):
+    for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg',
+                 'val_evaluator'):
         cfg[name] = None
     return Runner.from_cfg(cfg).test()
 
@@ -221,7 +225,8 @@ def _at_scales(choices: list, scales: Sequence[float]) -> list:
     """Repeat each `Resize` among the choices of one step of test-time augmentation, at each scale."""
     if any(choice.type != 'Resize' for choice in choices):
         return choices
-    return [dict(choice, scale=tuple(round(side * scale) for side in choice.scale)) for choice in choices for scale in scales]
+    return [dict(choice, scale=tuple(round(side * scale) for side in choice.scale))
+            for choice in choices for scale in scales]
 
 
 def summary(runner: Runner) -> str:

@@ -13,8 +13,8 @@ from mmseg_erfnet.registry import OPTIM_WRAPPERS
 class BFloat16OptimWrapper(OptimWrapper):
     """Forward under bfloat16 autocast; weights, gradients and optimiser stay in float32.
 
-    bfloat16 has the exponent range of float32, so no loss scaling is needed. mmengine's ``AmpOptimWrapper`` refuses a CPU.
-    Arguments are those of mmengine's ``OptimWrapper``.
+    bfloat16 has the exponent range of float32, so no loss scaling is needed. mmengine's ``AmpOptimWrapper`` refuses a
+    CPU. Arguments are those of mmengine's ``OptimWrapper``.
     """
 
     @contextmanager

@@ -2,6 +2,8 @@
 
 from mmengine.config import Config
 
+from mmseg_erfnet.errors import UsageError
+
 
 def shorten(cfg: Config, epochs: int) -> None:
     """Cut or stretch an epoch-based schedule, in place: every learning rate lasts the same share of the run as before.
@@ -13,13 +15,14 @@ def shorten(cfg: Config, epochs: int) -> None:
         epochs: The new number of epochs.
 
     Raises:
-        ValueError: The schedule counts iterations, or there would be no epoch left.
+        UsageError: The schedule counts iterations, or there would be no epoch left.
     """
     before = cfg.train_cfg.get('max_epochs')
     if before is None:
-        raise ValueError('this schedule counts iterations, not epochs; set train_cfg.max_iters and the end of each scheduler instead')
+        raise UsageError('This schedule counts iterations, not epochs; set train_cfg.max_iters and the end of each '
+                         'scheduler with --cfg-options instead.')
     if epochs < 1:
-        raise ValueError(f'{epochs} epochs are none; give 1 or more')
+        raise UsageError(f'{epochs} epochs are none; give 1 or more.')
 
     def scaled(epoch: int) -> int:
         return round(epoch * epochs / before)

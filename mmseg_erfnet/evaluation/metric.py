@@ -12,6 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from prettytable import PrettyTable
 
+from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.registry import METRICS
 
 from .scores import confusion_matrix, scores
@@ -21,9 +22,9 @@ from .scores import confusion_matrix, scores
 class SegmentationMetric(BaseMetric):
     """mIoU in three readings, accuracies, figures for each class and the confusion matrix.
 
-    It differs from MMSegmentation's ``IoUMetric`` in that it counts in 64-bit integers, rounds nothing, and returns the figures
-    of each class as scalars too (``IoU/Sky``, ``Acc/Sky``), so that they reach every logger. What the means are, says
-    :func:`mmseg_erfnet.evaluation.scores.scores`; ``mIoU`` and ``aAcc`` equal MMSegmentation's.
+    It differs from MMSegmentation's ``IoUMetric`` in that it counts in 64-bit integers, rounds nothing, and returns the
+    figures of each class as scalars too (``IoU/Sky``, ``Acc/Sky``), so that they reach every logger. What the means
+    are, says :func:`mmseg_erfnet.evaluation.scores.scores`; ``mIoU`` and ``aAcc`` equal MMSegmentation's.
 
     Args:
         with_loss: Also return ``loss``, the cross-entropy over all labelled pixels (weighted mean as in
@@ -37,7 +38,8 @@ class SegmentationMetric(BaseMetric):
         prefix: As in mmengine's ``BaseMetric``.
 
     Raises:
-        ValueError: A prediction and its label differ in size, or hold values that are no class.
+        DataError: A prediction and its label differ in size, or there is no label.
+        ValueError: They hold values that are no class.
     """
 
     def __init__(self,
@@ -62,14 +64,15 @@ class SegmentationMetric(BaseMetric):
         num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
             if 'gt_sem_seg' not in sample:
-                raise ValueError(f'{sample.get("img_path")} has no label to score against: its dataset has no seg_map_path, '
-                                 'or its pipeline loads none')
+                raise DataError(f'{sample.get("img_path")} has no label to score against: its dataset has no '
+                                'seg_map_path, or its pipeline loads none.')
             prediction = sample['pred_sem_seg']['data'].squeeze(0)
             label = sample['gt_sem_seg']['data'].squeeze(0).to(prediction.device)
             if prediction.shape != label.shape:
-                raise ValueError(
-                    f'{sample.get("img_path")}: the prediction is {tuple(prediction.shape)}, its label {tuple(label.shape)}. '
-                    'Where the pipeline resizes the label, put mmseg_erfnet.ScoreAtInputSize after the resize.')
+                raise DataError(
+                    f'{sample.get("img_path")}: the prediction is {tuple(prediction.shape)}, its label '
+                    f'{tuple(label.shape)}. To score at another size than the label\'s own, let '
+                    'mmseg_erfnet.LoadSegLabels resize it (`size`).')
             loss = self._loss(sample['seg_logits']['data'], label) if self.with_loss else (0.0, 0.0)
             matrix = confusion_matrix(label.cpu().numpy(), prediction.cpu().numpy(), num_classes, self.ignore_index)
             self.results.append((matrix, *loss, tuple(label.shape)))
@@ -87,8 +90,9 @@ class SegmentationMetric(BaseMetric):
         matrices, losses, weights, sizes = zip(*results, strict=True)
         confusion = np.sum(matrices, axis=0)
         figures = scores(confusion)
+        classes = self.dataset_meta['classes']
         per_class = {name: dict(IoU=float(iou), Acc=float(acc))
-                     for name, iou, acc in zip(self.dataset_meta['classes'], figures.pop('IoU'), figures.pop('Acc'), strict=True)}
+                     for name, iou, acc in zip(classes, figures.pop('IoU'), figures.pop('Acc'), strict=True)}
         if self.with_table:
             print_log(_table(per_class, confusion), logger='current')
         if self.out_file is not None and is_main_process():

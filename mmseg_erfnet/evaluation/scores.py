@@ -1,7 +1,7 @@
 """Segmentation figures from a confusion matrix. Needs numpy alone.
 
-Counts are 64-bit integers throughout, so the figures do not depend on the order of the images or on how they were shared among
-processes.
+Counts are 64-bit integers throughout, so the figures do not depend on the order of the images or on how they were
+shared among processes.
 """
 
 import numpy as np
@@ -43,9 +43,10 @@ def scores(confusion: np.ndarray) -> dict:
 
     Returns:
         ``IoU`` and ``Acc``, float64 arrays with a value for each class, and the means:
-        ``mIoU``, over the classes with a defined IoU (those that are labelled or predicted somewhere), as MMSegmentation
-        does it; ``mIoU_all``, over all classes, an undefined IoU counting 0; ``mIoU_present``, over the classes that are
-        labelled somewhere; ``mAcc``, the mean recall of the latter; ``aAcc``, the share of correct pixels.
+        ``mIoU``, over the classes with a defined IoU (those that are labelled or predicted somewhere), as
+        MMSegmentation does it; ``mIoU_all``, over all classes, an undefined IoU counting 0; ``mIoU_present``, over the
+        classes that are labelled somewhere; ``mAcc``, the mean recall of the latter; ``aAcc``, the share of
+        correct pixels.
     """
     correct = np.diag(confusion).astype(np.float64)
     labelled = confusion.sum(1)

@@ -1,6 +1,6 @@
-"""Label maps as pictures: overlays, legends, and input, truth and prediction beside one another. Needs NumPy and OpenCV alone.
+"""Label maps as pictures: overlays, legends, and input, truth and prediction side by side. Needs NumPy and OpenCV.
 
-Pictures are uint8 (H, W, 3) in OpenCV's channel order, BGR; palettes are lists of RGB triples, as everywhere in MMSegmentation.
+Pictures are uint8 (H, W, 3) in OpenCV's channel order, BGR; palettes are lists of RGB triples, as in MMSegmentation.
 """
 
 from collections.abc import Sequence

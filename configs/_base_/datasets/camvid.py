@@ -1,4 +1,5 @@
-# CamVid, all 32 classes, at 256x256: every frame is resized to a square, and scored at that size, as the TensorFlow project did.
+# CamVid, all 32 classes, at 256x256: every frame is resized to a square, and scored at that size, as the TensorFlow
+# project did.
 dataset_type = 'mmseg_erfnet.CamVidDataset'
 data_root = 'data/camvid'
 input_size = (256, 256)
@@ -13,23 +14,21 @@ train_pipeline = [
     dict(type='mmseg_erfnet.RandomNoise'),
     dict(type='PackSegInputs'),
 ]
-# The label is loaded before the resize, so it is resized with the image (nearest); ScoreAtInputSize says so to the metric.
+# `size` resizes the label (nearest) and makes that the size at which predictions are scored.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='mmseg_erfnet.LoadSegLabels'),
     dict(type='Resize', scale=input_size, keep_ratio=False),
-    dict(type='mmseg_erfnet.ScoreAtInputSize'),
+    dict(type='mmseg_erfnet.LoadSegLabels', size=input_size),
     dict(type='PackSegInputs'),
 ]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='mmseg_erfnet.LoadSegLabels'),
     dict(
         type='TestTimeAug',
         transforms=[
             [dict(type='Resize', scale=input_size, keep_ratio=False)],
-            [dict(type='mmseg_erfnet.ScoreAtInputSize')],
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [dict(type='mmseg_erfnet.LoadSegLabels', size=input_size)],
             [dict(type='PackSegInputs')],
         ]),
 ]

@@ -1,5 +1,5 @@
-# ERFNet as MMSegmentation publishes it: the decoder's 16 channels at half size, FCNHead, bilinear upsampling to the input's size.
-# BN, not SyncBN: the launcher turns BN into SyncBN where several GPUs train together.
+# ERFNet as MMSegmentation publishes it: the decoder's 16 channels at half size, FCNHead, bilinear upsampling to the
+# input's size. BN, not SyncBN: the launcher turns BN into SyncBN where several GPUs train together.
 norm_cfg = dict(type='BN', requires_grad=True)
 data_preprocessor = dict(
     type='SegDataPreProcessor',

@@ -1,5 +1,5 @@
-# The TensorFlow project's stages: 8e-4 for 80 epochs, 5e-4 for 80, then 2e-4, 1e-4 and 5e-5 for 40 each. As factors at the stages' borders:
-# a chain of ConstantLR would snap back to the base rate in each stage's last epoch.
+# The TensorFlow project's stages: 8e-4 for 80 epochs, 5e-4 for 80, then 2e-4, 1e-4 and 5e-5 for 40 each. As factors at
+# the stages' borders: a chain of ConstantLR would snap back to the base rate in each stage's last epoch.
 optim_wrapper = dict(
     type='OptimWrapper',
     # Adam's own weight decay is L2 in the gradient, as there; on convolution weights alone.
