@@ -1,10 +1,11 @@
 """Loading and augmentation, for MMSegmentation's pipelines."""
 
 from .geometry import RandomRotateCropResize, RandomTranslate
+from .loading import LoadSegLabels, ScoreAtInputSize
 from .photometry import RandomBlur, RandomBrightness, RandomContrast, RandomNoise
 from .shadow import RandomShadow
 
 __all__ = [
-    'RandomBlur', 'RandomBrightness', 'RandomContrast', 'RandomNoise', 'RandomRotateCropResize', 'RandomShadow',
-    'RandomTranslate'
+    'LoadSegLabels', 'RandomBlur', 'RandomBrightness', 'RandomContrast', 'RandomNoise', 'RandomRotateCropResize',
+    'RandomShadow', 'RandomTranslate', 'ScoreAtInputSize'
 ]

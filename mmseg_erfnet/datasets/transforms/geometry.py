@@ -43,7 +43,7 @@ class RandomRotateCropResize(_GeometricTransform):
 
     As in the run of the TensorFlow project that started this one (github.com/ronrest/erfnet_segmentation), the canvas
     grows to hold the rotated image, the crop takes a part of each side of that canvas, drawn for width and height
-    apart, and is brought to ``scale``. ``degree=0`` leaves the rotation out, ``crop=(1, 1)`` the crop.
+    apart, and is brought to ``size``. ``degree=0`` leaves the rotation out, ``crop=(1, 1)`` the crop.
 
     MMSegmentation's ``RandomRotate`` and ``RandomCrop`` cannot be put together to the same: the one interpolates once
     more, the other crops to a size in pixels.
@@ -57,7 +57,7 @@ class RandomRotateCropResize(_GeometricTransform):
     Args:
         degree: Largest angle, in degrees; angles are uniform in [-degree, degree].
         crop: Range of the part of each side that is kept, uniform.
-        scale: Size (width, height) of the result; None for the size of the image.
+        size: (width, height) of the result, as in MMCV's ``Pad``; None for the size of the image.
         auto_bound: Whether the canvas grows to hold the rotated image, as in MMSegmentation's ``RandomRotate``. If not,
             what is shown is always magnified, by 1.2 a side on average.
         pad_val: Value of the image's pixels that rotation uncovers.
@@ -71,7 +71,7 @@ class RandomRotateCropResize(_GeometricTransform):
     def __init__(self,
                  degree: float = 30,
                  crop: tuple[float, float] = (0.66, 1.0),
-                 scale: tuple[int, int] | None = None,
+                 size: tuple[int, int] | None = None,
                  auto_bound: bool = True,
                  pad_val: int = 0,
                  seg_pad_val: int = 255,
@@ -79,13 +79,13 @@ class RandomRotateCropResize(_GeometricTransform):
         super().__init__(prob, pad_val, seg_pad_val)
         if not 0 <= degree <= 180:
             raise ValueError(f'degree must lie within 0 and 180, got {degree}.')
-        if scale is not None and (len(scale) != 2 or min(scale) < 1):
-            raise ValueError(f'scale must be (width, height) in pixels, or None for the image\'s own, got {scale}.')
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise ValueError(f"size must be (width, height) in pixels, or None for the image's own, got {size}.")
         self.degree = degree
         self.crop = interval('crop', crop, 0, 1)
         if self.crop[0] == 0:
             raise ValueError('crop must keep something of each side, got a lower bound of 0.')
-        self.scale = scale and tuple(scale)
+        self.size = size and tuple(size)
         self.auto_bound = auto_bound
 
     @cache_randomness
@@ -98,37 +98,37 @@ class RandomRotateCropResize(_GeometricTransform):
     def transform(self, results: dict) -> dict:
         image = self.image(results)
         labels = self.labels(results)
-        size = np.array(image.shape[1::-1])
-        scale = self.scale or tuple(size.tolist())
+        source = np.array(image.shape[1::-1])
+        size = self.size or tuple(source.tolist())
         angle, part, place = self.draw()
 
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        canvas = np.abs([[cos, sin], [sin, cos]]) @ size if self.auto_bound else size
-        step = part * canvas / scale
+        canvas = np.abs([[cos, sin], [sin, cos]]) @ source if self.auto_bound else source
+        step = part * canvas / size
         rotation = np.array([[cos, -sin], [sin, cos]])
         # From the centre of a pixel of the result to that of the source's, where (0, 0) is the corner of a pixel.
         linear = rotation * step
-        offset = linear @ (0.5, 0.5) + rotation @ (place * (1 - part) * canvas - canvas / 2) + size / 2 - 0.5
+        offset = linear @ (0.5, 0.5) + rotation @ (place * (1 - part) * canvas - canvas / 2) + source / 2 - 0.5
 
         for key, label in labels.items():
-            results[key] = _warp(label, linear, offset, scale, cv2.INTER_NEAREST, self.seg_pad_val)
+            results[key] = _warp(label, linear, offset, size, cv2.INTER_NEAREST, self.seg_pad_val)
         shrink = int(step.min())
         if shrink > 1:
-            image = cv2.resize(image, tuple((-(-size // shrink)).tolist()), interpolation=cv2.INTER_AREA)
-            ratio = image.shape[1::-1] / size
+            image = cv2.resize(image, tuple((-(-source // shrink)).tolist()), interpolation=cv2.INTER_AREA)
+            ratio = image.shape[1::-1] / source
             linear, offset = linear * ratio[:, None], (offset + 0.5) * ratio - 0.5
-        results['img'] = _warp(image, linear, offset, scale, cv2.INTER_LINEAR, self.pad_val)
+        results['img'] = _warp(image, linear, offset, size, cv2.INTER_LINEAR, self.pad_val)
         results['img_shape'] = results['img'].shape[:2]
-        results['scale'] = scale
+        results['scale'] = size
         return results
 
 
-def _warp(array: np.ndarray, linear: np.ndarray, offset: np.ndarray, scale: tuple[int, int], interpolation: int,
+def _warp(array: np.ndarray, linear: np.ndarray, offset: np.ndarray, size: tuple[int, int], interpolation: int,
           fill: int) -> np.ndarray:
     return cv2.warpAffine(
         array,
         np.column_stack([linear, offset]),
-        scale,
+        size,
         flags=interpolation | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(fill, ) * 3)

@@ -42,6 +42,7 @@ class RandomShadow(RandomTransform):
         pattern = _blotches() if np.random.random() < 0.5 else _shapes()
         if np.random.random() < 0.5:
             pattern = 1 - pattern
+        pattern = cv2.GaussianBlur(pattern, (0, 0), np.random.uniform(1, 3))
         return np.rint(255 * (1 - np.random.uniform(*self.darkening) * pattern)).astype(np.uint8)
 
     def transform(self, results: dict) -> dict:
@@ -62,7 +63,7 @@ def _blotches() -> np.ndarray:
 
 
 def _shapes() -> np.ndarray:
-    """Returns one to five polygons, ellipses and bars with blurred edges: float32 of shape (SIDE, SIDE)."""
+    """Returns one to five polygons, ellipses and bars, 1 on a ground of 0: float32 of shape (SIDE, SIDE)."""
     pattern = np.zeros((SIDE, SIDE), np.float32)
     for _ in range(np.random.randint(1, 6)):
         kind = np.random.randint(3)
@@ -74,4 +75,4 @@ def _shapes() -> np.ndarray:
             cv2.ellipse(pattern, points[0].tolist(), axes, np.random.randint(180), 0, 360, 1, cv2.FILLED)
         else:
             cv2.line(pattern, points[0].tolist(), points[1].tolist(), 1, np.random.randint(2, SIDE // 8))
-    return cv2.GaussianBlur(pattern, (0, 0), np.random.uniform(0.7, 4))
+    return pattern
