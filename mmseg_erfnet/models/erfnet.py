@@ -68,8 +68,8 @@ class DownsamplerBlock(BaseModule):
         in_channels: int,
         out_channels: int,
         conv_cfg: dict | None = None,
-        norm_cfg: dict | None = {'type': 'BN'},
-        act_cfg: dict | None = {'type': 'ReLU'},
+        norm_cfg: dict | None = dict(type='BN'),
+        act_cfg: dict | None = dict(type='ReLU'),
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg)
@@ -113,8 +113,8 @@ class NonBottleneck1d(BaseModule):
         drop_rate: float = 0.0,
         dilation: int = 1,
         conv_cfg: dict | None = None,
-        norm_cfg: dict | None = {'type': 'BN'},
-        act_cfg: dict | None = {'type': 'ReLU'},
+        norm_cfg: dict | None = dict(type='BN'),
+        act_cfg: dict | None = dict(type='ReLU'),
         dropout_type: str = 'element',
         init_cfg: dict | list[dict] | None = None,
     ):
@@ -161,8 +161,8 @@ class UpsamplerBlock(BaseModule):
         self,
         in_channels: int,
         out_channels: int,
-        norm_cfg: dict | None = {'type': 'BN'},
-        act_cfg: dict | None = {'type': 'ReLU'},
+        norm_cfg: dict | None = dict(type='BN'),
+        act_cfg: dict | None = dict(type='ReLU'),
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg)
@@ -218,8 +218,8 @@ class ERFNet(BaseModule):
         dec_non_bottleneck_channels: Sequence[int] = (64, 16),
         dropout_ratio: float | Sequence[float] = 0.1,
         conv_cfg: dict | None = None,
-        norm_cfg: dict | None = {'type': 'BN', 'requires_grad': True},
-        act_cfg: dict | None = {'type': 'ReLU'},
+        norm_cfg: dict | None = dict(type='BN', requires_grad=True),
+        act_cfg: dict | None = dict(type='ReLU'),
         init_cfg: dict | list[dict] | None = None,
         *,
         dropout_type: str = 'element',
@@ -266,7 +266,7 @@ class ERFNet(BaseModule):
                     f'upsampler, so the two must be equal.')
 
         self.with_cp = with_cp
-        layers = {'norm_cfg': norm_cfg, 'act_cfg': act_cfg}
+        layers = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
 
         self.encoder = nn.ModuleList([DownsamplerBlock(in_channels, first, conv_cfg, **layers)])
         channels = first

@@ -1,0 +1,393 @@
+"""Checkpoints: loaded as data and never as code, and converted from and to the authors' names.
+
+Loading. A checkpoint is a pickle, and a pickle is a program. :func:`load_checkpoint_file` runs torch's restricted
+interpreter (``weights_only``), which knows tensors and containers. Checkpoints of MMEngine hold two things more, numpy
+numbers and ``HistoryBuffer``, whose classes and functions reach further than their data needs: ``builtins.getattr`` is
+among them, and ``HistoryBuffer.__setstate__`` writes into its class. The stand-ins below take their place, for data
+only. :func:`make_plain` is the other half: what it was applied to before saving loads without any stand-in.
+
+Converting. The authors' files hold the network under the names ``encoder.initial_block``, ``encoder.layers.N``,
+``decoder.layers.N``, each usually with ``module.`` before it, and two classifiers, ``encoder.output_conv`` and
+``decoder.output_conv``. :func:`from_authors` makes of them a segmentor of ``ERFNet`` with ``ERFNetHead``, or, of the
+encoder alone, one with a 1x1 ``FCNHead(num_convs=0, concat_input=False)``; :func:`to_authors` goes back.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.fileio import get_local_path
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from mmseg_erfnet.models.erfnet import ERFNet
+
+LISTED = 20  # names of each kind in an error; a file of another network would fill pages
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used. The message is a sentence that says why and what to do."""
+
+
+# --- Loading ----------------------------------------------------------------------------------------------------------
+
+
+class _Dtype:
+    """For ``numpy.dtype``: numbers and strings, and no state but the byte order."""
+
+    def __init__(self, name: str, align: bool = False, copy: bool = False):
+        if not re.fullmatch(r'[biufcSU]\d+', name):
+            raise pickle.UnpicklingError(f'GLOBAL numpy.dtype({name!r})')
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: tuple):
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """For ``numpy.ndarray``."""
+
+    def __setstate__(self, state: tuple):
+        version, shape, dtype, fortran, data = state
+        super().__setstate__((version, shape, dtype.dtype, fortran, data))
+
+
+def _reconstruct(array_type: type, shape: tuple, typecode: bytes) -> _Array:
+    return _Array((0,), 'b')
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> int | float | complex | str | bytes:
+    return np.frombuffer(data, dtype.dtype, 1)[0].item()
+
+
+class _HistoryBuffer(HistoryBuffer):
+    """For MMEngine's ``HistoryBuffer``, which it becomes, without the functions that its state brings along."""
+
+    def __setstate__(self, state: dict):
+        self.__init__(*(np.asarray(state[name]) for name in ('_log_history', '_count_history')), state['max_length'])
+        self.__class__ = HistoryBuffer
+
+
+def _getattr(owner: object, name: str) -> str:
+    """For ``builtins.getattr``, by which the statistics of a ``HistoryBuffer`` are named: their names will do."""
+    if owner is not _HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError('GLOBAL builtins.getattr')
+    return name
+
+
+STAND_INS = [
+    (_Dtype, 'numpy.dtype'),
+    (_Array, 'numpy.ndarray'),
+    *((_reconstruct, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+    *((_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
+    (_HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_getattr, 'builtins.getattr'),
+]
+
+
+def load_checkpoint_file(path: str | Path, map_location='cpu', trust: bool = False) -> dict:
+    """Load a checkpoint as data.
+
+    Files of this project, of the authors, of MMEngine and of MMSegmentation 0.x pass. Numbers and arrays of numpy come
+    out as Python's numbers and lists.
+
+    Args:
+        path: A file that ``torch.save`` wrote.
+        map_location: As in ``torch.load``.
+        trust: Unpickle without restriction, which runs whatever code the file brings.
+
+    Returns:
+        The checkpoint: a dict with a ``state_dict``, or a dict of tensors by name.
+
+    Raises:
+        CheckpointError: If the file is absent, empty, truncated or foreign, or would need to run code.
+    """
+    path = Path(path).expanduser()
+    return _load(path, str(path), map_location, trust)
+
+
+def install_safe_loading(trust: bool = False) -> None:
+    """Make MMEngine load by :func:`load_checkpoint_file` in this process: ``load_from``, ``resume``, ``init_model``.
+
+    It holds for paths and for http addresses. Names in MMEngine's model zoos (``torchvision://``, ``open-mmlab://``)
+    stay with MMEngine. To be called by programs, never on import.
+
+    Args:
+        trust: As in :func:`load_checkpoint_file`.
+    """
+
+    def load_from_file(filename, map_location=None):
+        if '://' not in filename:
+            return load_checkpoint_file(filename, map_location, trust)
+        try:
+            with get_local_path(filename) as path:
+                return _load(Path(path), filename, map_location, trust)
+        except OSError as error:
+            raise CheckpointError(f'{filename} cannot be fetched: {error}.') from error
+
+    CheckpointLoader.register_scheme(['', 'http://', 'https://'], load_from_file, force=True)
+
+
+def _load(path: Path, name: str, map_location, trust: bool) -> dict:
+    _check_form(path, name)
+    try:
+        if trust:
+            checkpoint = torch.load(path, map_location, weights_only=False)
+        else:
+            with torch.serialization.safe_globals(STAND_INS):
+                checkpoint = torch.load(path, map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = re.search(r'GLOBAL (\S+)', str(error)) or re.search(r'WeightsUnpickler error: (.*)', str(error))
+        if reason is None:
+            raise CheckpointError(f'{name} is not a PyTorch checkpoint: {_first_line(error)}') from error
+        raise CheckpointError(
+            f'{name} was not loaded, because it is more than data and could run code: it asks for {reason[1]}. If you '
+            'trust whoever made the file, repeat with --trust-checkpoint.') from error
+    except Exception as error:
+        raise CheckpointError(
+            f'{name} is damaged or no PyTorch checkpoint; copy or download it again '
+            f'({type(error).__name__}: {_first_line(error)}).') from error
+
+    if not isinstance(checkpoint, dict) or not _holds_weights(checkpoint):
+        found = f'({_listed(checkpoint)})' if isinstance(checkpoint, dict) else f'(a {type(checkpoint).__name__})'
+        raise CheckpointError(
+            f'{name} holds neither a state_dict nor tensors by name {found}: give the checkpoint of a segmentor.')
+    return {key: _plain(value) for key, value in checkpoint.items()}
+
+
+def _check_form(path: Path, name: str) -> None:
+    if not path.is_file():
+        raise CheckpointError(f'{name} is not a file: give the path of a checkpoint (.pth).')
+    try:
+        with path.open('rb') as file:
+            head = file.read(4)
+    except OSError as error:
+        raise CheckpointError(f'{name} cannot be read: {error.strerror}.') from error
+    if not head:
+        raise CheckpointError(f'{name} is empty: copy or download it again, or use the checkpoint before it.')
+    if head != b'PK\x03\x04':
+        # torch.save's form before 1.6 is a pickle of protocol 2.
+        if head[:1] != b'\x80':
+            raise CheckpointError(f'{name} is not a PyTorch checkpoint: torch.save did not write it.')
+        return
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f'{name} is truncated: copy or download it again, or use the checkpoint before it.')
+    with zipfile.ZipFile(path) as archive:
+        members = {member.rpartition('/')[2] for member in archive.namelist()}
+    if 'constants.pkl' in members:
+        raise CheckpointError(f'{name} is a TorchScript archive: give the checkpoint from which it was made.')
+    if 'data.pkl' not in members:
+        raise CheckpointError(f'{name} is a zip file, but not one that torch.save wrote.')
+
+
+def _holds_weights(checkpoint: dict) -> bool:
+    weights = checkpoint.get('state_dict', checkpoint)
+    return isinstance(weights, dict) and any(isinstance(value, Tensor) for value in weights.values())
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), '')
+
+
+def make_plain(checkpoint: dict) -> dict:
+    """Turn a checkpoint into what ``torch.load(weights_only=True)`` loads without an allow-list, for saving.
+
+    Numbers and arrays of numpy become Python's numbers and lists. The history of logged scalars is dropped: it only
+    smooths the log. Other objects stay as they are.
+
+    Args:
+        checkpoint: As in a hook's ``before_save_checkpoint``; changed in place. The objects that it holds are not.
+
+    Returns:
+        The same dict.
+    """
+    hub = checkpoint.get('message_hub')
+    if isinstance(hub, dict):
+        resumed = {key: value for key, value in hub['resumed_keys'].items() if key not in hub['log_scalars']}
+        checkpoint['message_hub'] = dict(hub, log_scalars={}, resumed_keys=resumed)
+    for key, value in checkpoint.items():
+        checkpoint[key] = _plain(value)
+    return checkpoint
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        # A state dict stays itself: its _metadata is an attribute, which a copy would lose.
+        if value and all(isinstance(item, Tensor) for item in value.values()):
+            return value
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return (tuple if isinstance(value, tuple) else list)(_plain(item) for item in value)
+    return value
+
+
+# --- Fitting ----------------------------------------------------------------------------------------------------------
+
+
+def check_fit(model: nn.Module, checkpoint: dict) -> None:
+    """Check that a checkpoint has just the weights of a model, which MMEngine would only warn about.
+
+    Args:
+        model: The model.
+        checkpoint: What :func:`load_checkpoint_file` returned.
+
+    Raises:
+        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
+    """
+    _compare(_weights(checkpoint), {name: value.shape for name, value in model.state_dict().items()}, 'the model')
+
+
+def _weights(checkpoint: Mapping) -> dict[str, Tensor]:
+    weights = checkpoint.get('state_dict', checkpoint)
+    return {name.removeprefix('module.'): value for name, value in weights.items()}
+
+
+def _compare(
+    weights: Mapping[str, Tensor],
+    expected: Mapping[str, tuple],
+    whose: str,
+    optional: Iterable[str] = (),
+    hint: str = '',
+) -> None:
+    unknown = [name for name in weights if name not in expected]
+    # Before torch 0.4.1 a BN did not count its batches; torch sets the number itself where it is missing.
+    missing = [name for name in expected
+               if name not in weights and name not in optional and not name.endswith('num_batches_tracked')]
+    shapes = [f'{name} {tuple(value.shape)} instead of {tuple(expected[name])}'
+              for name, value in weights.items() if name in expected and value.shape != torch.Size(expected[name])]
+    found = [f'{what}: {_listed(names)}'
+             for what, names in (('unknown', unknown), ('missing', missing), ('wrongly shaped', shapes)) if names]
+    if found:
+        raise CheckpointError(f'The checkpoint does not fit {whose}: {"; ".join(found)}.{hint}')
+
+
+def _listed(names: Iterable) -> str:
+    names = [str(name) for name in names]
+    more = f' and {len(names) - LISTED} more' if len(names) > LISTED else ''
+    return ', '.join(names[:LISTED]) + more
+
+
+# --- Converting -------------------------------------------------------------------------------------------------------
+
+# Positions in NonBottleneck1d.convs_layers.
+_RESIDUAL = {0: 'conv3x1_1', 2: 'conv1x3_1', 3: 'bn1', 5: 'conv3x1_2', 7: 'conv1x3_2', 8: 'bn2'}
+
+
+def _authors_name(name: str) -> str:
+    part, index, rest = name.split('.', 2)
+    if rest.startswith('convs_layers.'):
+        _, position, rest = rest.split('.', 2)
+        rest = f'{_RESIDUAL[int(position)]}.{rest}'
+    if part == 'encoder':
+        block = 'initial_block' if index == '0' else f'layers.{int(index) - 1}'
+    else:
+        block = f'layers.{index}'
+    return f'{part}.{block}.{rest}'
+
+
+def _network(encoder_only: bool) -> dict[str, tuple[str, torch.Size]]:
+    """Authors' name to ours, with the shape, of all but the output layers."""
+    with torch.device('meta'):
+        backbone = ERFNet(encoder_only=encoder_only)
+    return {_authors_name(name): (f'backbone.{name}', value.shape) for name, value in backbone.state_dict().items()}
+
+
+def _output(names: str, ours: str, shape: tuple) -> dict[str, tuple[str, tuple]]:
+    classes = shape[1] if shape[2:] == (2, 2) else shape[0]
+    return {f'{names}.weight': (f'{ours}.weight', shape), f'{names}.bias': (f'{ours}.bias', (classes,))}
+
+
+def _classes(weights: Mapping[str, Tensor], layer: str) -> int:
+    bias = weights.get(f'{layer}.bias')
+    return bias.numel() if bias is not None else 0
+
+
+def from_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict:
+    """Convert a checkpoint of the authors to a segmentor's.
+
+    Args:
+        checkpoint: Their state dict, or a dict with it under ``state_dict``; ``module.`` before a name is of no matter.
+        encoder_only: Convert the encoder with its own classifier, for ``ERFNet(encoder_only=True)`` with
+            ``FCNHead(num_convs=0, concat_input=False)``. None: if there is nothing else.
+
+    Returns:
+        ``state_dict`` with ``backbone.*`` and ``decode_head.conv_seg.*``, an empty ``meta``, and, of the whole network,
+        ``encoder_head``: the encoder's classifier, which takes no part in it, for :func:`to_authors`.
+
+    Raises:
+        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
+    """
+    weights = _weights(checkpoint)
+    if encoder_only is None:
+        encoder_only = not any(name.startswith('decoder.') for name in weights)
+    if encoder_only:
+        weights = {name: value for name, value in weights.items() if not name.startswith('decoder.')}
+
+    table = _network(encoder_only)
+    heads = {}
+    encoder_output = _output(
+        'encoder.output_conv', 'decode_head.conv_seg', (_classes(weights, 'encoder.output_conv'), 128, 1, 1))
+    if encoder_only:
+        table |= encoder_output
+    else:
+        table |= _output(
+            'decoder.output_conv', 'decode_head.conv_seg', (16, _classes(weights, 'decoder.output_conv'), 2, 2))
+        heads = {name.rpartition('.')[2]: name for name in encoder_output if name in weights}
+    shapes = {name: shape for name, (_, shape) in (table | encoder_output).items()}
+    _compare(weights, shapes, "the authors' network", optional=encoder_output)
+
+    state_dict = {ours: weights[name] for name, (ours, _) in table.items() if name in weights}
+    converted = {'meta': {}, 'state_dict': state_dict}
+    if heads:
+        converted['encoder_head'] = {name: weights[theirs] for name, theirs in heads.items()}
+    return converted
+
+
+def to_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict[str, Tensor]:
+    """Convert a segmentor's checkpoint to the authors' names, with ``module.`` before each, as their programs expect.
+
+    Args:
+        checkpoint: A checkpoint of ``ERFNet`` with ``ERFNetHead``, or of the encoder with a 1x1 classifier.
+        encoder_only: Convert the encoder alone. None: if there is nothing else.
+
+    Returns:
+        A state dict. Of a whole network it has ``encoder.output_conv`` only if :func:`from_authors` left it there: the
+        network does not use it, and none is trained here.
+
+    Raises:
+        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
+    """
+    weights = _weights(checkpoint)
+    whole = any(name.startswith('backbone.decoder.') for name in weights)
+    encoder_only = not whole if encoder_only is None else encoder_only
+    if encoder_only and whole:
+        weights = {name: value for name, value in weights.items() if name.startswith('backbone.encoder.')}
+
+    table = _network(encoder_only)
+    classes = _classes(weights, 'decode_head.conv_seg')
+    if encoder_only:
+        output = _output('encoder.output_conv', 'decode_head.conv_seg', (classes, 128, 1, 1))
+    else:
+        output = _output('decoder.output_conv', 'decode_head.conv_seg', (16, classes, 2, 2))
+    table |= output
+    _compare(
+        weights, dict(table.values()), "the authors' network",
+        optional=[ours for ours, _ in output.values()] if encoder_only else (),
+        hint='' if encoder_only else ' The whole network needs ERFNetHead; of others only the encoder converts.')
+
+    converted = {f'module.{theirs}': weights[ours] for theirs, (ours, _) in table.items() if ours in weights}
+    for name, value in checkpoint.get('encoder_head', {}).items():
+        converted[f'module.encoder.output_conv.{name}'] = value
+    return converted
