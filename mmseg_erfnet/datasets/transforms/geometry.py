@@ -49,8 +49,8 @@ class RandomRotateCropResize(_GeometricTransform):
     more, the other crops to a size in pixels.
 
     Bilinear interpolation looks at no more than two pixels a side, so an image that is to shrink twice or more is
-    first reduced by the whole part of that factor, by averaging. Below a factor of two it equals ``cv2.resize``, which
-    the images get that a model is scored on.
+    first halved, by averaging, as often as leaves a factor below two: powers of two are OpenCV's fast case, 0.2 ms for
+    960x720 against 0.9 for a third. Below a factor of two it equals ``cv2.resize``.
 
     Required keys: img, and those that seg_fields names. Modified: these, img_shape, scale.
 
@@ -112,7 +112,7 @@ class RandomRotateCropResize(_GeometricTransform):
 
         for key, label in labels.items():
             results[key] = _warp(label, linear, offset, size, cv2.INTER_NEAREST, self.seg_pad_val)
-        shrink = int(step.min())
+        shrink = 2**max(0, int(math.log2(step.min())))
         if shrink > 1:
             image = cv2.resize(image, tuple((-(-source // shrink)).tolist()), interpolation=cv2.INTER_AREA)
             ratio = image.shape[1::-1] / source
