@@ -58,8 +58,9 @@ class RandomRotateCropResize(_GeometricTransform):
         degree: Largest angle, in degrees; angles are uniform in [-degree, degree].
         crop: Range of the part of each side that is kept, uniform.
         size: (width, height) of the result, as in MMCV's ``Pad``; None for the size of the image.
-        auto_bound: Whether the canvas grows to hold the rotated image, as in MMSegmentation's ``RandomRotate``. If not,
-            what is shown is always magnified, by 1.2 a side on average.
+        auto_bound: Whether the canvas grows to hold the rotated image, as in MMSegmentation's ``RandomRotate``. By
+            default things then keep their size on average (0.76 to 1.38) and 17 % of a 4:3 frame's result are
+            uncovered; without, all is magnified, by 1.2 on average (1 to 1.5), and 3 % are uncovered.
         pad_val: Value of the image's pixels that rotation uncovers.
         seg_pad_val: Label of these pixels.
         prob: Probability of rotating and cropping; the image is resized at any rate.

@@ -23,7 +23,7 @@ class RandomShadow(RandomTransform):
     Required and modified key: img.
 
     Args:
-        darkening: Range of what the depth of the shadow takes away from the light, uniform: 0 nothing, 1 all.
+        darkening: Range of the share of the light that the shadow takes away where it is deepest; uniform.
         prob: Probability of acting.
 
     Raises:

@@ -26,10 +26,10 @@ def test_darkens_within_its_range():
 
 
 def test_takes_the_share_of_the_light_that_was_asked_for():
-    for image in shadows(30, darkening=(0.6, 0.6)):
-        assert image.min() >= 102
-        # 102 is 0.4 of 255: lit and shaded parts are both flat, with a rim between.
-        assert (image <= 104).any() or (image == image.max()).mean() < 0.9
+    darkest = np.array([image.min() for image in shadows(100, darkening=(0.6, 0.6))])
+    # Small blotches lose depth to the softening of their edges.
+    assert darkest.min() == 102
+    assert (darkest <= 104).mean() > 0.9
 
 
 def test_scales_each_value():
