@@ -98,6 +98,12 @@ def test_fine_stripes_turn_grey_when_shrunk(side):
         assert np.abs(shrunk - 127.5).max() < 40
 
 
+def test_shrinking_by_a_power_of_two_is_averaging():
+    result = RandomRotateCropResize(prob=0, size=(30, 20))(sample(smooth_image(80, 120)))
+    blocks = smooth_image(80, 120).reshape(20, 4, 30, 4, 3)
+    assert np.abs(result['img'] - blocks.mean((1, 3))).max() <= 0.5
+
+
 def test_image_and_labels_stay_together():
     labels = np.random.default_rng(0).integers(1, 12, (6, 8), dtype=np.uint8).repeat(40, 0).repeat(40, 1)
     image = cv2.merge([labels * 20] * 3)
