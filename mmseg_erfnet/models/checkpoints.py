@@ -25,13 +25,10 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from mmseg_erfnet.errors import CheckpointError
 from mmseg_erfnet.models.erfnet import ERFNet
 
 LISTED = 20  # names of each kind in an error; a file of another network would fill pages
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used. The message is a sentence that says why and what to do."""
 
 
 # --- Loading ----------------------------------------------------------------------------------------------------------
@@ -141,17 +138,15 @@ def _load(path: Path, name: str, map_location, trust: bool) -> dict:
         else:
             with torch.serialization.safe_globals(STAND_INS):
                 checkpoint = torch.load(path, map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = re.search(r'GLOBAL (\S+)', str(error)) or re.search(r'WeightsUnpickler error: (.*)', str(error))
-        if reason is None:
-            raise CheckpointError(f'{name} is not a PyTorch checkpoint: {_first_line(error)}') from error
-        raise CheckpointError(
-            f'{name} was not loaded, because it is more than data and could run code: it asks for {reason[1]}. If you '
-            'trust whoever made the file, repeat with --trust-checkpoint.') from error
     except Exception as error:
+        wanted = re.search(r'GLOBAL (\S+)', str(error)) or re.search(r'WeightsUnpickler error: (.*)', str(error))
+        if wanted and isinstance(error, pickle.UnpicklingError):
+            raise CheckpointError(
+                f'{name} was not loaded, because it is more than data and could run code: it asks for {wanted[1]}. If '
+                'you trust whoever made the file, repeat with --trust-checkpoint.') from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
-            f'{name} is damaged or no PyTorch checkpoint; copy or download it again '
-            f'({type(error).__name__}: {_first_line(error)}).') from error
+            f'{name} is damaged or no PyTorch checkpoint ({reason}): copy or download it again.') from error
 
     if not isinstance(checkpoint, dict) or not _holds_weights(checkpoint):
         found = f'({_listed(checkpoint)})' if isinstance(checkpoint, dict) else f'(a {type(checkpoint).__name__})'
@@ -189,10 +184,6 @@ def _check_form(path: Path, name: str) -> None:
 def _holds_weights(checkpoint: dict) -> bool:
     weights = checkpoint.get('state_dict', checkpoint)
     return isinstance(weights, dict) and any(isinstance(value, Tensor) for value in weights.values())
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), '')
 
 
 def make_plain(checkpoint: dict) -> dict:
@@ -240,18 +231,20 @@ def check_fit(model: nn.Module, checkpoint: dict) -> None:
     """Check that a checkpoint has just the weights of a model, which MMEngine would only warn about.
 
     Args:
-        model: The model.
+        model: The model, wrapped or not.
         checkpoint: What :func:`load_checkpoint_file` returned.
 
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
     """
-    _compare(_weights(checkpoint), {name: value.shape for name, value in model.state_dict().items()}, 'the model')
+    expected = {name: value.shape for name, value in _weights(model.state_dict()).items()}
+    _compare(_weights(checkpoint), expected, 'the model')
 
 
 def _weights(checkpoint: Mapping) -> dict[str, Tensor]:
     weights = checkpoint.get('state_dict', checkpoint)
-    return {name.removeprefix('module.'): value for name, value in weights.items()}
+    # Before the names stands what wraps the model: DataParallel, test-time augmentation, or both.
+    return {re.sub(r'^(module\.)+', '', name): value for name, value in weights.items()}
 
 
 def _compare(
