@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 """Make a small synthetic CamVid, for trying everything out without the download.
 
     python tools/synthesize_camvid.py --out data/synthetic_camvid
@@ -8,10 +8,9 @@ The folder has the layout of `data/camvid` and street-like scenes in the 32 colo
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from mmseg_erfnet.datasets.synthetic import synthesize_camvid
+from mmseg_erfnet import cli
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -23,18 +22,18 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__)
     parser.add_argument('--out', type=Path, required=True, help='folder to make')
     parser.add_argument('--images', type=int, default=60, help='number of frames (default: %(default)s)')
     parser.add_argument('--size', type=parse_size, default=(360, 480), help='HEIGHTxWIDTH (default: 360x480)')
     parser.add_argument('--seed', type=int, default=0, help='another seed gives other scenes (default: %(default)s)')
     args = parser.parse_args()
-    try:
-        synthesize_camvid(args.out, args.images, args.size, args.seed)
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
+
+    from mmseg_erfnet.datasets.synthetic import synthesize_camvid
+
+    synthesize_camvid(args.out, args.images, args.size, args.seed)
     print(f'{args.images} synthetic frames of {args.size[0]}x{args.size[1]} in {args.out}')
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

@@ -2,7 +2,6 @@
 
 from .camvid import CamVid11Dataset, CamVidDataset, check_disjoint, random_split, standard_split
 from .cityscapes import CityscapesDataset
-from .files import DataError
 
-__all__ = ['CamVid11Dataset', 'CamVidDataset', 'CityscapesDataset', 'DataError', 'check_disjoint', 'random_split',
+__all__ = ['CamVid11Dataset', 'CamVidDataset', 'CityscapesDataset', 'check_disjoint', 'random_split',
            'standard_split']

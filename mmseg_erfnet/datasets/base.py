@@ -7,9 +7,10 @@ from typing import Any
 from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 
-from .files import DataError, check_frame
+from mmseg_erfnet.errors import DataError, UsageError
 
-IGNORE = 255
+from .files import check_frame
+from .labels import IGNORE
 
 
 class CheckedSegDataset(BaseSegDataset):
@@ -41,7 +42,7 @@ class CheckedSegDataset(BaseSegDataset):
             colours = dict(zip(self.METAINFO['classes'], palette, strict=True))
             return [colours[name] for name in classes]
         if palette and len(palette) != len(classes):
-            raise ValueError(f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours; '
+            raise UsageError(f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours; '
                              'give one colour a class, or leave the palette out.')
         return super()._update_palette()
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
+from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.registry import DATASETS
 
-from .base import IGNORE, CheckedSegDataset
-from .files import DataError
+from .base import CheckedSegDataset
+from .labels import IGNORE
 
 # http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/data/label_colors.txt, in its order
 COLOURS = {
@@ -82,11 +83,11 @@ def standard_split(name: str) -> list[str]:
     """Names of the standard split, SegNet's: `train` 367, `val` 101, `test` 233, `trainval` 468.
 
     Raises:
-        ValueError: There is no such split.
+        UsageError: There is no such split.
     """
     parts = {'train': ['train'], 'val': ['val'], 'test': ['test'], 'trainval': ['train', 'val']}
     if name not in parts:
-        raise ValueError(f'CamVid has no split {name!r}; take one of {", ".join(parts)}.')
+        raise UsageError(f'CamVid has no split {name!r}; take one of {", ".join(parts)}.')
     return sorted(line for part in parts[name] for line in (SPLITS / f'{part}.txt').read_text().split())
 
 
@@ -105,13 +106,13 @@ def random_split(names: Iterable[str], val: int = 128, seed: int = 0) -> tuple[l
         The names to train on and those to validate on, each sorted.
 
     Raises:
-        ValueError: A name is given twice, or too few are left to train on.
+        UsageError: A name is given twice, or too few are left to train on.
     """
     names = list(names)
     if len(set(names)) != len(names):
-        raise ValueError('random_split needs each name once.')
+        raise UsageError('random_split needs each name once.')
     if not 0 < val < len(names):
-        raise ValueError(f'cannot validate on {val} of {len(names)} frames; choose val from 1 to {len(names) - 1}.')
+        raise UsageError(f'cannot validate on {val} of {len(names)} frames; choose val from 1 to {len(names) - 1}.')
     drawn = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
     return sorted(drawn[val:]), sorted(drawn[:val])
 
@@ -183,7 +184,7 @@ class CamVid11Dataset(_CamVid):
         **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
 
     Raises:
-        ValueError: There is no such grouping.
+        UsageError: There is no such grouping.
         DataError: See `CheckedSegDataset`.
     """
 
@@ -191,7 +192,7 @@ class CamVid11Dataset(_CamVid):
 
     def __init__(self, grouping: str = 'segnet', **kwargs) -> None:
         if grouping not in ('segnet', 'exact'):
-            raise ValueError(f"grouping is 'segnet' or 'exact', not {grouping!r}.")
+            raise UsageError(f"grouping is 'segnet' or 'exact', not {grouping!r}.")
         self.grouping = grouping
         super().__init__(**kwargs)
 

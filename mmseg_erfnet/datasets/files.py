@@ -14,14 +14,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mmseg_erfnet.errors import DataError
+
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # Colour types of IHDR: https://www.w3.org/TR/png-3/#11IHDR
 PNG_KINDS = {0: 'grey', 2: 'RGB', 3: 'indexed', 4: 'grey with alpha', 6: 'RGBA'}
 PIL_KINDS = {'L': 'grey', 'P': 'indexed'}
-
-
-class DataError(ValueError):
-    """Data on disk that cannot be used; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)

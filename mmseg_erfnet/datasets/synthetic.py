@@ -17,8 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_erfnet.errors import DataError, UsageError
+
 from .camvid import COLOURS, FRAMES, LABELS
-from .files import DataError
 
 ROAD_EDGE = 0.62
 SPLIT_SHARES = {'train': 0.6, 'val': 0.2, 'test': 0.2}
@@ -37,14 +38,14 @@ def synthesize_camvid(out: str | Path, images: int = 60, size: tuple[int, int] =
         `out`.
 
     Raises:
-        ValueError: Fewer than 5 frames, or a size below 32.
+        UsageError: Fewer than 5 frames, or a size below 32.
         DataError: `out` is not empty.
     """
     if images < 5:
-        raise ValueError(f'{images} frames cannot be split in three; ask for 5 or more.')
+        raise UsageError(f'{images} frames cannot be split in three; ask for 5 or more.')
     if min(size) < 32:
-        raise ValueError(f'a scene needs 32 pixels a side or more, not {size[0]}x{size[1]}.')
-    out = Path(out)
+        raise UsageError(f'a scene needs 32 pixels a side or more, not {size[0]}x{size[1]}.')
+    out = Path(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f'{out} is there already; remove it or choose another folder.')
     making = out.with_name(f'.{out.name}.{os.getpid()}.making')

@@ -1,0 +1,127 @@
+"""How often each class occurs in a dataset, and the class weights that follow from it."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from mmcv.transforms import LoadAnnotations
+from mmseg.datasets import BaseSegDataset
+
+from mmseg_erfnet.errors import DataError, UsageError
+
+from .progress import Progress
+from .transforms.loading import LoadSegLabels
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """Counts over a dataset's labels, by class.
+
+    Attributes:
+        classes: The classes' names.
+        pixels: Pixels of each class, int64 of shape (classes,).
+        images: Images in which each class occurs, int64 of shape (classes,).
+        pixels_where_present: Counted pixels, of whichever class, of the images in which each class occurs; int64 of
+            shape (classes,).
+        ignored: Pixels that are ignored.
+        num_images: How many images there are.
+    """
+
+    classes: tuple[str, ...]
+    pixels: np.ndarray
+    images: np.ndarray
+    pixels_where_present: np.ndarray
+    ignored: int
+    num_images: int
+
+
+def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> LabelStatistics:
+    """Count a dataset's labels in one pass, at their own size and without the frames.
+
+    Labels are loaded as the dataset's pipeline loads them.
+
+    Args:
+        dataset: With `classes` in its `metainfo` and a transform that loads labels in its pipeline.
+        workers: Threads; as many as there are cores if None.
+
+    Returns:
+        The counts.
+
+    Raises:
+        UsageError: The pipeline does not load labels.
+        DataError: A label cannot be loaded, or holds an id for which there is no class.
+    """
+    load = next((transform for transform in dataset.pipeline.transforms
+                 if isinstance(transform, (LoadSegLabels, LoadAnnotations))), None)
+    if load is None:
+        raise UsageError('the pipeline of the dataset loads no labels to count; add mmseg_erfnet.LoadSegLabels.')
+    classes = tuple(dataset.metainfo['classes'])
+
+    def count(index: int) -> np.ndarray:
+        info = dataset.get_data_info(index)
+        counts = np.bincount(load.transform(info)['gt_seg_map'].ravel(), minlength=256)
+        if counts[len(classes):255].any():
+            found = len(classes) + int(counts[len(classes):255].argmax())
+            raise DataError(f"{info['seg_map_path']} holds the id {found}, but there are only {len(classes)} classes; "
+                            'check that the dataset fits its labels.')
+        return np.append(counts[:len(classes)], counts[255])
+
+    progress = Progress('labels counted', len(dataset))
+    pixels, images, where_present = np.zeros((3, len(classes)), np.int64)
+    ignored = 0
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for counts in pool.map(count, range(len(dataset))):
+            present = counts[:-1] > 0
+            pixels += counts[:-1]
+            images += present
+            where_present[present] += counts[:-1].sum()
+            ignored += int(counts[-1])
+            progress.update()
+    return LabelStatistics(classes, pixels, images, where_present, ignored, len(dataset))
+
+
+def class_weights(pixels: Sequence[int], c: float = 1.10) -> np.ndarray:
+    """Weights 1 / ln(c + p), p being a class's share of the pixels (Paszke et al., 2016, ENet, section 5.2).
+
+    Args:
+        pixels: Pixels of each class.
+        c: Bounds the weights: a class that never occurs has 1 / ln(c), 10.5 with 1.10 and 50.5 with the paper's 1.02.
+
+    Returns:
+        float64 of shape (classes,).
+
+    Raises:
+        UsageError: c is not above 1, or no pixel was counted.
+    """
+    if c <= 1:
+        raise UsageError(f'c must be above 1, else weights are infinite or negative; {c} is not.')
+    return 1 / np.log(c + _shares(pixels))
+
+
+def median_frequency_weights(statistics: LabelStatistics) -> np.ndarray:
+    """Weights median(f) / f, f being a class's share of the pixels of the images in which it occurs.
+
+    Eigen and Fergus (2015), section 6.3.2; SegNet (Badrinarayanan et al., 2017) trains on CamVid with them. A class
+    that never occurs is not among those of the median and has 1.
+
+    Returns:
+        float64 of shape (classes,).
+
+    Raises:
+        UsageError: No pixel was counted.
+    """
+    _shares(statistics.pixels)
+    present = statistics.pixels > 0
+    shares = statistics.pixels[present] / statistics.pixels_where_present[present]
+    weights = np.ones(len(present))
+    weights[present] = np.median(shares) / shares
+    return weights
+
+
+def _shares(pixels: Sequence[int]) -> np.ndarray:
+    pixels = np.asarray(pixels, np.float64)
+    if not pixels.sum() > 0:
+        raise UsageError('class weights need pixels of at least one class; all labels are ignored.')
+    return pixels / pixels.sum()
