@@ -1,11 +1,18 @@
-"""Shared by the tests: where the project is, and where real frames are if this machine has them."""
+"""Shared by the tests: where the project is, where real frames are if this machine has them, and small runs without them."""
 
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from mmengine.config import Config
+
+from mmseg_erfnet.datasets.synthetic import synthesize_camvid
+from mmseg_erfnet.engine.launch import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 
 
 def _from_environment(variable: str) -> Path:
@@ -30,3 +37,59 @@ def cityscapes_root() -> Path:
 def erfnet_reference() -> Path:
     """The `.npz` with one forward pass of the authors' network."""
     return _from_environment('ERFNET_REFERENCE')
+
+
+@pytest.fixture(scope='session')
+def synthetic_camvid(tmp_path_factory) -> Path:
+    """Sixteen synthetic frames of 96x128 in CamVid's layout."""
+    return synthesize_camvid(tmp_path_factory.mktemp('data') / 'camvid', images=16, size=(96, 128))
+
+
+@pytest.fixture(scope='session')
+def synthetic_cityscapes(tmp_path_factory) -> Path:
+    """Two frames each of train and val, 128x256, noise for images and bands of raw label ids, in Cityscapes' layout."""
+    root = tmp_path_factory.mktemp('data') / 'cityscapes'
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(32, dtype=np.uint8), 4)[:, None].repeat(256, 1)
+    for split in ('train', 'val'):
+        for index in range(2):
+            name = f'town/town_00000{index}_000019'
+            for kind, suffix, picture in (
+                ('leftImg8bit', 'leftImg8bit', random.integers(0, 256, (128, 256, 3), dtype=np.uint8)),
+                ('gtFine', 'gtFine_labelIds', labels)):
+                path = root / kind / split / f'{name}_{suffix}.png'
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), picture)
+    return root
+
+
+@pytest.fixture
+def small_config(synthetic_camvid, synthetic_cityscapes, tmp_path):
+    """A function that loads a shipped config, shrunk to run in seconds on synthetic frames.
+
+    Sizes become 64x64 (128x256 for Cityscapes), batches 4, one process loads the data.
+    """
+
+    def load(name: str, work_dir: Path | str = tmp_path / 'run', **options) -> Config:
+        cfg = load_config(str(ROOT / 'configs' / f'{name}.py'), str(work_dir))
+        root = synthetic_cityscapes if 'cityscapes' in name else synthetic_camvid
+        for part in ('train', 'val', 'test'):
+            loader = cfg[f'{part}_dataloader']
+            loader.dataset.data_root = str(root)
+            loader.batch_size = min(loader.batch_size, 4)
+            loader.num_workers, loader.persistent_workers = 0, False
+        small = {(256, 256): (64, 64), (480, 360): (96, 72), (360, 480): (72, 96),
+                 (2048, 1024): (256, 128), (1024, 512): (256, 128), (512, 1024): (128, 256)}
+        cfg = Config(_replace(cfg._cfg_dict.to_dict(), small))
+        cfg.merge_from_dict(options)
+        return cfg
+
+    return load
+
+
+def _replace(node, values: dict):
+    if isinstance(node, dict):
+        return {key: _replace(value, values) for key, value in node.items()}
+    if isinstance(node, tuple) and node in values:
+        return values[node]
+    return type(node)(_replace(item, values) for item in node) if isinstance(node, (list, tuple)) else node

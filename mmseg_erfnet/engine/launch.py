@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from mmseg_erfnet.datasets.camvid import check_disjoint
+from mmseg_erfnet.datasets import check_disjoint
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
@@ -124,8 +124,10 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
         _use_amp(cfg)
     if resume:
         _resume(cfg, resume)
-    _check_splits(cfg)
     runner = Runner.from_cfg(cfg)
+    if runner.val_dataloader is not None:
+        # A frame in both training and validation would make every figure too good.
+        check_disjoint(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
     _report_batch_size(cfg, runner)
     runner.train()
     return runner
@@ -148,14 +150,6 @@ def _resume(cfg: Config, resume: bool | str) -> None:
         raise UsageError(f'There is no checkpoint to resume from in {cfg.work_dir}; start without --resume, '
                          'or name the folder of the run with --work-dir.')
     cfg.resume, cfg.load_from = True, checkpoint
-
-
-def _check_splits(cfg: Config) -> None:
-    """A frame in both training and validation would make every figure too good."""
-    splits = [cfg[f'{name}_dataloader'].dataset for name in ('train', 'val') if cfg.get(f'{name}_dataloader')]
-    splits = [split for split in splits if str(split.get('ann_file', '')).endswith('.txt')]
-    if len(splits) == 2:
-        check_disjoint(*(Path(split.get('data_root') or '') / split.ann_file for split in splits))
 
 
 def _report_batch_size(cfg: Config, runner: Runner) -> None:

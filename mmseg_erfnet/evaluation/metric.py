@@ -132,7 +132,11 @@ def _table(per_class: dict, confusion: np.ndarray) -> str:
     labelled = confusion.sum(1)
     table = PrettyTable(['Class', 'IoU', 'Acc', 'Pixels %'], align='r')
     table.align['Class'] = 'l'
+    absent = []
     for (name, values), pixels in zip(per_class.items(), labelled, strict=True):
+        if np.isnan(values['IoU']):
+            absent.append(name)
+            continue
         figures = ['-' if np.isnan(values[kind]) else f'{values[kind]:.2f}' for kind in ('IoU', 'Acc')]
         table.add_row([name, *figures, f'{100 * pixels / max(labelled.sum(), 1):.2f}'])
-    return f'\n{table}'
+    return f'\n{table}' + (f'\nNeither labelled nor predicted: {", ".join(absent)}' if absent else '')
