@@ -1,6 +1,7 @@
 """How often each class occurs in a dataset, and the class weights that follow from it."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,24 +18,39 @@ from .transforms.loading import LoadSegLabels
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Counts over a dataset's labels, by class.
+    """Counts over a dataset's labels.
 
     Attributes:
         classes: The classes' names.
-        pixels: Pixels of each class, int64 of shape (classes,).
-        images: Images in which each class occurs, int64 of shape (classes,).
-        pixels_where_present: Counted pixels, of whichever class, of the images in which each class occurs; int64 of
-            shape (classes,).
+        counts: Pixels of each class in each image, int64 of shape (images, classes).
         ignored: Pixels that are ignored.
-        num_images: How many images there are.
+        sizes: How many labels there are of each (height, width).
     """
 
     classes: tuple[str, ...]
-    pixels: np.ndarray
-    images: np.ndarray
-    pixels_where_present: np.ndarray
+    counts: np.ndarray
     ignored: int
-    num_images: int
+    sizes: dict[tuple[int, int], int]
+
+    @property
+    def num_images(self) -> int:
+        """How many images there are."""
+        return len(self.counts)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """Pixels of each class, int64 of shape (classes,)."""
+        return self.counts.sum(0)
+
+    @property
+    def images(self) -> np.ndarray:
+        """Images in which each class occurs, int64 of shape (classes,)."""
+        return (self.counts > 0).sum(0)
+
+    @property
+    def pixels_where_present(self) -> np.ndarray:
+        """Counted pixels, of whichever class, of the images in which each class occurs; int64 of shape (classes,)."""
+        return (self.counts > 0).T @ self.counts.sum(1)
 
 
 def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> LabelStatistics:
@@ -59,27 +75,25 @@ def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> Lab
         raise UsageError('the pipeline of the dataset loads no labels to count; add mmseg_erfnet.LoadSegLabels.')
     classes = tuple(dataset.metainfo['classes'])
 
-    def count(index: int) -> np.ndarray:
+    def count(index: int) -> tuple[np.ndarray, tuple[int, int]]:
         info = dataset.get_data_info(index)
-        counts = np.bincount(load.transform(info)['gt_seg_map'].ravel(), minlength=256)
+        labels = load.transform(info)['gt_seg_map']
+        counts = np.bincount(labels.ravel(), minlength=256)
         if counts[len(classes):255].any():
             found = len(classes) + int(counts[len(classes):255].argmax())
             raise DataError(f"{info['seg_map_path']} holds the id {found}, but there are only {len(classes)} classes; "
                             'check that the dataset fits its labels.')
-        return np.append(counts[:len(classes)], counts[255])
+        return np.append(counts[:len(classes)], counts[255]), labels.shape
 
     progress = Progress('labels counted', len(dataset))
-    pixels, images, where_present = np.zeros((3, len(classes)), np.int64)
-    ignored = 0
+    rows, sizes = [], Counter()
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for counts in pool.map(count, range(len(dataset))):
-            present = counts[:-1] > 0
-            pixels += counts[:-1]
-            images += present
-            where_present[present] += counts[:-1].sum()
-            ignored += int(counts[-1])
+        for row, size in pool.map(count, range(len(dataset))):
+            rows.append(row)
+            sizes[size] += 1
             progress.update()
-    return LabelStatistics(classes, pixels, images, where_present, ignored, len(dataset))
+    counts = np.array(rows, np.int64).reshape(-1, len(classes) + 1)
+    return LabelStatistics(classes, counts[:, :-1], int(counts[:, -1].sum()), dict(sizes))
 
 
 def class_weights(pixels: Sequence[int], c: float = 1.10) -> np.ndarray:
