@@ -1,4 +1,4 @@
-"""Shared by the tests: where the project is, where real frames are if this machine has them, and small runs without them."""
+"""Shared by the tests: where the project is, where real frames are if there are any, and small runs without them."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 from mmseg_erfnet.engine.launch import load_config
+
+# One thread for this process and each that it starts: the tests are small, and run side by side.
+os.environ['OMP_NUM_THREADS'] = '1'
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))

@@ -8,7 +8,8 @@ env_cfg = dict(
 # Without a seed of its own a resumed run would draw a new one and could not continue the old.
 randomness = dict(seed=0)
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+# No name: each run gets a visualizer of its own, also where one process trains twice.
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
 # Scalars are called train/loss, val/mIoU, ...: training and validation each log a `loss`.
 log_processor = dict(type='mmseg_erfnet.ShortLogProcessor', log_with_hierarchy=True)
 log_level = 'INFO'

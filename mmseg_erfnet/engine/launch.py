@@ -125,7 +125,7 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
     if resume:
         _resume(cfg, resume)
     runner = Runner.from_cfg(cfg)
-    if runner.val_dataloader is not None:
+    if cfg.get('val_dataloader') is not None:
         # A frame in both training and validation would make every figure too good.
         check_disjoint(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
     _report_batch_size(cfg, runner)

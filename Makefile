@@ -1,0 +1,46 @@
+# make train       set up .venv and train: on data/camvid if it is there, else on a few synthetic frames
+# make test        set up .venv and run the tests
+# make test-slow   the tests that take minutes
+# make lint        what .ci/run lints
+# Another Python: make PYTHON=python3.12 train
+PYTHON ?= python3
+BIN := .venv/bin
+CONFIG := configs/erfnet_camvid.py
+
+.PHONY: setup train train-camvid train-synthetic test test-slow lint
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one, as in: make PYTHON=python3.12 setup")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --requirement requirements.txt
+	$(BIN)/pip install --no-deps --editable .
+	touch $@
+
+train: $(if $(wildcard data/camvid),train-camvid,train-synthetic)
+
+# An interrupted run goes on where it stopped.
+train-camvid: setup
+	$(BIN)/python tools/train.py $(CONFIG) $(if $(wildcard work_dirs/erfnet_camvid/last_checkpoint),--resume)
+	$(BIN)/python tools/test.py $(CONFIG) work_dirs/erfnet_camvid/best_mIoU_epoch_*.pth --show-dir work_dirs/erfnet_camvid/painted
+
+QUICK := work_dirs/quickstart
+SYNTHETIC := $(foreach part,train val test,$(part)_dataloader.dataset.data_root=data/synthetic_camvid)
+
+train-synthetic: setup
+	@echo 'There is no data/camvid, so this trains for a few minutes on synthetic street scenes, to show that everything works; for the real frames see "CamVid" in README.md.'
+	test -d data/synthetic_camvid || $(BIN)/python tools/synthesize_camvid.py --out data/synthetic_camvid --images 80
+	rm -rf $(QUICK)
+	$(BIN)/python tools/train.py $(CONFIG) --epochs 14 --work-dir $(QUICK) --cfg-options $(SYNTHETIC)
+	$(BIN)/python tools/test.py $(CONFIG) $(QUICK)/best_mIoU_epoch_*.pth --work-dir $(QUICK) --show-dir $(QUICK)/painted --cfg-options $(SYNTHETIC)
+
+# Two processes of one thread each: twice as fast on two cores as one process of two.
+test: setup
+	$(BIN)/python -m pytest --numprocesses 2
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
