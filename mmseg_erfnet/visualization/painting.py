@@ -52,32 +52,52 @@ def overlay(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[in
     return np.where((labels == ignore_index)[..., None], image, blended)
 
 
+def error_map(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray, ignore_index: int = 255) -> np.ndarray:
+    """Paint the wrong pixels red over the image in pale grey; pixels that are not scored become white.
+
+    Args:
+        image: BGR, uint8 (H, W, 3).
+        prediction: uint8 (H, W).
+        truth: uint8 (H, W).
+        ignore_index: Label in the truth of pixels that are not scored.
+
+    Returns:
+        BGR picture, uint8 (H, W, 3).
+    """
+    picture = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR) // 2 + 96
+    picture[prediction != truth] = (40, 20, 220)
+    picture[truth == ignore_index] = 255
+    return picture
+
+
 def legend(labels: Sequence[int], classes: Sequence[str], palette: Sequence[Sequence[int]], width: int) -> np.ndarray:
-    """Draw a strip that names the given classes, each beside its colour, dark on white.
+    """Draw a strip that names the given classes, each beside its colour, black on white.
 
     Args:
         labels: The classes to name.
         classes: The names of all classes.
         palette: An RGB triple for each class.
-        width: Width of the strip in pixels.
+        width: Width of the strip in pixels; wide strips have larger letters.
 
     Returns:
         BGR picture, uint8 (height, width, 3), as high as its lines need.
     """
-    places, x, y = [], 4, 0
+    scale = _scale(width)
+    line, margin = round(LINE * scale), round(4 * scale)
+    places, x, y = [], margin, 0
     for label in labels:
-        text_width = cv2.getTextSize(classes[label], FONT, 0.42, 1)[0][0]
-        step = LINE + text_width + 10
-        if x > 4 and x + step > width:
-            x, y = 4, y + LINE
+        step = line + _text_width(classes[label], scale) + round(12 * scale)
+        if x > margin and x + step > width:
+            x, y = margin, y + line
         places.append((label, x, y))
         x += step
-    strip = np.full((y + LINE + 4, width, 3), 255, np.uint8)
+    strip = np.full((y + line + margin, width, 3), 255, np.uint8)
     for label, x, y in places:
         colour = tuple(int(value) for value in palette[label][::-1])
-        cv2.rectangle(strip, (x, y + 5), (x + 11, y + 16), colour, -1)
-        cv2.rectangle(strip, (x, y + 5), (x + 11, y + 16), (60, 60, 60), 1)
-        cv2.putText(strip, classes[label], (x + 16, y + 15), FONT, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+        box = (x, y + round(5 * scale)), (x + round(11 * scale), y + round(16 * scale))
+        cv2.rectangle(strip, *box, colour, -1)
+        cv2.rectangle(strip, *box, (60, 60, 60), 1)
+        _write(strip, classes[label], (x + round(16 * scale), y + round(15 * scale)), scale)
     return strip
 
 
@@ -91,17 +111,18 @@ def panel(pictures: dict[str, np.ndarray], strip: np.ndarray | None = None) -> n
     Returns:
         BGR picture, uint8.
     """
+    scale = _scale(sum(picture.shape[1] for picture in pictures.values()))
     columns = []
     for title, picture in pictures.items():
-        head = np.full((LINE + 4, picture.shape[1], 3), 255, np.uint8)
-        cv2.putText(head, title, (4, 16), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        head = np.full((round((LINE + 4) * scale), picture.shape[1], 3), 255, np.uint8)
+        _write(head, title, (round(4 * scale), round(16 * scale)), scale)
         columns.append(np.vstack([head, picture]))
     picture = np.hstack(columns)
     return picture if strip is None else np.vstack([picture, strip])
 
 
 def comparison(image: np.ndarray, prediction: np.ndarray, classes: Sequence[str], palette: Sequence[Sequence[int]],
-               truth: np.ndarray | None = None, ignore_index: int = 255) -> np.ndarray:
+               truth: np.ndarray | None = None, ignore_index: int = 255, with_errors: bool = False) -> np.ndarray:
     """Draw an image, its truth if there is one, and its prediction, with a legend of the classes in them.
 
     Args:
@@ -111,6 +132,7 @@ def comparison(image: np.ndarray, prediction: np.ndarray, classes: Sequence[str]
         palette: An RGB triple for each class.
         truth: uint8 (H, W), or None.
         ignore_index: Label that is no class.
+        with_errors: Add the :func:`error_map`, where there is a truth.
 
     Returns:
         BGR picture, uint8.
@@ -119,6 +141,21 @@ def comparison(image: np.ndarray, prediction: np.ndarray, classes: Sequence[str]
     maps = {'prediction': prediction} if truth is None else {'truth': truth, 'prediction': prediction}
     pictures = {'input': image} | {title: overlay(image, labels, palette, ignore_index=ignore_index)
                                    for title, labels in maps.items()}
+    if with_errors and truth is not None:
+        pictures['errors in red'] = error_map(image, prediction, truth, ignore_index)
     present = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
     present = [int(label) for label in present if label != ignore_index]
     return panel(pictures, legend(present, classes, palette, width=image.shape[1] * len(pictures)))
+
+
+def _scale(width: int) -> float:
+    """Size of letters: 1 up to 1600 pixels, about as wide as screens show, then so that they stay legible shrunk."""
+    return max(1.0, width / 1600)
+
+
+def _text_width(text: str, scale: float) -> int:
+    return cv2.getTextSize(text, FONT, 0.42 * scale, max(1, round(scale)))[0][0]
+
+
+def _write(picture: np.ndarray, text: str, place: tuple[int, int], scale: float) -> None:
+    cv2.putText(picture, text, place, FONT, 0.42 * scale, (0, 0, 0), max(1, round(scale)), cv2.LINE_AA)
