@@ -66,7 +66,7 @@ class Prepared:
         lines.append('Splits: ' + ', '.join(f'{split} {len(names)}' for split, names in self.splits.items()) + '.')
         absent = [split for split in ('train', 'val', 'test') if split not in self.splits]
         if absent:
-            lines.append(f"There is no split {' or '.join(absent)}: none of its frames is there.")
+            lines.append(f"There is no split {' or '.join(absent)}, for want of frames.")
         return '\n'.join(lines)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from mmengine.dataset import ConcatDataset
 from mmseg.registry import DATASETS
+from torch.utils.data import DataLoader
 
 from mmseg_erfnet.datasets import CamVid11Dataset, CamVidDataset, check_disjoint, random_split, standard_split
 from mmseg_erfnet.datasets.camvid import CLASSES, FRAMES, GROUPS, LABELS, PALETTE
@@ -229,6 +230,16 @@ def test_frame_that_disappears_in_mid_epoch(root):
     a_frame(dataset).unlink()
     with pytest.raises(DataError, match=r'\.png cannot be read \(No such file or directory\); restore it'):
         dataset[0]
+
+
+def test_a_worker_hands_the_sentence_on(root):
+    dataset = build(root)
+    loader = DataLoader(dataset, num_workers=1, collate_fn=list)
+    assert len(list(loader)) == 3
+    path = a_frame(dataset)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=rf'DataError: .*{path.name} is truncated at \d+ bytes; put the original file'):
+        next(iter(loader))
 
 
 @pytest.mark.parametrize(('convert', 'kind'), [
