@@ -311,10 +311,13 @@ def _recompute_contexts(block: nn.Module):
 def _statistics_kept(block: nn.Module):
     """The forward pass in the backward pass would move each BN's running statistics a second time."""
     norms = [module for module in block.modules() if getattr(module, 'track_running_stats', False)]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        # Not track_running_stats = False: autograd would miss the tensors that it saved the first time.
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
