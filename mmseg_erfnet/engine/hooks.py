@@ -122,17 +122,17 @@ class PredictionHook(Hook):
                         outputs: Sequence | None = None) -> None:
         meta = runner.test_dataloader.dataset.metainfo
         for sample in outputs:
-            prediction = _label_map(sample.pred_sem_seg)
+            prediction = label_map(sample.pred_sem_seg)
             name = f'{Path(sample.img_path).stem}.png'
             if self.out_dir:
                 _write(self.out_dir / name, prediction)
             if self.show_dir:
-                truth = _label_map(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None
+                truth = label_map(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None
                 image = mmcv.imread(sample.img_path)
                 _write(self.show_dir / name, comparison(image, prediction, meta['classes'], meta['palette'], truth))
 
 
-def _label_map(pixels) -> np.ndarray:
+def label_map(pixels) -> np.ndarray:
     return pixels.data.squeeze(0).cpu().numpy().astype(np.uint8)
 
 
