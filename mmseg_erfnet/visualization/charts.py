@@ -1,0 +1,160 @@
+"""Charts of classes: scores, confusion, shares, weights. Needs NumPy and Matplotlib; opens no window.
+
+Palettes are lists of RGB triples from 0 to 255, as in MMSegmentation.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+Palette = Sequence[Sequence[int]]
+EDGE = dict(edgecolor='#333333', linewidth=0.6)
+
+
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """Render a figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi, format='png')
+    return buffer.getvalue()
+
+
+def class_bars(values: Sequence[float], classes: Sequence[str], palette: Palette, xlabel: str,
+               decimals: int = 1, log: bool = False) -> Figure:
+    """Draw a bar for each class, the largest on top, its figure at its end.
+
+    Args:
+        values: One for each class; NaN where there is none, which the class's row says.
+        classes: Their names.
+        palette: Their colours.
+        xlabel: What the values are, and their unit.
+        decimals: Of the figures.
+        log: Of the axis; a value of 0 then has no bar.
+    """
+    values = np.asarray(values, np.float64)
+    order = np.argsort(np.nan_to_num(values, nan=-1), kind='stable')
+    figure, axes = _rows(len(classes))
+    for row, index in enumerate(order):
+        value = values[index]
+        if np.isnan(value):
+            axes.text(0.01, row, 'not defined: neither labelled nor predicted', transform=axes.get_yaxis_transform(),
+                      va='center', color='#666666', fontsize=8)
+            continue
+        axes.barh(row, value, color=_rgb(palette[index]), height=0.75, **EDGE)
+        axes.annotate(f'{value:,.{decimals}f}', (value, row) if value or not log else (0.01, row),
+                      (3, 0), textcoords='offset points', va='center', fontsize=8,
+                      xycoords='data' if value or not log else axes.get_yaxis_transform())
+    if log:
+        axes.set_xscale('log')
+    elif np.nansum(values) == 0:
+        axes.set_xlim(0, 1)
+    axes.set_yticks(range(len(classes)), [classes[index] for index in order])
+    axes.margins(x=0.12)
+    if not log:
+        axes.set_xlim(left=0)
+    axes.set_xlabel(xlabel)
+    return figure
+
+
+def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw a confusion matrix whose rows, the true classes, sum to 100 percent.
+
+    Args:
+        confusion: Pixels, (classes, classes), rows true, columns predicted. A row without pixels stays grey.
+        classes: The names.
+    """
+    count = len(classes)
+    labelled = confusion.sum(1, keepdims=True)
+    shares = np.where(labelled > 0, 100 * confusion / np.maximum(labelled, 1), np.nan)
+    side = 2.5 + 0.36 * count
+    figure = Figure(figsize=(side + 0.8, side), layout='constrained')
+    axes = figure.add_subplot()
+    axes.set_facecolor('#dddddd')
+    image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=100)
+    for row, column in np.argwhere(shares >= 0.5):
+        axes.text(column, row, f'{shares[row, column]:.0f}', ha='center', va='center', fontsize=7,
+                  color='white' if shares[row, column] > 55 else 'black')
+    names = [name if pixels else f'{name} (none)' for name, pixels in zip(classes, labelled[:, 0], strict=True)]
+    axes.set_yticks(range(count), names, fontsize=9)
+    axes.set_xticks(range(count), classes, rotation=90, fontsize=9)
+    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.grid(which='minor', color='white', linewidth=0.5)
+    axes.tick_params(which='minor', length=0)
+    axes.set_ylabel('true class')
+    axes.set_xlabel('predicted class')
+    figure.colorbar(image, ax=axes, shrink=0.6, label='% of the pixels of the true class')
+    return figure
+
+
+def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) -> Figure:
+    """Draw how a class's share of an image is distributed over the images in which it occurs; largest median on top.
+
+    Args:
+        counts: Pixels of each class in each image, (images, classes).
+        classes: The names.
+        palette: The colours.
+    """
+    totals = np.maximum(counts.sum(1, keepdims=True), 1)
+    shares = [100 * column[column > 0] for column in (counts / totals).T]
+    order = sorted(range(len(classes)), key=lambda index: np.median(shares[index]) if len(shares[index]) else 0)
+    figure, axes = _rows(len(classes))
+    for row, index in enumerate(order):
+        values = np.log10(shares[index])
+        if not len(values):
+            axes.text(0.01, row, 'in no image', transform=axes.get_yaxis_transform(), va='center', color='#666666',
+                      fontsize=8)
+            continue
+        if np.ptp(values) > 0:
+            # A violin over the logarithms: the density is that of what the axis shows.
+            body = axes.violinplot(values, [row], orientation='horizontal', widths=0.9, showextrema=False)['bodies'][0]
+            body.set(facecolor=_rgb(palette[index]), alpha=1, **EDGE)
+        axes.plot(np.median(values), row, 'o', color='white', markersize=4, markeredgecolor='black')
+        axes.annotate(f'{len(values)}', (1.01, row), xycoords=axes.get_yaxis_transform(), va='center', fontsize=8)
+    axes.annotate('images', (1.01, len(classes) - 0.2), xycoords=axes.get_yaxis_transform(), fontsize=8)
+    axes.set_yticks(range(len(classes)), [classes[index] for index in order])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda power, _: f'{10**power:g}'))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel('share of the labelled pixels of an image in % (log scale); white dot: median')
+    return figure
+
+
+def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str]) -> Figure:
+    """Draw class weights of several kinds side by side, each kind scaled to a mean of 1, on a log axis.
+
+    Args:
+        weights: One for each class, by the kind's name.
+        classes: The names.
+    """
+    figure, axes = _rows(len(classes), height=0.34)
+    height = 0.8 / len(weights)
+    first = np.asarray(next(iter(weights.values())))
+    order = np.argsort(first, kind='stable')
+    for number, (kind, values) in enumerate(weights.items()):
+        values = np.asarray(values, np.float64)
+        places = np.arange(len(classes)) + (len(weights) - 1 - 2 * number) / 2 * height
+        axes.barh(places, (values / values.mean())[order], height, label=kind)
+    axes.axvline(1, color='#333333', linewidth=0.8)
+    axes.set_xscale('log')
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.set_yticks(range(len(classes)), [classes[index] for index in order])
+    axes.set_xlabel('weight, relative to the mean of its kind (log scale)')
+    axes.legend(loc='lower right')
+    return figure
+
+
+def _rows(count: int, height: float = 0.27) -> tuple:
+    figure = Figure(figsize=(10, 1.2 + height * count), layout='constrained')
+    axes = figure.add_subplot()
+    axes.set_axisbelow(True)
+    axes.grid(axis='x', color='#dddddd')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.set_ylim(-0.6, count - 0.4)
+    return figure, axes
+
+
+def _rgb(colour: Sequence[int]) -> tuple[float, ...]:
+    return tuple(value / 255 for value in colour)
