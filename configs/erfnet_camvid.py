@@ -26,7 +26,7 @@ test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
     # A snapshot after every epoch, of which the last three are kept, and one of the best.
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+    checkpoint=dict(type='mmseg_erfnet.SafeCheckpointHook', interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
 custom_hooks = [
     dict(type='mmseg_erfnet.EpochSeedHook'),
     dict(type='mmseg_erfnet.PlainCheckpointHook'),

@@ -28,6 +28,7 @@ def test_scope_and_prefix(name, small_config):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_trains_a_step(name, small_config):
     cfg = small_config(name)
+    cfg.model.backbone.init_cfg = None
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.custom_hooks = []
@@ -50,7 +51,7 @@ def learning_rates(cfg, epochs: int, iterations: int = 0) -> list[float]:
     schedulers = runner.build_param_scheduler(runner.param_schedulers)
     rates = []
     for _ in range(epochs):
-        rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+        rates.append(next(iter(runner.optim_wrapper.get_lr().values()))[0])
         for scheduler in schedulers:
             for _ in range(1 if scheduler.by_epoch else len(runner.train_dataloader)):
                 scheduler.step()
@@ -61,6 +62,42 @@ def test_camvid_learning_rate_of_every_epoch(small_config):
     rates = learning_rates(small_config('erfnet_camvid'), epochs=280)
     expected = [8e-4] * 80 + [5e-4] * 80 + [2e-4] * 40 + [1e-4] * 40 + [5e-5] * 40
     np.testing.assert_allclose(rates, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize('name', ['erfnet_cityscapes_paper_encoder', 'erfnet_cityscapes_paper'])
+def test_paper_learning_rate_of_every_epoch(name, small_config):
+    rates = learning_rates(small_config(name), epochs=150)
+    np.testing.assert_allclose(rates, [5e-4 * (1 - k / 150)**0.9 for k in range(150)], rtol=1e-10)
+
+
+@pytest.mark.parametrize(('name', 'c'), [('encoder_class_weights', 1.20), ('class_weights', 1.10)])
+def test_paper_class_weights_are_those_of_shares(name, c, small_config):
+    weights = small_config('erfnet_cityscapes_paper')[name]
+    shares = np.exp(1 / np.array(list(weights.values()))) - c
+    assert len(shares) == 19
+    assert (shares > 0).all()
+    assert 0.87 < shares.sum() < 0.9, 'the rest is not labelled as one of the 19'
+    assert weights['road'] == min(weights.values())
+
+
+def test_paper_encoder_learns_from_labels_at_an_eighth(small_config):
+    cfg = small_config('erfnet_cityscapes_paper_encoder')
+    runner = Runner.from_cfg(cfg)
+    batch = next(iter(runner.build_dataloader(cfg.train_dataloader)))
+    data = runner.model.data_preprocessor(batch, training=True)
+    logits = runner.model(data['inputs'], mode='tensor')
+    assert logits.shape[2:] == data['data_samples'][0].gt_sem_seg.shape == (16, 32)
+
+
+def test_paper_network_starts_from_the_encoder(small_config, tmp_path):
+    encoder = Runner.from_cfg(small_config('erfnet_cityscapes_paper_encoder'))
+    encoder.save_checkpoint(str(tmp_path), 'encoder.pth', save_optimizer=False, save_param_scheduler=False)
+    options = {'model.backbone.init_cfg.checkpoint': str(tmp_path / 'encoder.pth')}
+    network = Runner.from_cfg(small_config('erfnet_cityscapes_paper', **options)).model
+    network.init_weights()
+    ours, theirs = network.backbone.state_dict(), encoder.model.backbone.state_dict()
+    assert {key.split('.')[0] for key in theirs} == {'encoder'}
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
 
 
 def test_camvid_decays_convolution_weights_alone(small_config):

@@ -1,11 +1,11 @@
 """Loading and augmentation, for MMSegmentation's pipelines."""
 
-from .geometry import RandomRotateCropResize, RandomTranslate
+from .geometry import RandomRotateCropResize, RandomTranslate, ReduceLabels
 from .loading import LoadSegLabels, ScoreAtInputSize
 from .photometry import RandomBlur, RandomBrightness, RandomContrast, RandomNoise
 from .shadow import RandomShadow
 
 __all__ = [
     'LoadSegLabels', 'RandomBlur', 'RandomBrightness', 'RandomContrast', 'RandomNoise', 'RandomRotateCropResize',
-    'RandomShadow', 'RandomTranslate', 'ScoreAtInputSize'
+    'RandomShadow', 'RandomTranslate', 'ReduceLabels', 'ScoreAtInputSize'
 ]

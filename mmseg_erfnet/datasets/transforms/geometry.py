@@ -4,6 +4,7 @@ import math
 
 import cv2
 import numpy as np
+from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
 from mmseg_erfnet.registry import TRANSFORMS
@@ -175,6 +176,38 @@ class RandomTranslate(_GeometricTransform):
             results['img'] = _shift(image, shift, self.pad_val)
             for key, label in labels.items():
                 results[key] = _shift(label, shift, self.seg_pad_val)
+        return results
+
+
+@TRANSFORMS.register_module()
+class ReduceLabels(BaseTransform):
+    """Reduces the labels, not the image, to 1/factor of their size: to that of an encoder's features.
+
+    ERFNet's authors train the encoder alone on labels at 1/8 (paper, IV-A). Each label is that of the pixel nearest to
+    the centre of the area that it stands for.
+
+    Required keys: those that seg_fields names. Modified: these.
+
+    Args:
+        factor: How many times smaller, 1 or more.
+
+    Raises:
+        ValueError: If factor is below 1, or a side of the label is not divisible by it.
+    """
+
+    def __init__(self, factor: int = 8) -> None:
+        if not isinstance(factor, int) or factor < 1:
+            raise ValueError(f'factor must be a whole number, 1 or more, got {factor}.')
+        self.factor = factor
+
+    def transform(self, results: dict) -> dict:
+        for key in results.get('seg_fields', []):
+            height, width = results[key].shape
+            if height % self.factor or width % self.factor:
+                raise ValueError(f'ReduceLabels cannot reduce {key} of {width}x{height} to 1/{self.factor}: crop or '
+                                 f'resize to a multiple of {self.factor} before it.')
+            size = (width // self.factor, height // self.factor)
+            results[key] = cv2.resize(results[key], size, interpolation=cv2.INTER_NEAREST_EXACT)
         return results
 
 

@@ -1,0 +1,42 @@
+"""The authors' recipe, first half: ERFNet's encoder with a 1x1 classifier, trained on Cityscapes' labels at 1/8.
+
+What: 512x1024, Adam, 150 epochs, batch 6, mirroring and translation by 0 to 2 pixels, class weights of the labels at
+that
+    size (Romera et al., 2017, IV-A; https://github.com/Eromera/erfnet_pytorch). `erfnet_cityscapes_paper.py` starts
+    from the
+    result.
+Score to expect: an encoder is a means to an end; no mIoU of it is published, and we have not run it in full.
+Run: python tools/train.py configs/erfnet_cityscapes_paper_encoder.py
+"""
+
+_base_ = [
+    '_base_/models/erfnet_paper.py',
+    '_base_/datasets/cityscapes_half.py',
+    '_base_/class_weights/cityscapes_paper.py',
+    '_base_/schedules/paper_150e.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    backbone=dict(encoder_only=True),
+    decode_head=dict(
+        _delete_=True,
+        type='FCNHead',
+        in_channels=128,
+        in_index=-1,
+        channels=128,
+        num_convs=0,
+        concat_input=False,
+        dropout_ratio=0,
+        num_classes=19,
+        align_corners=False,
+        loss_decode=dict(
+            type='mmseg_erfnet.WeightedCrossEntropyLoss', class_weight=list(_base_.encoder_class_weights.values()))))
+# The labels, not the logits, are brought to the other's size.
+train_pipeline = [*_base_.train_pipeline[:-1], dict(type='mmseg_erfnet.ReduceLabels', factor=8),
+                  dict(type='PackSegInputs')]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(type='CheckpointHook', interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+custom_hooks = [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.PlainCheckpointHook')]
