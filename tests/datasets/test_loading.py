@@ -3,12 +3,11 @@
 import cv2
 import numpy as np
 import pytest
-from mmcv.transforms import Compose, Resize
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 from mmseg_erfnet.datasets.camvid import CLASSES, COLOURS, PALETTE
-from mmseg_erfnet.datasets.transforms import LoadSegLabels, ScoreAtInputSize
+from mmseg_erfnet.datasets.transforms import LoadSegLabels
 from mmseg_erfnet.errors import DataError, UsageError
 
 SHAPE = (24, 32)
@@ -88,7 +87,6 @@ def test_palette_images_are_read_by_colour_or_by_index(ids, tmp_path):
 def test_without_labels_nothing_changes():
     results = {'img_path': 'x.png', 'ori_shape': SHAPE}
     assert LoadSegLabels()(dict(results)) == results
-    assert ScoreAtInputSize()(dict(results)) == results
 
 
 def test_labels_are_compared_with_the_file_not_with_the_resized_frame(painted, ids):
@@ -101,10 +99,6 @@ def test_resized_labels_set_the_size_of_the_score(painted, ids):
     resized = LoadSegLabels(size=(16, 8)).transform(dict(results))
     np.testing.assert_array_equal(resized['gt_seg_map'], expected)
     assert resized['ori_shape'] == (8, 16)
-    frame = {'img': np.zeros((*SHAPE, 3), np.uint8)}
-    by_steps = Compose([LoadSegLabels(), Resize(scale=(16, 8)), ScoreAtInputSize()])({**results, **frame})
-    np.testing.assert_array_equal(by_steps['gt_seg_map'], expected)
-    assert by_steps['ori_shape'] == (8, 16)
 
 
 def test_unknown_colours_are_an_error_or_ignored(painted, ids):

@@ -93,34 +93,3 @@ class LoadSegLabels(BaseTransform):
         colours = None if self.palette is None else f'{len(self.palette)} colours'
         unknown = 'error' if self.unknown == UNKNOWN else 'ignore'
         return f'{type(self).__name__}(palette={colours}, unknown={unknown!r}, size={self.size})'
-
-
-@TRANSFORMS.register_module()
-class ScoreAtInputSize(BaseTransform):
-    """Have predictions scored at the size that the labels were resized to.
-
-    MMSegmentation resizes a prediction to `ori_shape` before it is compared with the labels. Where the labels were
-    resized with the frame, as in the 256x256 protocol, that must be their size. Without labels, as in inference, the
-    prediction keeps the size of the file.
-
-    Modified keys: `ori_shape`.
-    """
-
-    def transform(self, results: dict) -> dict:
-        """Set `ori_shape` where there are labels."""
-        if 'gt_seg_map' in results:
-            results['ori_shape'] = results['img_shape']
-        return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
-
-
-def _checked_palette(palette: Sequence[Sequence[int]]) -> Palette:
-    colours = np.array(palette)
-    if colours.ndim != 2 or colours.shape[1] != 3 or not np.issubdtype(colours.dtype, np.integer) \
-            or colours.min() < 0 or colours.max() > 255:
-        raise UsageError('palette needs three integers from 0 to 255, red, green and blue, for each class.')
-    if len(colours) > UNKNOWN or len(np.unique(colours, axis=0)) != len(colours):
-        raise UsageError(f'palette needs a colour of its own for each class, and {UNKNOWN} of them at most.')
-    return tuple(map(tuple, colours.tolist()))

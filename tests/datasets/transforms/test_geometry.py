@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_erfnet.datasets.transforms import RandomRotateCropResize, RandomTranslate
+from mmseg_erfnet.datasets.transforms import RandomRotateCropResize, RandomTranslate, ReduceLabels
 
 HEIGHT, WIDTH = 90, 120
 
@@ -210,3 +210,17 @@ def test_translation_is_a_shift():
 def test_translation_refuses_offsets(offset):
     with pytest.raises(ValueError, match='whole number of pixels'):
         RandomTranslate(offset=offset)
+
+
+def test_labels_are_reduced_to_those_of_the_centres():
+    labels = np.arange(HEIGHT * WIDTH, dtype=np.uint32).reshape(HEIGHT, WIDTH).astype(np.uint8)
+    results = ReduceLabels(factor=3)(sample(labels=labels))
+    np.testing.assert_array_equal(results['gt_seg_map'], labels[1::3, 1::3])
+    assert results['img'].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_labels_that_cannot_be_reduced_are_said():
+    with pytest.raises(ValueError, match='factor must be a whole number'):
+        ReduceLabels(factor=0)
+    with pytest.raises(ValueError, match=r'gt_seg_map of 120x90 to 1/8: crop or resize to a multiple of 8'):
+        ReduceLabels(factor=8)(sample())
