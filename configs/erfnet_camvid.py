@@ -26,10 +26,9 @@ test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
     # A snapshot after every epoch, of which the last three are kept, and one of the best.
-    checkpoint=dict(type='mmseg_erfnet.SafeCheckpointHook', interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+    checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
 custom_hooks = [
-    dict(type='mmseg_erfnet.EpochSeedHook'),
-    dict(type='mmseg_erfnet.PlainCheckpointHook'),
+    *_base_.custom_hooks,
     # mIoU on training frames as they are, without augmentation: what val is compared with.
     dict(type='mmseg_erfnet.TrainScoreHook', num_images=100),
 ]

@@ -17,8 +17,4 @@ data_preprocessor = dict(size=_base_.crop_size)
 model = dict(data_preprocessor=data_preprocessor, decode_head=dict(num_classes=11))
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
-    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
-custom_hooks = [
-    dict(type='mmseg_erfnet.EpochSeedHook'),
-    dict(type='mmseg_erfnet.PlainCheckpointHook'),
-]
+    checkpoint=dict(interval=10, max_keep_ckpts=3, save_best='mIoU', rule='greater'))

@@ -29,5 +29,4 @@ model = dict(
     decode_head=dict(loss_decode=dict(class_weight=list(_base_.class_weights.values()))))
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
-custom_hooks = [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.PlainCheckpointHook')]
+    checkpoint=dict(interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'))

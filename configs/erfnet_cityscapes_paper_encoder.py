@@ -38,5 +38,4 @@ train_pipeline = [*_base_.train_pipeline[:-1], dict(type='mmseg_erfnet.ReduceLab
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
-custom_hooks = [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.PlainCheckpointHook')]
+    checkpoint=dict(interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'))

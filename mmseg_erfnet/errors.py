@@ -18,3 +18,24 @@ class DataError(UserError, ValueError):
 
 class CheckpointError(UserError, RuntimeError):
     """A checkpoint cannot be loaded: damaged, foreign, of another model, or more than data."""
+
+
+class StorageError(UserError, OSError):
+    """There is no room for what is to be written. The run can be continued."""
+
+
+class DivergenceError(UserError, ArithmeticError):
+    """A loss is NaN or infinite."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was told to stop by a signal. It can be continued.
+
+    Args:
+        sentence: What to tell the user.
+        number: The signal; the tools end with status 128 + number, as shells count.
+    """
+
+    def __init__(self, sentence: str, number: int) -> None:
+        super().__init__(sentence)
+        self.status = 128 + number

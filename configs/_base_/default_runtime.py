@@ -17,3 +17,6 @@ load_from = None
 resume = False
 # `--tta`: the mean of the softmax over what `tta_pipeline` makes of an image.
 tta_model = dict(type='mmseg.SegTTAModel')
+# Survival: exact resume, no NaN in a checkpoint, checkpoints that a kill leaves whole and that load as data.
+default_hooks = dict(checkpoint=dict(type='mmseg_erfnet.SafeCheckpointHook'))
+custom_hooks = [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.FiniteLossHook')]

@@ -13,7 +13,6 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmseg_erfnet.models.checkpoints import make_plain
 from mmseg_erfnet.registry import FUNCTIONS, HOOKS
 from mmseg_erfnet.visualization.painting import comparison
 
@@ -24,13 +23,14 @@ class EpochSeedHook(Hook):
 
     mmengine seeds a worker by the run's seed alone, so that workers which start anew each epoch augment each epoch
     alike; and a resumed run continues with other random numbers than the uninterrupted one. With this hook,
-    ``seed_worker`` and workers that are not persistent, neither is so.
+    ``seed_worker`` and workers that are not persistent, neither is so. A run that counts iterations is one long epoch:
+    it is seeded when it starts and, anew, when it is resumed, so that it does not augment as at its start.
     """
 
     priority = 'HIGHEST'
 
     def before_train_epoch(self, runner: Runner) -> None:
-        state = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()]).generate_state(1)
+        state = np.random.SeedSequence([runner.seed, runner.epoch or runner.iter, get_rank()]).generate_state(1)
         seed = int(state[0])
         random.seed(seed)
         np.random.seed(seed)
@@ -43,16 +43,6 @@ def seed_worker(worker_id: int) -> None:
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)
-
-
-@HOOKS.register_module()
-class PlainCheckpointHook(Hook):
-    """Reduce checkpoints to tensors and plain Python values, so that loading one needs no trust in it."""
-
-    priority = 'LOWEST'
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        make_plain(checkpoint)
 
 
 @HOOKS.register_module()

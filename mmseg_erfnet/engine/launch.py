@@ -16,12 +16,13 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import find_latest_checkpoint
 
 from mmseg_erfnet.datasets import check_disjoint
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
+from .checkpointing import latest_checkpoint
+from .guard import guarded
 from .schedule import shorten
 
 
@@ -65,7 +66,7 @@ def _fit_processes(cfg: Config) -> None:
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
     cfg.model = _replace_sync_bn(cfg.model)
     # Each process's BN sees its own share of the batch: their statistics are averaged before validation and saving.
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='SyncBuffersHook')]
+    _add_hook(cfg, type='SyncBuffersHook')
 
 
 def _set_rendezvous(launcher: str) -> None:
@@ -116,6 +117,10 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
 
     Raises:
         UsageError: There is nothing to resume from, or the splits overlap.
+        CheckpointError: A checkpoint is damaged, more than data, or of another model.
+        Interrupted: SIGTERM or SIGINT came.
+        StorageError: The disk is full.
+        DivergenceError: The loss is NaN or infinite.
     """
     install_safe_loading(trust=trust_checkpoint)
     if epochs is not None:
@@ -124,13 +129,19 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
         _use_amp(cfg)
     if resume:
         _resume(cfg, resume)
-    runner = Runner.from_cfg(cfg)
-    if cfg.get('val_dataloader') is not None:
-        # A frame in both training and validation would make every figure too good.
-        check_disjoint(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
-    _report_batch_size(cfg, runner)
-    runner.train()
+    _add_hook(cfg, type='mmseg_erfnet.CheckpointFitHook', use='resume' if resume else 'start')
+    with guarded(cfg.work_dir):
+        runner = Runner.from_cfg(cfg)
+        if cfg.get('val_dataloader') is not None:
+            # A frame in both training and validation would make every figure too good.
+            check_disjoint(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
+        _report_batch_size(cfg, runner)
+        runner.train()
     return runner
+
+
+def _add_hook(cfg: Config, **hook) -> None:
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 
 def _use_amp(cfg: Config) -> None:
@@ -145,7 +156,7 @@ def _use_amp(cfg: Config) -> None:
 
 
 def _resume(cfg: Config, resume: bool | str) -> None:
-    checkpoint = resume if isinstance(resume, str) else find_latest_checkpoint(cfg.work_dir)
+    checkpoint = resume if isinstance(resume, str) else latest_checkpoint(cfg.work_dir)
     if checkpoint is None:
         raise UsageError(f'There is no checkpoint to resume from in {cfg.work_dir}; start without --resume, '
                          'or name the folder of the run with --work-dir.')
@@ -188,6 +199,7 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
         raise UsageError(f'There is no checkpoint {checkpoint}.')
     install_safe_loading(trust=trust_checkpoint)
     cfg.load_from, cfg.resume = str(checkpoint), False
+    _add_hook(cfg, type='mmseg_erfnet.CheckpointFitHook', use='test')
     if tta:
         _use_tta(cfg, tta_scales)
     cfg.test_evaluator = dict(
@@ -195,8 +207,7 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
         out_file=str(Path(cfg.work_dir) / 'metrics.json'),
         out_meta=dict(tta=dict(flip=True, scales=list(tta_scales)) if tta else None))
     if out_dir or show_dir:
-        hook = dict(type='mmseg_erfnet.PredictionHook', out_dir=out_dir, show_dir=show_dir)
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
+        _add_hook(cfg, type='mmseg_erfnet.PredictionHook', out_dir=out_dir, show_dir=show_dir)
     # Testing needs none of these, and building them would ask for the training data.
     for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg',
                  'val_evaluator'):
