@@ -7,6 +7,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'))
 # Without a seed of its own a resumed run would draw a new one and could not continue the old.
 randomness = dict(seed=0)
+# Weights & Biases too: `visualizer = dict(vis_backends=[*_base_.vis_backends, dict(type='WandbVisBackend')])`.
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 # No name: each run gets a visualizer of its own, also where one process trains twice.
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
@@ -19,4 +20,10 @@ resume = False
 tta_model = dict(type='mmseg.SegTTAModel')
 # Survival: exact resume, no NaN in a checkpoint, checkpoints that a kill leaves whole and that load as data.
 default_hooks = dict(checkpoint=dict(type='mmseg_erfnet.SafeCheckpointHook'))
-custom_hooks = [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.FiniteLossHook')]
+custom_hooks = [
+    dict(type='mmseg_erfnet.EpochSeedHook'),
+    dict(type='mmseg_erfnet.FiniteLossHook'),
+    # Pictures in the work dir: curves.png after each validation, report.html after training and after a test.
+    dict(type='mmseg_erfnet.CurvesHook'),
+    dict(type='mmseg_erfnet.ReportHook'),
+]

@@ -178,7 +178,7 @@ def _report_batch_size(cfg: Config, runner: Runner) -> None:
 
 def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequence[float] = (1.0,),
              out_dir: str | None = None, show_dir: str | None = None, trust_checkpoint: bool = False) -> dict:
-    """Score a checkpoint on the config's test set and write ``metrics.json`` into the work dir.
+    """Score a checkpoint on the config's test set; write ``metrics.json`` and ``report.html`` into the work dir.
 
     Args:
         cfg: From :func:`load_config`.
@@ -202,10 +202,17 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
     _add_hook(cfg, type='mmseg_erfnet.CheckpointFitHook', use='test')
     if tta:
         _use_tta(cfg, tta_scales)
+    dataset = cfg.test_dataloader.dataset
     cfg.test_evaluator = dict(
         type='mmseg_erfnet.SegmentationMetric',
         out_file=str(Path(cfg.work_dir) / 'metrics.json'),
-        out_meta=dict(tta=dict(flip=True, scales=list(tta_scales)) if tta else None))
+        out_meta=dict(
+            tta=dict(flip=True, scales=list(tta_scales)) if tta else None,
+            dataset=dataset.type,
+            split=dataset.get('ann_file') or dataset.get('data_prefix', {}).get('img_path'),
+            checkpoint=str(checkpoint)))
+    if not any(hook.type == 'mmseg_erfnet.ReportHook' for hook in cfg.get('custom_hooks', [])):
+        _add_hook(cfg, type='mmseg_erfnet.ReportHook')
     if out_dir or show_dir:
         _add_hook(cfg, type='mmseg_erfnet.PredictionHook', out_dir=out_dir, show_dir=show_dir)
     # Testing needs none of these, and building them would ask for the training data.

@@ -87,8 +87,10 @@ class ReportHook(Hook):
                 path = Path(example['path'])
                 example.update(kind='worst' if number < len(examples) / 2 else 'best', name=path.stem,
                                image=mmcv.imread(str(path)))
+            # Each kind begins with its extreme.
+            examples.sort(key=lambda example: -example['mIoU'] if example['kind'] == 'best' else 100 + example['mIoU'])
             meta = runner.test_dataloader.dataset.metainfo
-            write_examples(Path(runner.work_dir) / EXAMPLES, examples[::-1], meta['classes'], meta['palette'])
+            write_examples(Path(runner.work_dir) / EXAMPLES, examples, meta['classes'], meta['palette'])
         self.examples = []
 
     @master_only

@@ -111,6 +111,7 @@ class SegmentationMetric(BaseMetric):
             per_class=per_class,
             confusion_matrix=confusion.tolist(),
             classes=list(self.dataset_meta['classes']),
+            palette=self.dataset_meta.get('palette'),
             images=len(sizes),
             size=size,
             **self.out_meta)

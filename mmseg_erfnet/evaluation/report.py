@@ -70,22 +70,32 @@ def _add_scores(report: Report, metrics: dict) -> None:
     report.section('Scores')
     report.figures({name: f'{_number(metrics[key]):.2f} %' for name, key in (
         ('mIoU', 'mIoU'), ('pixel accuracy', 'aAcc'), ('mean class accuracy', 'mAcc'))})
+    defined = np.flatnonzero(~np.isnan(iou))
     report.table([
-        ('mIoU', f'{_number(metrics["mIoU"]):.2f} %, the mean over the {int((~np.isnan(iou)).sum())} classes that are '
-                 'labelled or predicted somewhere, as MMSegmentation computes it'),
+        ('mIoU', f'{_number(metrics["mIoU"]):.2f} %, the mean over the {len(defined)} classes that are labelled or '
+                 'predicted somewhere, as MMSegmentation computes it'),
         ('mIoU_present', f'{_number(metrics["mIoU_present"]):.2f} %, over the {int((labelled > 0).sum())} classes that '
                          'are labelled somewhere'),
         ('mIoU_all', f'{_number(metrics["mIoU_all"]):.2f} %, over all {len(classes)} classes, those without an IoU '
                      'counted as 0'),
         *_protocol(metrics),
     ])
+    if not len(defined):
+        report.text('No pixel was scored.')
+        return
     report.section('Classes')
-    report.picture(class_bars(iou, classes, palette, 'IoU in %'), 'IoU of each class.')
+    names = [classes[index] for index in defined]
+    report.picture(class_bars(iou[defined], names, [palette[index] for index in defined], 'IoU in %'),
+                   'IoU of each class.')
+    absent = [name for name, value in zip(classes, iou, strict=True) if np.isnan(value)]
+    if absent:
+        report.text(f'Neither labelled nor predicted, hence without an IoU: {", ".join(absent)}.')
     shares = 100 * labelled / max(labelled.sum(), 1)
-    report.table(zip(classes, iou.tolist(), acc.tolist(), shares.tolist(), strict=True),
-                 ('class', 'IoU %', 'accuracy %', 'share of pixels %'))
+    report.table(((name, *map(float, row)) for name, *row in zip(
+        names, iou[defined], acc[defined], shares[defined], strict=True)),
+        ('class', 'IoU %', 'accuracy %', 'share of pixels %'))
     report.section('Confusion')
-    report.picture(confusion_chart(confusion, classes),
+    report.picture(confusion_chart(confusion[np.ix_(defined, defined)], names),
                    'Of the pixels of each true class (row), the percentage predicted as each class (column). Shares '
                    'below 0.5 % carry no number; grey rows have no pixels.')
 

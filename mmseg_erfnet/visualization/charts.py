@@ -21,12 +21,12 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
-def class_bars(values: Sequence[float], classes: Sequence[str], palette: Palette, xlabel: str,
-               decimals: int = 1, log: bool = False) -> Figure:
+def class_bars(values: Sequence[float], classes: Sequence[str], palette: Palette, xlabel: str, decimals: int = 1,
+               log: bool = False) -> Figure:
     """Draw a bar for each class, the largest on top, its figure at its end.
 
     Args:
-        values: One for each class; NaN where there is none, which the class's row says.
+        values: One for each class.
         classes: Their names.
         palette: Their colours.
         xlabel: What the values are, and their unit.
@@ -34,26 +34,21 @@ def class_bars(values: Sequence[float], classes: Sequence[str], palette: Palette
         log: Of the axis; a value of 0 then has no bar.
     """
     values = np.asarray(values, np.float64)
-    order = np.argsort(np.nan_to_num(values, nan=-1), kind='stable')
+    order = np.argsort(values, kind='stable')
     figure, axes = _rows(len(classes))
-    for row, index in enumerate(order):
-        value = values[index]
-        if np.isnan(value):
-            axes.text(0.01, row, 'not defined: neither labelled nor predicted', transform=axes.get_yaxis_transform(),
-                      va='center', color='#666666', fontsize=8)
-            continue
-        axes.barh(row, value, color=_rgb(palette[index]), height=0.75, **EDGE)
-        axes.annotate(f'{value:,.{decimals}f}', (value, row) if value or not log else (0.01, row),
-                      (3, 0), textcoords='offset points', va='center', fontsize=8,
-                      xycoords='data' if value or not log else axes.get_yaxis_transform())
-    if log:
+    # Where bars begin: 0, or on a log axis a power of ten below the smallest.
+    positive = values[values > 0]
+    start = 10 ** np.floor(np.log10(positive.min())) if log and positive.size else 0
+    bars = np.maximum(values[order], start)
+    colours = [_rgb(palette[index]) for index in order]
+    axes.barh(range(len(classes)), bars - start, left=start, height=0.75, color=colours, **EDGE)
+    for row, value in enumerate(values[order]):
+        axes.annotate(f'{value:,.{decimals}f}', (bars[row], row), (4, 0), textcoords='offset points', va='center',
+                      fontsize=8)
+    if start:
         axes.set_xscale('log')
-    elif np.nansum(values) == 0:
-        axes.set_xlim(0, 1)
+    axes.set_xlim(start, (bars.max() / start) ** 1.1 * start if start else max(1.1 * bars.max(), 1))
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
-    axes.margins(x=0.12)
-    if not log:
-        axes.set_xlim(left=0)
     axes.set_xlabel(xlabel)
     return figure
 
@@ -68,16 +63,15 @@ def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     count = len(classes)
     labelled = confusion.sum(1, keepdims=True)
     shares = np.where(labelled > 0, 100 * confusion / np.maximum(labelled, 1), np.nan)
-    side = 2.5 + 0.36 * count
-    figure = Figure(figsize=(side + 0.8, side), layout='constrained')
+    side = 0.38 * count
+    figure = Figure(figsize=(side + 3.2, side + 1.9), layout='constrained')
     axes = figure.add_subplot()
     axes.set_facecolor('#dddddd')
     image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=100)
     for row, column in np.argwhere(shares >= 0.5):
-        axes.text(column, row, f'{shares[row, column]:.0f}', ha='center', va='center', fontsize=7,
+        axes.text(column, row, f'{shares[row, column]:.0f}', ha='center', va='center', fontsize=8,
                   color='white' if shares[row, column] > 55 else 'black')
-    names = [name if pixels else f'{name} (none)' for name, pixels in zip(classes, labelled[:, 0], strict=True)]
-    axes.set_yticks(range(count), names, fontsize=9)
+    axes.set_yticks(range(count), classes, fontsize=9)
     axes.set_xticks(range(count), classes, rotation=90, fontsize=9)
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
@@ -85,7 +79,7 @@ def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.tick_params(which='minor', length=0)
     axes.set_ylabel('true class')
     axes.set_xlabel('predicted class')
-    figure.colorbar(image, ax=axes, shrink=0.6, label='% of the pixels of the true class')
+    figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, label='% of the pixels of the true class')
     return figure
 
 

@@ -149,8 +149,8 @@ def comparison(image: np.ndarray, prediction: np.ndarray, classes: Sequence[str]
 
 
 def _scale(width: int) -> float:
-    """Size of letters: 1 up to 1600 pixels, about as wide as screens show, then so that they stay legible shrunk."""
-    return max(1.0, width / 1600)
+    """Size of letters: 1 up to 1200 pixels, about as wide as pages are, then so that they stay legible when shrunk."""
+    return max(1.0, width / 1200)
 
 
 def _text_width(text: str, scale: float) -> int:
