@@ -47,7 +47,12 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """For ``numpy.ndarray``."""
+    """For ``numpy.ndarray``, which a pickle makes empty and then fills."""
+
+    def __new__(cls, *args):
+        if args:
+            raise pickle.UnpicklingError('GLOBAL numpy.ndarray')
+        return super().__new__(cls, 0)
 
     def __setstate__(self, state: tuple):
         version, shape, dtype, fortran, data = state
@@ -55,7 +60,7 @@ class _Array(np.ndarray):
 
 
 def _reconstruct(array_type: type, shape: tuple, typecode: bytes) -> _Array:
-    return _Array((0,), 'b')
+    return _Array()
 
 
 def _scalar(dtype: _Dtype, data: bytes) -> int | float | complex | str | bytes:
@@ -152,7 +157,7 @@ def _load(path: Path, name: str, map_location, trust: bool) -> dict:
         found = f'({_listed(checkpoint)})' if isinstance(checkpoint, dict) else f'(a {type(checkpoint).__name__})'
         raise CheckpointError(
             f'{name} holds neither a state_dict nor tensors by name {found}: give the checkpoint of a segmentor.')
-    return {key: _plain(value) for key, value in checkpoint.items()}
+    return _plain(checkpoint)
 
 
 def _check_form(path: Path, name: str) -> None:
