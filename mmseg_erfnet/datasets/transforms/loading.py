@@ -93,3 +93,13 @@ class LoadSegLabels(BaseTransform):
         colours = None if self.palette is None else f'{len(self.palette)} colours'
         unknown = 'error' if self.unknown == UNKNOWN else 'ignore'
         return f'{type(self).__name__}(palette={colours}, unknown={unknown!r}, size={self.size})'
+
+
+def _checked_palette(palette: Sequence[Sequence[int]]) -> Palette:
+    colours = np.array(palette)
+    if colours.ndim != 2 or colours.shape[1] != 3 or not np.issubdtype(colours.dtype, np.integer) \
+            or colours.min() < 0 or colours.max() > 255:
+        raise UsageError('palette needs three integers from 0 to 255, red, green and blue, for each class.')
+    if len(colours) > UNKNOWN or len(np.unique(colours, axis=0)) != len(colours):
+        raise UsageError(f'palette needs a colour of its own for each class, and {UNKNOWN} of them at most.')
+    return tuple(map(tuple, colours.tolist()))

@@ -1,0 +1,327 @@
+"""What is wrong with an installation, a config or its data: the library of ``tools/doctor.py``."""
+
+import importlib
+import importlib.metadata
+import math
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+FAMILIES = {
+    'onedl': ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation'),
+    'openmmlab': ('mmengine', 'mmcv', 'mmsegmentation'),
+}
+INSTALL = 'install one family in a fresh environment: pip install "mmseg_erfnet[onedl]"'
+LOOK_UPS = (('mmseg', 'mmseg_erfnet.ERFNet', True), ('mmseg', 'ERFNet', False),
+            ('mmseg_erfnet', 'ERFNet', True), ('mmseg_erfnet', 'mmseg.ERFNet', False))
+SAMPLED_LABELS = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        subject: What was looked at.
+        text: What was found.
+        remedy: What to do about it; empty if nothing is wrong.
+    """
+
+    subject: str
+    text: str
+    remedy: str = ''
+
+    def __str__(self) -> str:
+        mark = 'PROBLEM' if self.remedy else 'ok'
+        return f'{mark:8}{self.subject}: {self.text}' + (f'; {self.remedy}' if self.remedy else '')
+
+
+def examine(config: str | None = None, options: dict | None = None) -> Iterator[Finding]:
+    """Look at the installation and, if a config is given, at its model and its data.
+
+    Args:
+        config: A config file.
+        options: Entries that replace the config's, with dotted keys.
+
+    Yields:
+        A finding after the other. Where one makes the rest pointless, it is the last.
+    """
+    usable = True
+    for finding in (*_python(), *_packages()):
+        usable &= not finding.remedy
+        yield finding
+    if not usable:
+        return
+    yield from _devices()
+    yield from _look_ups()
+    if config is not None:
+        yield from _config(config, options or {})
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    remedy = '' if sys.version_info >= (3, 11) else 'use Python 3.11 or newer'
+    yield Finding('Python', f'{version} on {platform.system()} {platform.machine()}', remedy)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[Finding]:
+    installed = {family: {name: _version(name) for name in names} for family, names in FAMILIES.items()}
+    present = {family: {name: version for name, version in versions.items() if version}
+               for family, versions in installed.items()}
+    text = ', '.join(f'{name} {version}' for versions in present.values() for name, version in versions.items())
+    if all(present.values()):
+        yield Finding('family', f'{text}: of two families, which overwrite one another', INSTALL)
+        return
+    family = next((family for family, versions in present.items() if versions), None)
+    if family is None:
+        yield Finding('family', 'neither mmengine nor mmcv nor mmsegmentation is installed', INSTALL)
+        return
+    missing = [name for name, version in installed[family].items() if not version]
+    if missing:
+        yield Finding('family', f'{text}; {", ".join(missing)} missing', f'pip install "mmseg_erfnet[{family}]"')
+        return
+    yield Finding('family', f'{family}: {text}')
+    for module in ('torch', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmseg'):
+        try:
+            version = importlib.import_module(module).__version__
+        except Exception as error:  # whatever an installation can raise: a missing library, a version check
+            yield Finding(module, f'cannot be imported: {error}', f'pip install "mmseg_erfnet[{family}]"')
+            return
+        yield Finding(module, version)
+    try:
+        importlib.import_module('mmcv._ext')
+        yield Finding('compiled ops of mmcv', 'present; ERFNet needs none')
+    except ImportError:
+        yield Finding('compiled ops of mmcv', 'absent; ERFNet needs none')
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        names = ', '.join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        yield Finding('device', f'{names}; CUDA {torch.version.cuda}')
+    else:
+        yield Finding('device', f'CPU, {torch.get_num_threads()} threads; no GPU that torch can use')
+
+
+def _look_ups() -> Iterator[Finding]:
+    from mmengine.registry import MODELS, DefaultScope
+
+    from mmseg_erfnet.models import ERFNet
+
+    for scope, kind, ours in LOOK_UPS:
+        with DefaultScope.overwrite_default_scope(scope):
+            try:
+                found = type(MODELS.build(dict(type=kind)))
+            except Exception as error:  # whatever the broken registry of an installation raises
+                yield Finding('registry', f'{kind} in scope {scope} cannot be built: {error}', INSTALL)
+                continue
+        remedy = '' if (found is ERFNet) == ours else 'something else registers this name; remove its import'
+        owner = 'ours' if found is ERFNet else 'that of MMSegmentation'
+        yield Finding('registry', f'{kind} in scope {scope} is {owner}', remedy)
+
+
+def _config(path: str, options: dict) -> Iterator[Finding]:
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from mmseg_erfnet.engine.launch import load_config
+    from mmseg_erfnet.errors import UserError
+
+    try:
+        cfg = load_config(path, options=options)
+    except UserError as error:
+        yield Finding('config', str(error).rstrip('.'), 'name an existing file')
+        return
+    except Exception as error:  # a config is a program
+        yield Finding('config', f'{path} cannot be read: {type(error).__name__}: {error}', 'mend it')
+        return
+    init_default_scope(cfg.get('default_scope') or 'mmseg')
+    yield Finding('config', path)
+
+    model = None
+    for finding in _model(cfg):
+        model = finding if not isinstance(finding, Finding) else model
+        if isinstance(finding, Finding):
+            yield finding
+    datasets = {}
+    for part in ('train', 'val', 'test'):
+        loader = cfg.get(f'{part}_dataloader')
+        if loader is None:
+            continue
+        if part == 'test' and loader == cfg.get('val_dataloader'):
+            yield Finding('test', 'the same as val')
+            continue
+        for finding in _split(part, Config(deepcopy(loader.to_dict())), model):
+            if isinstance(finding, Finding):
+                yield finding
+            else:
+                datasets[part] = finding
+    yield from _leaks(datasets)
+    if model is not None and 'train' in datasets:
+        yield from _batch(cfg, model, datasets['train'])
+    yield from _disk(cfg.work_dir)
+
+
+def _model(cfg) -> Iterator:
+    """Yield findings, and the model if it can be built."""
+    from mmseg.registry import MODELS
+
+    from mmseg_erfnet.models import ERFNet
+
+    try:
+        model = MODELS.build(deepcopy(cfg.model))
+    except Exception as error:  # whatever a wrong argument raises
+        yield Finding('model', f'cannot be built: {_first_line(error)}', "mend the config's `model`")
+        return
+    kind = cfg.model.backbone.type
+    remedy = '' if isinstance(model.backbone, ERFNet) or not kind.endswith('ERFNet') else \
+        "write type='mmseg_erfnet.ERFNet', unless you want MMSegmentation's"
+    parameters = sum(value.numel() for value in model.parameters())
+    where = 'ours' if isinstance(model.backbone, ERFNet) else type(model.backbone).__module__
+    text = f'{kind} ({where}), {parameters / 1e6:.2f} M parameters, {model.num_classes} classes'
+    yield Finding('model', text, remedy)
+    losses = model.decode_head.loss_decode
+    for loss in losses if hasattr(losses, '__iter__') else [losses]:
+        weight = getattr(loss, 'class_weight', None)
+        if weight is not None and len(weight) != model.num_classes:
+            yield Finding('class weights', f'{len(weight)} weights for {model.num_classes} classes',
+                          'give one a class, in the order of the classes')
+    yield model
+
+
+def _split(part: str, loader, model) -> Iterator:
+    """Yield findings, and the dataset if it can be built."""
+    from mmseg.registry import DATASETS
+
+    try:
+        dataset = DATASETS.build(loader.dataset)
+    except Exception as error:  # DataError of ours, whatever others raise
+        yield Finding(part, *_apart(error, 'mend data_root, data_prefix and ann_file of its dataset'))
+        return
+    classes = dataset.metainfo['classes']
+    yield Finding(part, f'{len(dataset)} frames, {len(classes)} classes')
+    yield dataset
+    if model is not None and len(classes) != model.num_classes:
+        yield Finding(part, f'{len(classes)} classes, but the decode head has num_classes={model.num_classes}',
+                      f'set model.decode_head.num_classes={len(classes)}')
+    yield from _labels(part, dataset)
+
+
+def _labels(part: str, dataset) -> Iterator[Finding]:
+    import numpy as np
+
+    loading = [step for step in dataset.pipeline.transforms
+               if type(step).__name__ in ('LoadImageFromFile', 'LoadSegLabels', 'LoadAnnotations')]
+    indices = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED_LABELS).astype(int))
+    values, sizes, label_sizes, ignored = set(), set(), set(), []
+    for index in indices:
+        results = dataset.get_data_info(int(index))
+        name = results['img_path']
+        try:
+            for step in loading:
+                results = step(results)
+        except Exception as error:  # DataError of ours, whatever decoders raise
+            yield Finding(part, *_apart(error, f'replace {name} or its label'))
+            return
+        sizes.add(results['img'].shape[1::-1])
+        if 'gt_seg_map' not in results:
+            yield Finding(part, f'{name} has no label', 'load labels in its pipeline, and name their folder')
+            return
+        label_sizes.add(results['gt_seg_map'].shape[::-1])
+        present = set(np.unique(results['gt_seg_map']).tolist())
+        values |= present
+        if present <= {255}:
+            ignored.append(name)
+    classes = len(dataset.metainfo['classes'])
+    yield Finding(part, f'of {len(indices)} looked at: frames of {_shown(sizes)}, labels of {_shown(label_sizes)}; '
+                        f'{len(values - {255})} of {classes} classes occur')
+    if ignored:
+        yield Finding(part, f'{len(ignored)} of them with nothing but ignored pixels, {ignored[0]} among them',
+                      'check the label map and the palette')
+    wrong = sorted(value for value in values if value >= classes and value != 255)
+    if wrong:
+        yield Finding(part, f'labels hold {wrong[:8]}, but there are {classes} classes',
+                      "load them with the dataset's own loader, or set a label map")
+
+
+def _shown(sizes: set[tuple[int, int]]) -> str:
+    return ', '.join(f'{width}x{height}' for width, height in sorted(sizes)[:4]) + (', ...' if len(sizes) > 4 else '')
+
+
+def _leaks(datasets: dict) -> Iterator[Finding]:
+    from mmseg_erfnet.datasets import check_disjoint
+    from mmseg_erfnet.errors import DataError
+
+    for other in ('val', 'test'):
+        if 'train' in datasets and other in datasets:
+            try:
+                check_disjoint(datasets['train'], datasets[other])
+                yield Finding('splits', f'no frame of {other} is trained on')
+            except DataError as error:
+                yield Finding('splits', *_apart(error, 'take those frames off one list'))
+
+
+def _batch(cfg, model, dataset) -> Iterator[Finding]:
+    import torch
+    from mmengine.dataset import pseudo_collate
+
+    try:
+        batch = pseudo_collate([dataset[index % len(dataset)] for index in range(2)])
+        model.train()
+        with torch.no_grad():
+            data = model.data_preprocessor(batch, training=True)
+            losses = model(**data, mode='loss')
+        loss = model.parse_losses(losses)[0].item()
+    except Exception as error:  # whatever a pipeline that does not fit the model raises
+        yield Finding('batch', *_apart(error, 'mend the train pipeline, or the model that it feeds'))
+        return
+    size = 'x'.join(map(str, data['inputs'].shape[-2:]))
+    remedy = '' if math.isfinite(loss) else 'check the labels and the class weights'
+    yield Finding('batch', f'two training samples of {size} through pipeline and model: loss {loss:.3f}', remedy)
+
+
+def _disk(work_dir: str) -> Iterator[Finding]:
+    folder = Path(work_dir).resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
+    remedy = '' if free > 1 else 'free some space, or choose another --work-dir'
+    yield Finding('disk', f'{free:.1f} GiB free for {work_dir}', remedy)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _apart(error: Exception, remedy: str) -> tuple[str, str]:
+    """Split a sentence of ours into what is wrong and what to do; of others' errors, take the text."""
+    text = _first_line(error).rstrip('.')
+    what, separator, ours = text.rpartition('; ')
+    return (what, ours) if separator else (text, remedy)
+
+
+def report(findings: Iterator[Finding], say: Callable[[str], None] = print) -> int:
+    """Print findings as they come.
+
+    Returns:
+        How many of them are problems.
+    """
+    problems = 0
+    for finding in findings:
+        problems += bool(finding.remedy)
+        say(str(finding))
+    say(f'{problems} problem{"" if problems == 1 else "s"}.' if problems else 'No problem found.')
+    return problems

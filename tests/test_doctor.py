@@ -1,0 +1,174 @@
+"""A dozen broken set-ups, each found, each with its remedy."""
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from mmseg_erfnet import doctor
+
+
+@pytest.fixture
+def data(synthetic_camvid, tmp_path):
+    """A copy of the synthetic frames, to be broken."""
+    return shutil.copytree(synthetic_camvid, tmp_path / 'camvid')
+
+
+def problems(data=None, config: str = 'erfnet_camvid', **options) -> list[str]:
+    options = {key.replace('__', '.'): value for key, value in options.items()}
+    for part in ('train', 'val', 'test'):
+        options.setdefault(f'{part}_dataloader.dataset.data_root', str(data))
+    path = str(ROOT / 'configs' / f'{config}.py')
+    return [str(finding) for finding in doctor.examine(path, options) if finding.remedy]
+
+
+def the_problem(*args, **options) -> str:
+    found = problems(*args, **options)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_nothing_is_wrong(data):
+    assert problems(data) == []
+    assert problems(data, 'erfnet_camvid11') == []
+
+
+def test_missing_folder(tmp_path):
+    found = problems(tmp_path / 'nowhere')
+    assert any('nowhere' in line and 'tools/prepare_camvid.py' in line for line in found)
+
+
+def test_missing_split(data):
+    (data / 'splits' / 'val.txt').unlink()
+    assert 'val.txt' in problems(data)[0]
+
+
+def test_empty_split(data):
+    (data / 'splits' / 'train.txt').write_text('')
+    assert 'train.txt is empty; write one name a line' in the_problem(data)
+
+
+def test_split_that_names_a_missing_frame(data):
+    with (data / 'splits' / 'train.txt').open('a') as file:
+        file.write('nobody_knows\n')
+    assert 'nobody_knows.png is missing' in the_problem(data)
+
+
+def test_leak_between_splits(data):
+    shutil.copy(data / 'splits' / 'train.txt', data / 'splits' / 'val.txt')
+    assert 'in the training and in the validation split' in the_problem(data)
+
+
+def test_truncated_label(data):
+    label = sorted((data / 'LabeledApproved_full').iterdir())[0]
+    label.write_bytes(label.read_bytes()[:100])
+    found = problems(data)
+    assert found
+    assert all(f'{label.name} is truncated' in line for line in found)
+
+
+def test_colour_outside_the_palette(data):
+    label = sorted((data / 'LabeledApproved_full').iterdir())[0]
+    pixels = cv2.imread(str(label))
+    pixels[0, 0] = (1, 2, 3)
+    cv2.imwrite(str(label), pixels)
+    assert 'RGB (3, 2, 1) (1 pixel' in problems(data)[0]
+
+
+def test_label_of_another_size(data):
+    label = sorted((data / 'LabeledApproved_full').iterdir())[0]
+    cv2.imwrite(str(label), cv2.imread(str(label))[:-8])
+    assert 'frame and label must have one size' in problems(data)[0]
+
+
+def test_nothing_but_ignored_pixels(data):
+    label = sorted((data / 'LabeledApproved_full').iterdir())[0]
+    cv2.imwrite(str(label), np.zeros_like(cv2.imread(str(label))))
+    found = the_problem(data, 'erfnet_camvid11')
+    assert 'nothing but ignored pixels' in found
+    assert 'check the label map' in found
+
+
+def test_head_of_another_number_of_classes(data):
+    found = problems(data, model__decode_head__num_classes=30)
+    assert any('32 classes, but the decode head has num_classes=30; set model.decode_head.num_classes=32' in line
+               for line in found)
+    assert any('32 weights for 30 classes' in line for line in found)
+
+
+def test_stock_backbone_by_mistake(data):
+    found = the_problem(data, model__backbone__type='ERFNet')
+    assert "write type='mmseg_erfnet.ERFNet'" in found
+
+
+def test_wrong_argument_of_the_model(data):
+    found = the_problem(data, model__backbone__enc_stage_non_bottlenecks=(5, 7))
+    assert 'enc_stage_non_bottlenecks must be a multiple' in found
+
+
+def test_pipeline_that_does_not_fit(data):
+    label, batch = problems(data, train_dataloader__dataset__pipeline=[dict(type='LoadImageFromFile')])
+    assert 'has no label; load labels in its pipeline' in label
+    assert 'mend the train pipeline' in batch
+
+
+def test_config_that_is_not_there():
+    found, = [str(finding) for finding in doctor.examine('nowhere.py') if finding.remedy]
+    assert found.startswith('PROBLEM config: There is no config nowhere.py')
+
+
+def test_config_with_a_mistake_in_it(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text('model = dict(\n')
+    found, = [str(finding) for finding in doctor.examine(str(path)) if finding.remedy]
+    assert 'cannot be read: SyntaxError' in found
+
+
+@pytest.mark.parametrize(('installed', 'words'), [
+    (['onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation', 'mmcv'], 'of two families'),
+    (['onedl-mmengine', 'onedl-mmcv'], 'onedl-mmsegmentation missing; pip install "mmseg_erfnet[onedl]"'),
+    (['mmengine', 'mmsegmentation'], 'mmcv missing; pip install "mmseg_erfnet[openmmlab]"'),
+    ([], 'neither mmengine nor mmcv nor mmsegmentation is installed'),
+])
+def test_families(installed, words, monkeypatch):
+    def version(name):
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return '1.0'
+
+    monkeypatch.setattr(importlib.metadata, 'version', version)
+    findings = list(doctor.examine())
+    assert words in str(findings[-1])
+    assert findings[-1].remedy
+
+
+def test_package_that_cannot_be_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmcv', None)
+    finding = list(doctor.examine())[-1]
+    assert 'mmcv: cannot be imported' in str(finding)
+    assert finding.remedy
+
+
+def test_old_python(monkeypatch):
+    monkeypatch.setattr(doctor.sys, 'version_info', (3, 10, 0))
+    assert 'use Python 3.11 or newer' in str(next(doctor.examine()))
+
+
+def test_full_disk(data, monkeypatch):
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: SimpleNamespace(free=2**20))
+    assert 'free some space' in the_problem(data)
+
+
+def test_tool_ends_with_1_if_anything_is_wrong(tmp_path):
+    result = subprocess.run([sys.executable, str(ROOT / 'tools' / 'doctor.py'), 'nowhere.py'], cwd=tmp_path,
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stdout.endswith('1 problem.\n')
+    assert 'PROBLEM config: There is no config nowhere.py' in result.stdout
+    assert 'OneDL' not in result.stdout + result.stderr
