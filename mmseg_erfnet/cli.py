@@ -1,9 +1,12 @@
 """What the command-line tools share."""
 
 import argparse
+import contextlib
+import io
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 
 from .errors import Interrupted, StorageError, UserError
@@ -15,11 +18,16 @@ def parser(doc: str) -> argparse.ArgumentParser:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options``. Where MMEngine is not installed, no config can be read, and it is not offered."""
+    """Add ``--cfg-options``. Where MMSegmentation is not installed, no config can be read, and it is not offered."""
+    # It remarks on packages that it could not import and that nothing here needs.
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     try:
-        from mmengine.config import DictAction
-    except ImportError:
+        with contextlib.redirect_stdout(io.StringIO()):
+            import mmseg.datasets  # noqa: F401
+    except Exception:  # tools/doctor.py says what is wrong with an installation
         return
+    from mmengine.config import DictAction
+
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='override entries of the config')
 
@@ -50,9 +58,18 @@ def run(main: Callable[[], None]) -> None:
     except Interrupted as error:
         if os.environ.get('RANK', '0') == '0':
             print(f'{error} {_resuming()}', file=sys.stderr)
-        sys.exit(error.status)
+        _leave(error.status)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _leave(128 + signal.SIGINT)
+
+
+def _leave(status: int) -> None:
+    # Unwinding would take seconds and print what the data loader's workers die of.
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _resuming() -> str:
