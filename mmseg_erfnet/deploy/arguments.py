@@ -1,0 +1,12 @@
+"""Arguments that the tools of deployment share."""
+
+import argparse
+import re
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read a size, height first, such as 360x480."""
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if not match or not all(map(int, match.groups())):
+        raise argparse.ArgumentTypeError(f'a size is height x width, as in 360x480: got {text!r}')
+    return int(match[1]), int(match[2])

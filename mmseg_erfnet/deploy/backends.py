@@ -1,0 +1,134 @@
+"""The libraries that run exported models, each behind the same three methods."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from mmseg_erfnet.errors import UsageError
+
+# Above so many frame sizes, frames run through a model compiled for any size, which is slower, instead of waiting for
+# one compiled for theirs.
+COMPILED_SIZES = 4
+
+
+class OpenVINO:
+    """A model in OpenVINO's format.
+
+    Args:
+        path: The ``.xml`` file.
+        device: A device of OpenVINO's.
+        threads: Threads of a prediction.
+        precision: 'f32', 'bf16' or None.
+        options: Further properties for the compilation, as in ``openvino.Core.compile_model``.
+
+    Raises:
+        UsageError: OpenVINO is not installed, does not read the file, or lacks the device or the precision.
+    """
+
+    def __init__(self, path: Path, device: str = 'CPU', threads: int | None = None, precision: str | None = None,
+                 options: dict | None = None) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise UsageError(f'{path} needs OpenVINO: pip install openvino.') from error
+        if not path.with_suffix('.bin').is_file():
+            raise UsageError(f'{path} needs {path.with_suffix(".bin").name} beside it; copy both.')
+        self._core = openvino.Core()
+        try:
+            self._model = self._core.read_model(path)
+        except RuntimeError as error:
+            raise UsageError(f'OpenVINO cannot read {path}: it is damaged or of a newer version. Export it again.'
+                             ) from error
+        capabilities = self._capabilities(device)
+        if precision is None:
+            quantised = any(op.get_type_name() == 'FakeQuantize' for op in self._model.get_ops())
+            precision = 'bf16' if quantised and 'BF16' in capabilities else 'f32'
+        elif precision not in ('f32', 'bf16'):
+            raise UsageError(f'precision is f32 or bf16: got {precision}.')
+        elif precision == 'bf16' and 'BF16' not in capabilities:
+            raise UsageError(f'The device {device} of this machine does not compute in bf16; use f32.')
+        self.precision = precision
+        self._device = device
+        self._options = {'INFERENCE_PRECISION_HINT': precision, 'PERFORMANCE_HINT': 'LATENCY', **(options or {})}
+        if threads is not None:
+            self._options['INFERENCE_NUM_THREADS'] = threads
+        self._compiled: dict[tuple | None, object] = {}
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def _capabilities(self, device: str) -> list[str]:
+        known = self._core.available_devices
+        name = device.split(':')[0].split('.')[0]
+        if name == 'AUTO':
+            return []
+        if name not in {one.split('.')[0] for one in known}:
+            raise UsageError(f'OpenVINO finds no device {device} here; it has {", ".join(known)}.')
+        return self._core.get_property(device, 'OPTIMIZATION_CAPABILITIES')
+
+    def metadata(self, key: str) -> str | None:
+        """Return the text that the model carries under a key."""
+        return self._model.get_rt_info([key]).astype(str) if self._model.has_rt_info([key]) else None
+
+    def run(self, frames: np.ndarray) -> np.ndarray:
+        """Frames, uint8 (N, H, W, 3), to the model's output."""
+        request = self._request(frames.shape)
+        request.infer([frames], share_inputs=True)
+        return request.get_output_tensor(0).data.copy()
+
+    def _request(self, shape: tuple):
+        with self._lock:
+            key = shape if shape in self._compiled or len(self._compiled) < COMPILED_SIZES else None
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(key)
+        # A request serves one caller at a time: each thread has its own.
+        requests = self._local.__dict__.setdefault('requests', {})
+        if key not in requests:
+            requests[key] = self._compiled[key].create_infer_request()
+        return requests[key]
+
+    def _compile(self, shape: tuple | None):
+        model = self._model
+        if shape is not None and model.is_dynamic():
+            model = model.clone()
+            model.reshape(list(shape))
+        return self._core.compile_model(model, self._device, self._options)
+
+
+class OnnxRuntime:
+    """A model in the ONNX format; arguments and errors as in :class:`OpenVINO`, device 'CPU' or 'CUDA'."""
+
+    precision = 'f32'
+
+    def __init__(self, path: Path, device: str = 'CPU', threads: int | None = None,
+                 precision: str | None = None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UsageError(f'{path} needs ONNX Runtime: pip install onnxruntime.') from error
+        provider = f'{device}ExecutionProvider'
+        known = onnxruntime.get_available_providers()
+        if provider not in known:
+            raise UsageError(f'ONNX Runtime has no device {device} here; it has '
+                             f'{", ".join(name.removesuffix("ExecutionProvider") for name in known)}.')
+        if precision not in (None, 'f32'):
+            raise UsageError(f'ONNX Runtime runs {path} in f32 alone: got {precision}. Use the OpenVINO format.')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        # Its exceptions share no base class but this one.
+        except Exception as error:
+            raise UsageError(f'ONNX Runtime cannot read {path}: it is damaged or of a newer version. Export it again.'
+                             ) from error
+
+    def metadata(self, key: str) -> str | None:
+        """Return the text that the model carries under a key."""
+        return self._session.get_modelmeta().custom_metadata_map.get(key)
+
+    def run(self, frames: np.ndarray) -> np.ndarray:
+        """Frames, uint8 (N, H, W, 3), to the model's output."""
+        return self._session.run(None, {'frames': frames})[0]
+
+
+BACKENDS = {'.xml': OpenVINO, '.onnx': OnnxRuntime}

@@ -1,0 +1,263 @@
+"""Write a segmentor as self-sufficient models, each checked against PyTorch before it appears.
+
+The ONNX model comes from PyTorch and OpenVINO's is made of it, so that both are one graph.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import cv2
+import mmseg
+import numpy as np
+import onnx
+import torch
+from mmengine.config import Config
+from mmseg.apis import inference_model
+from torch import nn
+from torch.export import Dim
+
+import mmseg_erfnet
+from mmseg_erfnet.datasets.synthetic import render
+from mmseg_erfnet.errors import DataError, UsageError, UserError
+from mmseg_erfnet.registry import DATASETS
+
+from .backends import BACKENDS
+from .graph import OUTPUTS, FrameToLabels, fold, frame_resize, load_segmentor
+from .runtime import METADATA_KEY, Segmenter
+
+FORMATS = {'onnx': '.onnx', 'openvino': '.xml'}
+# How far an exported model in float32 may be from PyTorch.
+LOGIT_TOLERANCE, LABEL_AGREEMENT = 1e-3, 0.999
+PARITY_FRAMES = 4
+
+
+class ParityError(UserError, RuntimeError):
+    """An exported model does not compute what PyTorch computes."""
+
+
+def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequence[str] = ('onnx',),
+           output: str = 'labels', size: tuple[int, int] | None = None, batch: int | None = None, int8: bool = False,
+           max_drop: float = 0.3, trust_checkpoint: bool = False, report: Callable[[str], None] = print) -> list[Path]:
+    """Write the model of a config and a checkpoint, and compare each file with PyTorch.
+
+    Args:
+        cfg: The config, from :func:`mmseg_erfnet.engine.launch.load_config`.
+        checkpoint: The checkpoint file, or None for weights as the initialisation leaves them.
+        out: Folder for the models. It gets nothing before all of them have passed.
+        formats: 'onnx', 'openvino' or both.
+        output: What the model returns: 'labels', 'logits' or 'probabilities'.
+        size: Height and width to fix, or None for any.
+        batch: Number of frames to fix, or None for any.
+        int8: Also write OpenVINO's model in int8, calibrated and scored on the config's data.
+        max_drop: Points of mIoU that the model in int8 may lose.
+        trust_checkpoint: Load a checkpoint that holds more than data.
+        report: Takes the lines that say what was found.
+
+    Returns:
+        The files; of OpenVINO's pairs, the ``.xml``.
+
+    Raises:
+        UsageError: What was asked for cannot be done.
+        CheckpointError: The checkpoint cannot be loaded or does not fit.
+        ParityError: A model differs from PyTorch.
+        QuantizationError: The model in int8 loses too much.
+    """
+    unknown = set(formats) - set(FORMATS)
+    if unknown or not formats or output not in OUTPUTS:
+        raise UsageError(f'formats are among {", ".join(FORMATS)} and the output among {", ".join(OUTPUTS)}: got '
+                         f'{", ".join(formats) or "none"} and {output}.')
+    if int8 and ('openvino' not in formats or output != 'labels'):
+        raise UsageError('int8 is for the format openvino and the output labels.')
+    if any(number is not None and number < 1 for number in (*(size or ()), batch)):
+        raise UsageError(f'size and batch are 1 or more: got {size} and {batch}.')
+    segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
+    metadata = _metadata(cfg, segmentor, checkpoint) | dict(output=output, size=size, batch=batch)
+    resize = frame_resize(cfg)
+    graph = FrameToLabels(fold(deepcopy(segmentor)), resize, output)
+    frames = sample_frames(cfg, PARITY_FRAMES)
+    stem = Path(cfg.filename).stem
+
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out) as folder:
+            model = to_onnx(graph, size, batch)
+            files = [Path(folder) / f'{stem}{FORMATS[name]}' for name in formats]
+            for path in files:
+                save(model, path, metadata)
+                report(f'{path.name}: {check_parity(path, model, segmentor, frames)}')
+            if int8:
+                from .quantize import export_int8
+                files.append(Path(folder) / f'{stem}_int8.xml')
+                flexible = model if size is batch is None else to_onnx(graph)
+                export_int8(flexible, files[-1], metadata, cfg, max_drop, report)
+            return [_publish(path, out) for path in files]
+    finally:
+        with contextlib.suppress(OSError):
+            # It is left as it was: without a file there is no folder either.
+            out.rmdir()
+
+
+def _publish(path: Path, out: Path) -> Path:
+    # The weights first: an .xml is never there without its .bin.
+    if path.suffix == '.xml':
+        os.replace(path.with_suffix('.bin'), out / f'{path.stem}.bin')
+    os.replace(path, out / path.name)
+    return out / path.name
+
+
+def _metadata(cfg: Config, segmentor: nn.Module, checkpoint: str | None) -> dict:
+    resize = frame_resize(cfg)
+    return dict(
+        classes=list(segmentor.dataset_meta['classes']),
+        palette=[list(map(int, colour)) for colour in segmentor.dataset_meta['palette']],
+        config=Path(cfg.filename).name,
+        config_text=cfg.pretty_text,
+        resize=None if resize is None else vars(resize),
+        checkpoint=None if checkpoint is None else Path(checkpoint).name,
+        checkpoint_sha256=None if checkpoint is None else hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
+        versions=versions())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what makes and runs a model, as far as it is installed."""
+    found = {'mmseg_erfnet': mmseg_erfnet.__version__, 'torch': torch.__version__, 'mmseg': mmseg.__version__}
+    for name in ('numpy', 'onnx', 'onnxruntime', 'openvino', 'nncf'):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def to_onnx(graph: nn.Module, size: tuple[int, int] | None = None, batch: int | None = None) -> onnx.ModelProto:
+    """Export a graph of frames, uint8 (N, H, W, 3), with its dimensions open or fixed."""
+    # The numbers in place of open dimensions must be none that means something: not 1, not a multiple of 8.
+    height, width = size or (90, 130)
+    frames = torch.zeros((batch or 2, height, width, 3), dtype=torch.uint8)
+    names = {0: None if batch else 'batch', 1: None if size else 'height', 2: None if size else 'width'}
+    dynamic = {axis: Dim(name) for axis, name in names.items() if name}
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            program = torch.onnx.export(
+                graph.eval(), (frames,), dynamo=True, verbose=False, opset_version=18, input_names=['frames'],
+                output_names=[graph.output], dynamic_shapes=(dynamic,))
+    finally:
+        logger.setLevel(level)
+    return program.model_proto
+
+
+def save(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
+    """Write a model, in the format that the file's name ends in, with its metadata."""
+    metadata = json.dumps(metadata)
+    if path.suffix == '.onnx':
+        model = deepcopy(model)
+        onnx.helper.set_model_props(model, {METADATA_KEY: metadata})
+        onnx.save(model, path)
+    else:
+        save_openvino(to_openvino(model), path, metadata)
+
+
+def to_openvino(model: onnx.ModelProto):
+    """Convert a model to ``openvino.Model``."""
+    import openvino
+
+    with tempfile.NamedTemporaryFile(suffix='.onnx') as file:
+        file.write(model.SerializeToString())
+        file.flush()
+        return openvino.convert_model(file.name)
+
+
+def save_openvino(model, path: Path, metadata: str) -> None:
+    """Write an ``openvino.Model`` with its metadata."""
+    import openvino
+
+    model.set_rt_info(metadata, [METADATA_KEY])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+# --- Checking ---------------------------------------------------------------------------------------------------------
+
+
+def sample_frames(cfg: Config, number: int) -> list[np.ndarray]:
+    """Return so many frames of a config's test set, evenly spread; synthetic ones where its data are not here."""
+    try:
+        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
+    except (DataError, FileNotFoundError):
+        return [render((360, 480), seed=0, index=index)[0][..., ::-1].copy() for index in range(number)]
+    indices = np.linspace(0, len(dataset) - 1, number).astype(int)
+    return [cv2.imread(dataset.get_data_info(index)['img_path'], cv2.IMREAD_COLOR) for index in indices]
+
+
+def check_parity(path: Path, model: onnx.ModelProto, segmentor: nn.Module, frames: Iterable[np.ndarray]) -> str:
+    """Compare a written model with MMSegmentation's prediction in float32.
+
+    Labels are compared on the frames as they are, on frames cut to a size that the network pads, and on frames of the
+    network's own size; there the logits are compared, too. Elsewhere the resize inside the model, which follows
+    OpenCV's up to the last bit of some pixels, would show.
+
+    Args:
+        path: The model, of any output.
+        model: The graph in it.
+        segmentor: The segmentor, from :func:`mmseg_erfnet.deploy.graph.load_segmentor`.
+        frames: uint8 (H, W, 3), BGR.
+
+    Returns:
+        What was found, in a line.
+
+    Raises:
+        ParityError: Logits differ by more than 1e-3, or labels on more than 0.1 % of the pixels.
+    """
+    segmenter = Segmenter(path, precision='f32')
+    segmentor = deepcopy(segmentor)
+    resize = frame_resize(segmentor.cfg)
+    segmentor.data_preprocessor.test_cfg = dict(size_divisor=FrameToLabels(segmentor, resize).multiple)
+    worst, equal, pixels = 0.0, 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        logits_of = BACKENDS[path.suffix](_with_logits(model, Path(folder) / path.name), precision='f32')
+        for frame in frames:
+            own = resize(*frame.shape[:2]) if resize else frame.shape[:2]
+            odd = frame.shape[0] - 5, frame.shape[1] - 3
+            for height, width in {segmenter.size} if segmenter.size else {frame.shape[:2], own, odd}:
+                picture = cv2.resize(frame, (width, height))
+                expected = inference_model(segmentor, picture)
+                labels = expected.pred_sem_seg.data[0].numpy()
+                found = segmenter.predict(picture)
+                if segmenter.output != 'labels':
+                    found = found.argmax(0)
+                equal, pixels = equal + int((found == labels).sum()), pixels + labels.size
+                if resize is None or resize(height, width) == (height, width):
+                    batch = np.repeat(picture[None], segmenter.metadata['batch'] or 1, 0)
+                    worst = max(worst, float(np.abs(logits_of.run(batch)[0] - expected.seg_logits.data.numpy()).max()))
+    if worst > LOGIT_TOLERANCE or equal < LABEL_AGREEMENT * pixels:
+        raise ParityError(
+            f'{path.name} differs from PyTorch and was not kept: logits by up to {worst:.2g}, allowed are '
+            f'{LOGIT_TOLERANCE:g}; labels on {1 - equal / pixels:.3%} of the pixels, allowed are '
+            f'{1 - LABEL_AGREEMENT:.1%}.')
+    return f'logits within {worst:.1e} of PyTorch, labels equal on {100 * equal / pixels:.3f} % of {pixels} pixels'
+
+
+def _with_logits(model: onnx.ModelProto, path: Path) -> Path:
+    """Save a model that ends in logits instead of what is made of them."""
+    model = deepcopy(model)
+    for node in model.graph.node:
+        if node.op_type in ('ArgMax', 'Softmax'):
+            logits = onnx.helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None)
+            model.graph.output.insert(0, logits)
+            del model.graph.output[1:]
+    save(model, path, {})
+    return path

@@ -1,0 +1,253 @@
+"""A trained segmentor as one graph, from a camera's frame to labels, for exporters."""
+
+from dataclasses import dataclass
+
+import torch
+from mmcv.cnn import ConvModule
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmseg.apis import init_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.models.checkpoints import check_fit, load_checkpoint_file
+from mmseg_erfnet.registry import DATASETS
+
+OUTPUTS = ('labels', 'logits', 'probabilities')
+# What a test pipeline may hold beside `Resize`: none of it changes the image.
+NEUTRAL_STEPS = ('LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels', 'PackSegInputs')
+
+
+@dataclass(frozen=True)
+class FrameResize:
+    """The ``Resize`` of a test pipeline.
+
+    Args:
+        height: Height of the result, or with ``keep_ratio`` the bound of the shorter or longer side.
+        width: The other one.
+        keep_ratio: Keep the frame's proportions, at the largest size within the bounds.
+    """
+
+    height: int
+    width: int
+    keep_ratio: bool
+
+    def __call__(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size that a frame gets, as ``mmcv.imrescale`` rounds it, in integers alone."""
+        if not self.keep_ratio:
+            return self.height, self.width
+        # torch's functions accept the symbols of torch.export and plain integers.
+        long, short = torch.sym_max(height, width), torch.sym_min(height, width)
+        bounds = (max(self.height, self.width), long), (min(self.height, self.width), short)
+        (a, b), (c, d) = (((2 * side * bound + edge) // (2 * edge) for bound, edge in bounds)
+                          for side in (height, width))
+        return torch.sym_min(a, b), torch.sym_min(c, d)
+
+
+def frame_resize(cfg: Config) -> FrameResize | None:
+    """Return what a config's test pipeline does to a frame's size.
+
+    Raises:
+        UsageError: The pipeline does something else to the image.
+    """
+    resize = None
+    for step in cfg.test_pipeline:
+        kind = step.type.rsplit('.', 1)[-1]
+        bilinear = 'scale' in step and step.get('interpolation', 'bilinear') == 'bilinear'
+        if kind == 'Resize' and bilinear and resize is None:
+            width, height = step.scale
+            resize = FrameResize(height, width, step.get('keep_ratio', False))
+        elif kind not in NEUTRAL_STEPS:
+            raise UsageError(f'The test pipeline has a step that cannot be exported: {dict(step)}. One bilinear Resize '
+                             'with a scale can.')
+    return resize
+
+
+def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> nn.Module:
+    """Build the segmentor of a config and load its weights, all of which must fit.
+
+    Args:
+        cfg: The config.
+        checkpoint: The checkpoint file, or None for weights as the initialisation leaves them.
+        trust: Load a checkpoint that holds more than data.
+
+    Returns:
+        The segmentor, for prediction, with the classes and palette in ``dataset_meta``.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded or does not fit.
+        UsageError: The dataset has another number of classes than the model.
+    """
+    cfg = cfg.copy()
+    model = revert_sync_batchnorm(init_model(cfg, None, device='cpu'))
+    model.dataset_meta = {}
+    if checkpoint is not None:
+        loaded = load_checkpoint_file(checkpoint, trust=trust)
+        check_fit(model, loaded)
+        # Test-time augmentation and DDP put `module.` before the names.
+        weights = {name.removeprefix('module.'): value for name, value in loaded.get('state_dict', loaded).items()}
+        model.load_state_dict(weights, strict=False)
+        model.dataset_meta = (loaded.get('meta') or {}).get('dataset_meta') or {}
+    if not model.dataset_meta.get('classes'):
+        model.dataset_meta = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
+    classes = model.dataset_meta['classes']
+    if len(classes) != model.decode_head.num_classes:
+        raise UsageError(f'The model has {model.decode_head.num_classes} classes, but its dataset names '
+                         f'{len(classes)}: set num_classes of the decode head, or the dataset, to fit.')
+    return model.eval()
+
+
+class FrameToLabels(nn.Module):
+    """Preprocessing, network and decision of a segmentor.
+
+    It computes what MMSegmentation does with ``data_preprocessor.test_cfg = dict(size_divisor=...)``: the frame is
+    resized as the test pipeline says, normalised, padded at the right and at the bottom to what the network divides
+    sizes by, and the logits are cropped, resized to the frame's size (bilinear), and only then decided.
+
+    Args:
+        segmentor: An ``EncoderDecoder`` with an ERFNet; its weights are used, and folded where ``fold`` is set.
+        resize: From :func:`frame_resize`.
+        output: 'labels', 'logits' or 'probabilities'.
+
+    Raises:
+        UsageError: It is no such segmentor.
+    """
+
+    def __init__(self, segmentor: nn.Module, resize: FrameResize | None = None, output: str = 'labels') -> None:
+        super().__init__()
+        backbone, preprocessor = segmentor.backbone, segmentor.data_preprocessor
+        if type(backbone).__name__ != 'ERFNet' or getattr(backbone, 'encoder_only', False) or segmentor.with_neck:
+            raise UsageError('Only a segmentor with an ERFNet, without a neck, can be exported: this one has '
+                             f'{type(backbone).__name__}.')
+        if preprocessor.mean.numel() != 3 or segmentor.test_cfg.get('mode', 'whole') != 'whole':
+            raise UsageError('Only models for three-channel images with test_cfg.mode "whole" can be exported.')
+        self.backbone, self.head = backbone, segmentor.decode_head
+        self.align_corners = segmentor.align_corners
+        self.resize, self.output = resize, output
+        # A network of ERFNet's depth halves the size three times.
+        self.multiple = 2 ** sum(_is_downsampler(block) for block in backbone.encoder)
+        self.flip_channels = preprocessor._channel_conversion
+        self.register_buffer('mean', preprocessor.mean.view(1, 3, 1, 1))
+        self.register_buffer('std', preprocessor.std.view(1, 3, 1, 1))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames, uint8 (N, H, W, 3) BGR, to labels, uint8 (N, H, W); or to logits or probabilities (N, C, H, W)."""
+        logits = self.logits(frames)
+        if self.output == 'logits':
+            return logits
+        if self.output == 'probabilities':
+            return logits.softmax(1)
+        return logits.argmax(1).to(torch.uint8)
+
+    def logits(self, frames: Tensor) -> Tensor:
+        """Frames, uint8 (N, H, W, 3) BGR, to logits at their size, float32 (N, C, H, W)."""
+        frame_size = frames.shape[1:3]
+        x = frames.permute(0, 3, 1, 2).to(self.mean.dtype)
+        if self.flip_channels:
+            x = x.flip(1)
+        height, width = size = self.resize(*frame_size) if self.resize else frame_size
+        if self.resize:
+            # OpenCV resizes in integers; its result is rounded.
+            x = F.interpolate(x, size, mode='bilinear', align_corners=False).round()
+        padded = [-(-side // self.multiple) * self.multiple for side in size]
+        x = F.pad((x - self.mean) / self.std, (0, padded[1] - width, 0, padded[0] - height))
+        x = self.head(self.backbone(x))
+        x = F.interpolate(x, padded, mode='bilinear', align_corners=self.align_corners)[..., :height, :width]
+        if self.resize:
+            x = F.interpolate(x, frame_size, mode='bilinear', align_corners=self.align_corners)
+        return x
+
+
+# --- Folding of batch normalisation -----------------------------------------------------------------------------------
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """Fold every BN of ERFNet's and MMCV's blocks into the convolution before it, in place; dropout goes, too.
+
+    The network then only predicts.
+
+    Args:
+        network: A module that holds blocks of our ERFNet or of MMSegmentation's, and ``ConvModule``.
+
+    Returns:
+        The same module.
+    """
+    for name, block in list(network.named_children()):
+        if _is_downsampler(block):
+            setattr(network, name, _Downsampler(block))
+        elif hasattr(block, 'convs_layers'):
+            _fold_sequence(block.convs_layers)
+        elif isinstance(block, ConvModule):
+            if isinstance(block.norm, nn.BatchNorm2d):
+                block.conv = fuse_conv_bn_eval(block.conv, block.norm)
+                setattr(block, block.norm_name, nn.Identity())
+        elif isinstance(getattr(block, 'conv', None), nn.ConvTranspose2d) and isinstance(block.bn, nn.BatchNorm2d):
+            block.conv = fuse_conv_bn_eval(block.conv, block.bn, transpose=True)
+            block.bn = nn.Identity()
+        else:
+            fold(block)
+    return network
+
+
+def _is_downsampler(block: nn.Module) -> bool:
+    return all(hasattr(block, part) for part in ('conv', 'pool', 'bn', 'act'))
+
+
+def _fold_sequence(layers: nn.ModuleList) -> None:
+    for index, layer in enumerate(layers):
+        if isinstance(layer, nn.BatchNorm2d):
+            layers[index - 1] = fuse_conv_bn_eval(layers[index - 1], layer)
+        if isinstance(layer, (nn.BatchNorm2d, nn.Dropout, nn.Dropout2d)):
+            layers[index] = nn.Identity()
+
+
+class _Downsampler(nn.Module):
+    """A folded downsampler, for even sizes.
+
+    Each branch has its norm and its activation before they are concatenated, so that those of the convolution become
+    part of it. Nothing depends on the input's size, which exporters of dynamic sizes need.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.pool = block.conv, nn.Sequential(block.pool)
+        after = block.bn
+        if isinstance(after, nn.BatchNorm2d):
+            first, second = _halves(after, block.conv.out_channels)
+            self.conv, after = fuse_conv_bn_eval(block.conv, first), nn.Identity()
+            self.pool.append(_Affine(second))
+        if isinstance(after, nn.Identity) and not (isinstance(block.act, nn.PReLU) and block.act.num_parameters > 1):
+            self.conv, self.pool = nn.Sequential(self.conv, block.act), self.pool.append(block.act)
+            self.after = nn.Identity()
+        else:
+            self.after = nn.Sequential(after, block.act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(torch.cat([self.conv(x), self.pool(x)], 1))
+
+
+class _Affine(nn.Module):
+    """A BN in evaluation as one product and one sum."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.bias - norm.running_mean * scale
+        self.register_buffer('scale', scale.detach().view(1, -1, 1, 1))
+        self.register_buffer('shift', shift.detach().view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+
+def _halves(norm: nn.BatchNorm2d, channels: int) -> list[nn.BatchNorm2d]:
+    """Split a BN after so many channels."""
+    halves = []
+    for part in (slice(None, channels), slice(channels, None)):
+        half = nn.BatchNorm2d(len(norm.weight[part]), eps=norm.eps).eval()
+        half.load_state_dict({name: value if value.ndim == 0 else value[part]
+                              for name, value in norm.state_dict().items()})
+        halves.append(half)
+    return halves

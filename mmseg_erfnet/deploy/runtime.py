@@ -1,0 +1,163 @@
+"""Run an exported model. Needs NumPy, OpenCV, and OpenVINO or ONNX Runtime."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.visualization import painting
+
+from .backends import BACKENDS
+
+METADATA_KEY = 'mmseg_erfnet'
+
+
+class Segmenter:
+    """A model that ``tools/export.py`` wrote. It may be shared between threads.
+
+    Preprocessing and decision are inside the model: it takes frames as a camera or ``cv2.imread`` gives them.
+
+        segmenter = Segmenter('erfnet.xml')
+        labels = segmenter.predict(frame)
+        picture = segmenter.paint(frame, labels)
+
+    Args:
+        path: A file ``.onnx``, for ONNX Runtime, or ``.xml``, for OpenVINO, whose ``.bin`` lies beside it.
+        device: 'CPU', or another device of the backend: for OpenVINO 'GPU', 'NPU' or 'AUTO', for ONNX Runtime 'CUDA'.
+        threads: Number of CPU threads for one prediction. Without it, the backend takes all cores.
+        precision: 'f32' or 'bf16' for what is not quantised. Without it, f32; in a model with int8, bf16 where the CPU
+            computes in it. OpenVINO alone has a choice.
+
+    Attributes:
+        classes: Names of the classes, in the order of the labels.
+        palette: An RGB triple for each class.
+        output: What predictions are: 'labels', 'logits' or 'probabilities'.
+        size: Height and width to which the model is fixed, or None where it takes any.
+        metadata: All that the export recorded: figures of int8, config, versions, the checkpoint's hash.
+
+    Raises:
+        UsageError: The file is missing, damaged or not ours, or the backend is not installed or cannot do as asked.
+    """
+
+    def __init__(self, path: str | Path, device: str = 'CPU', threads: int | None = None,
+                 precision: str | None = None) -> None:
+        path = Path(path)
+        if path.suffix not in BACKENDS:
+            raise UsageError(f'{path} is no exported model; give a file ending in {" or ".join(BACKENDS)}, as '
+                             'tools/export.py writes it.')
+        if not path.is_file():
+            raise UsageError(f'There is no model {path}.')
+        if threads is not None and threads < 1:
+            raise UsageError(f'threads must be 1 or more: got {threads}.')
+        self.path = path
+        self._backend = BACKENDS[path.suffix](path, device, threads, precision)
+        text = self._backend.metadata(METADATA_KEY)
+        if text is None:
+            raise UsageError(f'{path} was not written by tools/export.py: it lacks the names of its classes.')
+        self.metadata = json.loads(text)
+        self.classes: list[str] = self.metadata['classes']
+        self.palette: list[list[int]] = self.metadata['palette']
+        self.output: str = self.metadata['output']
+        self.size: tuple[int, int] | None = tuple(self.metadata['size']) if self.metadata['size'] else None
+        self._batch: int | None = self.metadata['batch']
+
+    def predict(self, frame: np.ndarray) -> np.ndarray:
+        """Segment a frame.
+
+        Args:
+            frame: uint8 (H, W, 3), BGR.
+
+        Returns:
+            The class of each pixel, uint8 (H, W); logits or probabilities, float32 (classes, H, W), if exported so.
+
+        Raises:
+            DataError: It is no such frame, or not of the size to which the model is fixed.
+        """
+        self._check(frame)
+        return self._run(frame[None])[0]
+
+    def predict_batch(self, frames: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Segment frames of one size together.
+
+        Args:
+            frames: Frames as in :meth:`predict`, as a sequence or as one array (N, H, W, 3).
+
+        Returns:
+            As :meth:`predict`, with a leading dimension N.
+
+        Raises:
+            DataError: A frame is none, or they differ in size.
+        """
+        if not len(frames):
+            raise DataError('There are no frames in the batch; give one or more.')
+        for frame in frames:
+            self._check(frame)
+        sizes = {frame.shape[:2] for frame in frames}
+        if len(sizes) > 1:
+            raise DataError(f'The frames of a batch differ in size: {", ".join(map(_size, sorted(sizes)))}; resize '
+                            'them to one, or predict them one by one.')
+        return self._run(np.asarray(frames))
+
+    def paint(self, frame: np.ndarray, labels: np.ndarray, opacity: float = 0.6, legend: bool = True) -> np.ndarray:
+        """Blend the classes' colours over a frame.
+
+        Args:
+            frame: uint8 (H, W, 3), BGR.
+            labels: uint8 (H, W), from :meth:`predict`.
+            opacity: Share of the colours, from 0 to 1.
+            legend: Add a strip below that names the classes in the picture.
+
+        Returns:
+            BGR picture, uint8, as wide as the frame, and higher by the legend.
+
+        Raises:
+            DataError: Frame and labels do not belong together.
+        """
+        _check_frame(frame)
+        if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.shape != frame.shape[:2]:
+            found = f'{labels.dtype} {labels.shape}' if isinstance(labels, np.ndarray) else type(labels).__name__
+            raise DataError(f'Labels for this frame are an array uint8 {frame.shape[:2]}: got {found}.')
+        picture = painting.overlay(frame, labels, self.palette, opacity)
+        if not legend:
+            return picture
+        present = [int(label) for label in np.unique(labels)]
+        return np.vstack([picture, painting.legend(present, self.classes, self.palette, frame.shape[1])])
+
+    def _check(self, frame: np.ndarray) -> None:
+        _check_frame(frame)
+        if self.size and frame.shape[:2] != self.size:
+            raise DataError(f'{self.path.name} takes frames of {_size(self.size)} alone: got {_size(frame.shape[:2])}. '
+                            'Resize them, or export a model without --size.')
+
+    def _run(self, frames: np.ndarray) -> np.ndarray:
+        if self._batch and len(frames) != self._batch:
+            if self._batch > 1:
+                raise DataError(f'{self.path.name} takes batches of {self._batch} alone: got {len(frames)}. Use '
+                                'predict_batch, or export a model without --batch.')
+            return np.concatenate([self._backend.run(np.ascontiguousarray(frame[None])) for frame in frames])
+        return self._backend.run(np.ascontiguousarray(frames))
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    if not isinstance(frame, np.ndarray):
+        raise DataError(f'A frame is a NumPy array, uint8 (H, W, 3): got {type(frame).__name__}.')
+    if frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 1):
+        raise DataError(f'A frame is BGR, uint8 (H, W, 3), but this one is grey, {frame.shape}: convert it with '
+                        'cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR).')
+    if frame.ndim == 3 and frame.shape[2] == 4:
+        raise DataError(f'A frame is BGR, uint8 (H, W, 3), but this one has four channels, {frame.shape}: convert it '
+                        'with cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR).')
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        hint = ' For several frames there is predict_batch.' if frame.ndim == 4 else ''
+        raise DataError(f'A frame is BGR, uint8 (H, W, 3): got an array of shape {frame.shape}.{hint}')
+    if not frame.size:
+        raise DataError(f'The frame is empty: its shape is {frame.shape}.')
+    if frame.dtype != np.uint8:
+        raise DataError(f'A frame holds uint8 from 0 to 255: got {frame.dtype}. Preprocessing is inside the model; '
+                        'give it what cv2.imread returns.')
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f'{shape[0]}x{shape[1]}'
