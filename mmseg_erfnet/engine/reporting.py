@@ -85,7 +85,7 @@ class ReportHook(Hook):
         if is_main_process():
             for number, example in enumerate(examples):
                 path = Path(example['path'])
-                example.update(kind='worst' if number < len(examples) / 2 else 'best', name=path.stem,
+                example.update(kind='worst' if number < len(examples) // 2 else 'best', name=path.stem,
                                image=mmcv.imread(str(path)))
             # Each kind begins with its extreme.
             examples.sort(key=lambda example: -example['mIoU'] if example['kind'] == 'best' else 100 + example['mIoU'])

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 Palette = Sequence[Sequence[int]]
 EDGE = dict(edgecolor='#333333', linewidth=0.6)
+PLAIN = FuncFormatter(lambda value, _: f'{value:g}')
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
@@ -47,6 +48,7 @@ def class_bars(values: Sequence[float], classes: Sequence[str], palette: Palette
                       fontsize=8)
     if start:
         axes.set_xscale('log')
+        axes.xaxis.set_major_formatter(PLAIN)
     axes.set_xlim(start, (bars.max() / start) ** 1.1 * start if start else max(1.1 * bars.max(), 1))
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
     axes.set_xlabel(xlabel)
@@ -87,20 +89,16 @@ def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) 
     """Draw how a class's share of an image is distributed over the images in which it occurs; largest median on top.
 
     Args:
-        counts: Pixels of each class in each image, (images, classes).
+        counts: Pixels of each class in each image, (images, classes); each class occurs somewhere.
         classes: The names.
         palette: The colours.
     """
     totals = np.maximum(counts.sum(1, keepdims=True), 1)
     shares = [100 * column[column > 0] for column in (counts / totals).T]
-    order = sorted(range(len(classes)), key=lambda index: np.median(shares[index]) if len(shares[index]) else 0)
+    order = sorted(range(len(classes)), key=lambda index: np.median(shares[index]))
     figure, axes = _rows(len(classes))
     for row, index in enumerate(order):
         values = np.log10(shares[index])
-        if not len(values):
-            axes.text(0.01, row, 'in no image', transform=axes.get_yaxis_transform(), va='center', color='#666666',
-                      fontsize=8)
-            continue
         if np.ptp(values) > 0:
             # A violin over the logarithms: the density is that of what the axis shows.
             body = axes.violinplot(values, [row], orientation='horizontal', widths=0.9, showextrema=False)['bodies'][0]
@@ -133,7 +131,7 @@ def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str]) -> 
     axes.axvline(1, color='#333333', linewidth=0.8)
     axes.set_xscale('log')
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
     axes.set_xlabel('weight, relative to the mean of its kind (log scale)')
     axes.legend(loc='lower right')

@@ -154,8 +154,8 @@ def _scale(width: int) -> float:
 
 
 def _text_width(text: str, scale: float) -> int:
-    return cv2.getTextSize(text, FONT, 0.42 * scale, max(1, round(scale)))[0][0]
+    return cv2.getTextSize(text, FONT, 0.42 * scale, max(1, int(scale)))[0][0]
 
 
 def _write(picture: np.ndarray, text: str, place: tuple[int, int], scale: float) -> None:
-    cv2.putText(picture, text, place, FONT, 0.42 * scale, (0, 0, 0), max(1, round(scale)), cv2.LINE_AA)
+    cv2.putText(picture, text, place, FONT, 0.42 * scale, (0, 0, 0), max(1, int(scale)), cv2.LINE_AA)
