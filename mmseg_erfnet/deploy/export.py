@@ -80,7 +80,7 @@ def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequen
     if any(number is not None and number < 1 for number in (*(size or ()), batch)):
         raise UsageError(f'size and batch are 1 or more: got {size} and {batch}.')
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
-    metadata = _metadata(cfg, segmentor, checkpoint) | dict(output=output, size=size, batch=batch)
+    metadata = describe(cfg, segmentor, checkpoint) | dict(output=output, size=size, batch=batch)
     resize = frame_resize(cfg)
     graph = FrameToLabels(fold(deepcopy(segmentor)), resize, output)
     frames = sample_frames(cfg, PARITY_FRAMES)
@@ -115,7 +115,8 @@ def _publish(path: Path, out: Path) -> Path:
     return out / path.name
 
 
-def _metadata(cfg: Config, segmentor: nn.Module, checkpoint: str | None) -> dict:
+def describe(cfg: Config, segmentor: nn.Module, checkpoint: str | None) -> dict:
+    """Return what an exported model tells of itself, but for its form."""
     resize = frame_resize(cfg)
     return dict(
         classes=list(segmentor.dataset_meta['classes']),

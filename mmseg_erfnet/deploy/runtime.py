@@ -51,12 +51,21 @@ class Segmenter:
             raise UsageError(f'There is no model {path}.')
         if threads is not None and threads < 1:
             raise UsageError(f'threads must be 1 or more: got {threads}.')
-        self.path = path
-        self._backend = BACKENDS[path.suffix](path, device, threads, precision)
-        text = self._backend.metadata(METADATA_KEY)
+        backend = BACKENDS[path.suffix](path, device, threads, precision)
+        text = backend.metadata(METADATA_KEY)
         if text is None:
             raise UsageError(f'{path} was not written by tools/export.py: it lacks the names of its classes.')
-        self.metadata = json.loads(text)
+        self._set(path.name, backend, json.loads(text))
+
+    @classmethod
+    def of(cls, name: str, backend, metadata: dict) -> 'Segmenter':
+        """Return a segmenter that runs something else: what has ``run(frames)``, and metadata as of an export."""
+        segmenter = cls.__new__(cls)
+        segmenter._set(name, backend, metadata)
+        return segmenter
+
+    def _set(self, name: str, backend, metadata: dict) -> None:
+        self.name, self._backend, self.metadata = name, backend, metadata
         self.classes: list[str] = self.metadata['classes']
         self.palette: list[list[int]] = self.metadata['palette']
         self.output: str = self.metadata['output']
@@ -128,13 +137,13 @@ class Segmenter:
     def _check(self, frame: np.ndarray) -> None:
         _check_frame(frame)
         if self.size and frame.shape[:2] != self.size:
-            raise DataError(f'{self.path.name} takes frames of {_size(self.size)} alone: got {_size(frame.shape[:2])}. '
+            raise DataError(f'{self.name} takes frames of {_size(self.size)} alone: got {_size(frame.shape[:2])}. '
                             'Resize them, or export a model without --size.')
 
     def _run(self, frames: np.ndarray) -> np.ndarray:
         if self._batch and len(frames) != self._batch:
             if self._batch > 1:
-                raise DataError(f'{self.path.name} takes batches of {self._batch} alone: got {len(frames)}. Use '
+                raise DataError(f'{self.name} takes batches of {self._batch} alone: got {len(frames)}. Use '
                                 'predict_batch, or export a model without --batch.')
             return np.concatenate([self._backend.run(np.ascontiguousarray(frame[None])) for frame in frames])
         return self._backend.run(np.ascontiguousarray(frames))

@@ -1,0 +1,46 @@
+"""A model in PyTorch behind the interface of exported ones."""
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from .export import describe
+from .graph import FrameToLabels, fold, frame_resize, load_segmentor
+from .runtime import Segmenter
+
+
+class Eager:
+    """A graph that PyTorch runs, folded and in the layout that its convolutions are fastest in.
+
+    Args:
+        graph: A :class:`~mmseg_erfnet.deploy.graph.FrameToLabels`.
+        device: A device of torch's.
+    """
+
+    def __init__(self, graph: torch.nn.Module, device: str = 'cpu') -> None:
+        self.device = device
+        self.graph = graph.eval().to(device, memory_format=torch.channels_last)
+
+    def run(self, frames: np.ndarray) -> np.ndarray:
+        """Frames, uint8 (N, H, W, 3), to the graph's output."""
+        with torch.inference_mode():
+            return self.graph(torch.from_numpy(frames).to(self.device)).cpu().numpy()
+
+
+def eager_segmenter(cfg: Config, checkpoint: str, device: str | None = None, threads: int | None = None,
+                    trust_checkpoint: bool = False) -> Segmenter:
+    """Return a config's model as a :class:`Segmenter`, without exporting it.
+
+    Args:
+        cfg: The config.
+        checkpoint: The checkpoint file.
+        device: A device of torch's. Without it, the GPU if there is one.
+        threads: Number of CPU threads, for all of this process.
+        trust_checkpoint: Load a checkpoint that holds more than data.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = device.lower() if device else 'cuda' if torch.cuda.is_available() else 'cpu'
+    segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
+    metadata = describe(cfg, segmentor, checkpoint) | dict(output='labels', size=None, batch=None)
+    return Segmenter.of(metadata['config'], Eager(FrameToLabels(fold(segmentor), frame_resize(cfg)), device), metadata)
