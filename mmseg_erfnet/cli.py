@@ -3,13 +3,16 @@
 import argparse
 import contextlib
 import io
+import multiprocessing
 import os
+import re
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable
 
-from .errors import Interrupted, StorageError, UserError
+from .errors import StorageError, UserError
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -44,10 +47,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a tool. Of an error that is the user's to mend, print the sentence alone; end with status 1.
-
-    A signal ends it with status 128 + its number, and of several processes the first alone says so.
-    """
+    """Run a tool. Of an error that is the user's to mend, print the sentence alone; end with status 1."""
     try:
         main()
     except UserError as error:
@@ -55,21 +55,41 @@ def run(main: Callable[[], None]) -> None:
         sentence = str(error).strip().rsplit('Error: ', 1)[-1]
         more = f' {_resuming()}' if isinstance(error, StorageError) else ''
         sys.exit(f'error: {sentence}{more}')
-    except Interrupted as error:
-        if os.environ.get('RANK', '0') == '0':
-            print(f'{error} {_resuming()}', file=sys.stderr)
-        _leave(error.status)
     except KeyboardInterrupt:
-        _leave(128 + signal.SIGINT)
+        _leave(signal.SIGINT)
 
 
-def _leave(status: int) -> None:
-    # Unwinding would take seconds and print what the data loader's workers die of.
+def end_on_signals(state: Callable[[], str]) -> None:
+    """Have SIGTERM and SIGINT (Ctrl-C) end a run at once, with a sentence and the command by which it goes on.
+
+    Nothing is saved on the way out: a state between two epochs could not be continued exactly. An exception in place of
+    the sudden end would be lost where it meets a finaliser or a lock being released, and the run would go on.
+
+    Args:
+        state: Says what there is to go on from.
+    """
+    owner = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() == owner:
+            if os.environ.get('RANK', '0') == '0':  # of several processes, one says so
+                sentence = f'Stopped by {signal.Signals(number).name}. {state()} {_resuming()}\n'
+                os.write(sys.stderr.fileno(), sentence.encode())
+            _leave(number)
+        elif number == signal.SIGTERM:
+            os._exit(128 + number)
+        # else a data loader's worker, which inherits this: Ctrl-C reaches it, too, but to end it is its owner's part.
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
+def _leave(number: int) -> None:
+    # Without unwinding, which would take seconds, and print what the workers die of. By shells' custom, the status of
+    # what ends by a signal is 128 + its number.
     for worker in multiprocessing.active_children():
         worker.kill()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    os._exit(128 + number)
 
 
 def _resuming() -> str:
@@ -77,5 +97,6 @@ def _resuming() -> str:
     program = 'python'
     if 'TORCHELASTIC_RUN_ID' in os.environ:
         program = f'torchrun --nproc_per_node {os.environ["LOCAL_WORLD_SIZE"]}'
-    arguments = sys.argv if '--resume' in sys.argv else [*sys.argv, '--resume']
-    return f'Go on with: {program} {shlex.join(arguments)}'
+    # An older --resume goes, with the checkpoint that may follow it: by now there is a later one.
+    command = re.sub(r" --resume(=\S+| [^-]\S*)?(?= |$)", '', shlex.join(sys.argv))
+    return f'Go on with: {program} {command} --resume'

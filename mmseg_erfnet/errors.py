@@ -26,16 +26,3 @@ class StorageError(UserError, OSError):
 
 class DivergenceError(UserError, ArithmeticError):
     """A loss is NaN or infinite."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A run was told to stop by a signal. It can be continued.
-
-    Args:
-        sentence: What to tell the user.
-        number: The signal; the tools end with status 128 + number, as shells count.
-    """
-
-    def __init__(self, sentence: str, number: int) -> None:
-        super().__init__(sentence)
-        self.status = 128 + number

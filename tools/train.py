@@ -22,9 +22,11 @@ def main() -> None:
     cli.add_run_arguments(parser)
     args = parser.parse_args()
 
+    from mmseg_erfnet.engine.guard import state_of_run
     from mmseg_erfnet.engine.launch import load_config, summary, train
 
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    cli.end_on_signals(lambda: state_of_run(cfg.work_dir))
     print(summary(train(cfg, args.amp, args.resume, args.epochs, args.trust_checkpoint)))
 
 

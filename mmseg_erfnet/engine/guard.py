@@ -1,10 +1,7 @@
-"""How a run ends that does not come to its end: told to stop, out of disk space, or with a loss that is no number."""
+"""How a run ends that does not come to its end: out of disk space, or with a loss that is no number."""
 
 import errno
 import math
-import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,54 +9,36 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmseg_erfnet.errors import DivergenceError, Interrupted, StorageError
+from mmseg_erfnet.errors import DivergenceError, StorageError
 from mmseg_erfnet.registry import HOOKS
 
 from .checkpointing import latest_checkpoint
 
 
-@contextmanager
-def guarded(work_dir: str | Path) -> Iterator[None]:
-    """Have SIGTERM, SIGINT and a full disk end what is done here with a sentence that names the last checkpoint.
+def state_of_run(work_dir: str | Path) -> str:
+    """Say, in a sentence, from which checkpoint a run can go on."""
+    last = latest_checkpoint(work_dir)
+    return f'The last checkpoint is {last}.' if last else 'There is no checkpoint yet.'
 
-    Nothing is saved on the way out: a state between two epochs could not be continued exactly. In other threads than
-    the main one, signals are left alone, as Python demands.
+
+@contextmanager
+def full_disk_reported(work_dir: str | Path) -> Iterator[None]:
+    """Have a full disk end what is done here with a sentence that names the last checkpoint.
 
     Args:
         work_dir: The run's folder.
 
     Raises:
-        Interrupted: On SIGTERM or SIGINT.
-        StorageError: On a full disk or an exhausted quota.
+        StorageError: There is no room, or the quota is exhausted.
     """
-    owner = os.getpid()
-
-    def stop(number: int, frame) -> None:
-        if os.getpid() != owner:
-            # A data loader's worker, which inherits this. Ctrl-C reaches it, too, but to end it is its owner's part.
-            if number == signal.SIGTERM:
-                os._exit(0)
-            return
-        raise Interrupted(f'Stopped by {signal.Signals(number).name}. {_state(work_dir)}', number)
-
-    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    previous = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise StorageError(
-            f'There is no room left to write {error.filename or f"to {work_dir}"} ({error.strerror}). '
-            f'{_state(work_dir)} Make room first.') from error
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _state(work_dir: str | Path) -> str:
-    last = latest_checkpoint(work_dir)
-    return f'The last checkpoint is {last}, which is whole.' if last else 'There is no checkpoint yet.'
+            f'{error.filename or work_dir} cannot be written ({error.strerror}): make room. {state_of_run(work_dir)}'
+        ) from error
 
 
 @HOOKS.register_module()
@@ -83,5 +62,5 @@ class FiniteLossHook(Hook):
             files = ', '.join(sample.img_path for sample in data_batch['data_samples'])
             raise DivergenceError(
                 f'The loss is {loss} at iteration {runner.iter + 1} (epoch {runner.epoch + 1}) on {files}. Nothing has '
-                f'been saved since. {_state(runner.work_dir)} If these files and their labels are in order, '
+                f'been saved since. {state_of_run(runner.work_dir)} If these files and their labels are in order, '
                 'lower the learning rate (optim_wrapper.optimizer.lr) or clip the gradient (optim_wrapper.clip_grad).')

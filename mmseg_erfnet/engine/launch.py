@@ -22,7 +22,7 @@ from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 from .checkpointing import latest_checkpoint
-from .guard import guarded
+from .guard import full_disk_reported
 from .schedule import shorten
 
 
@@ -118,7 +118,6 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
     Raises:
         UsageError: There is nothing to resume from, or the splits overlap.
         CheckpointError: A checkpoint is damaged, more than data, or of another model.
-        Interrupted: SIGTERM or SIGINT came.
         StorageError: The disk is full.
         DivergenceError: The loss is NaN or infinite.
     """
@@ -130,7 +129,7 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
     if resume:
         _resume(cfg, resume)
     _add_hook(cfg, type='mmseg_erfnet.CheckpointFitHook', use='resume' if resume else 'start')
-    with guarded(cfg.work_dir):
+    with full_disk_reported(cfg.work_dir):
         runner = Runner.from_cfg(cfg)
         if cfg.get('val_dataloader') is not None:
             # A frame in both training and validation would make every figure too good.
