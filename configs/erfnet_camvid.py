@@ -29,6 +29,6 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
 custom_hooks = [
     *_base_.custom_hooks,
-    # mIoU on training frames as they are, without augmentation: what val is compared with.
-    dict(type='mmseg_erfnet.TrainScoreHook', num_images=100),
+    # The same frames predicted over and over: evolution/*.gif in the work dir.
+    dict(type='mmseg_erfnet.EvolutionHook'),
 ]

@@ -12,7 +12,7 @@ vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')
 # No name: each run gets a visualizer of its own, also where one process trains twice.
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
 # Scalars are called train/loss, val/mIoU, ...: training and validation each log a `loss`.
-log_processor = dict(type='mmseg_erfnet.ShortLogProcessor', log_with_hierarchy=True)
+log_processor = dict(type='mmseg_erfnet.ProgressLogProcessor', log_with_hierarchy=True)
 log_level = 'INFO'
 load_from = None
 resume = False
@@ -23,6 +23,9 @@ default_hooks = dict(checkpoint=dict(type='mmseg_erfnet.SafeCheckpointHook'))
 custom_hooks = [
     dict(type='mmseg_erfnet.EpochSeedHook'),
     dict(type='mmseg_erfnet.FiniteLossHook'),
+    dict(type='mmseg_erfnet.ProgressBarHook'),
+    # mIoU on training frames as they are, without augmentation: what val is compared with.
+    dict(type='mmseg_erfnet.TrainScoreHook', num_images=100),
     # Pictures in the work dir: curves.png after each validation, report.html after training and after a test.
     dict(type='mmseg_erfnet.CurvesHook'),
     dict(type='mmseg_erfnet.ReportHook'),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmseg_erfnet.registry import FUNCTIONS, HOOKS
 from mmseg_erfnet.visualization.painting import comparison
@@ -88,7 +88,8 @@ class TrainScoreHook(Hook):
             self.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
         figures = self.evaluator.evaluate(len(self.dataloader.dataset))
         means = {f'train/{name}': value for name, value in figures.items() if '/' not in name}
-        runner.visualizer.add_scalars(means, step=runner.epoch)
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        runner.visualizer.add_scalars(means, step=runner.epoch if by_epoch else runner.iter)
         text = '  '.join(f'{name}: {value:.4f}' for name, value in means.items())
         runner.logger.info(f'{len(self.dataloader.dataset)} training frames without augmentation: {text}')
 

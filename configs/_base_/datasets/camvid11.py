@@ -44,5 +44,5 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric')
+val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric', with_loss=True)
 test_evaluator = val_evaluator

@@ -51,5 +51,5 @@ val_dataloader = dict(
         data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric')
+val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric', with_loss=True)
 test_evaluator = val_evaluator

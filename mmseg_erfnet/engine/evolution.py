@@ -1,0 +1,113 @@
+"""How predictions evolve while a model learns."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.registry import DATASETS, HOOKS
+from mmseg_erfnet.visualization.animation import animate, titled
+from mmseg_erfnet.visualization.painting import colour_map
+from mmseg_erfnet.visualization.report import write_bytes
+
+from .hooks import label_map
+
+
+@HOOKS.register_module()
+class EvolutionHook(Hook):
+    """Predict the same frames of train and of val again and again, and make an animation of each at the end.
+
+    ``evolution/train.gif`` and ``evolution/val.gif`` in the work dir show the frames above, their truth in the middle
+    and the predictions below, the epoch written over them. The predictions are kept as ``evolution/*/epoch_*.png``,
+    which is how a resumed run continues its animation; those of epochs that it trains again are replaced.
+
+    Costs the prediction of ``2 * num_images`` frames every ``interval`` epochs, one at a time, and about 10 KB of disk
+    for each. Draws no random numbers.
+
+    Args:
+        interval: Epochs between two pictures; None for as many as make some 60 pictures in all.
+        num_images: How many frames of each, spread evenly over the set.
+        width: Of a frame in the animation, in pixels.
+
+    Raises:
+        UsageError: The training loop counts iterations, not epochs, or there is no validation set.
+    """
+
+    def __init__(self, interval: int | None = None, num_images: int = 4, width: int = 240) -> None:
+        if num_images < 1 or (interval is not None and interval < 1):
+            raise UsageError(f'interval {interval} and num_images {num_images} must be 1 or more.')
+        self.interval, self.num_images, self.width = interval, num_images, width
+        self.samples: dict[str, list] = {}
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise UsageError('EvolutionHook counts epochs, but this run counts iterations; take it off custom_hooks.')
+        if runner.cfg.get('val_dataloader') is None:
+            raise UsageError('EvolutionHook needs a val_dataloader for its frames; take it off custom_hooks.')
+        self.folder = Path(runner.work_dir) / 'evolution'
+        self.every = self.interval or max(1, round(runner.max_epochs / 60))
+        self.samples = {split: self._fixed_samples(runner, split) for split in ('train', 'val')}
+        for split in self.samples:
+            for epoch, path in self._pictures(split):
+                if epoch > runner.epoch or runner.epoch == 0:
+                    path.unlink()
+        if runner.epoch == 0:
+            self._predict(runner, 0)
+
+    def _fixed_samples(self, runner: Runner, split: str) -> list:
+        """Frames with the pipeline of validation."""
+        config = deepcopy(runner.cfg[f'{split}_dataloader'].dataset)
+        config.pipeline = runner.cfg.val_dataloader.dataset.pipeline
+        dataset = DATASETS.build(config)
+        indices = np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).round().astype(int)
+        self.palette = dataset.metainfo['palette']
+        return [dataset[index] for index in indices]
+
+    def _pictures(self, split: str) -> list[tuple[int, Path]]:
+        """Epoch and file of each prediction, in order."""
+        return sorted((int(path.stem.removeprefix('epoch_')), path)
+                      for path in (self.folder / split).glob('epoch_*.png'))
+
+    @master_only
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self.every_n_epochs(runner, self.every) or self.is_last_train_epoch(runner):
+            self._predict(runner, runner.epoch + 1)
+
+    @torch.no_grad()
+    def _predict(self, runner: Runner, epoch: int) -> None:
+        training = runner.model.training
+        runner.model.eval()
+        for split, samples in self.samples.items():
+            outputs = [runner.model.val_step(pseudo_collate([deepcopy(sample)]))[0] for sample in samples]
+            row = np.hstack([self._shrink(colour_map(label_map(output.pred_sem_seg), self.palette))
+                             for output in outputs])
+            write_bytes(self.folder / split / f'epoch_{epoch:04}.png', cv2.imencode('.png', row)[1].tobytes())
+        runner.model.train(training)
+
+    def _shrink(self, picture: np.ndarray) -> np.ndarray:
+        height = round(picture.shape[0] * self.width / picture.shape[1])
+        return cv2.resize(picture, (self.width, height), interpolation=cv2.INTER_NEAREST)
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        for split, samples in self.samples.items():
+            truths = [label_map(sample['data_samples'].gt_sem_seg) for sample in samples]
+            middle = np.hstack([self._shrink(colour_map(truth, self.palette)) for truth in truths])
+            images = [cv2.imread(sample['data_samples'].img_path) for sample in samples]
+            height = middle.shape[0]
+            top = np.hstack([cv2.resize(image, (self.width, height), interpolation=cv2.INTER_AREA) for image in images])
+            gap = np.full((4, top.shape[1], 3), 255, np.uint8)
+            rows = ((epoch, cv2.imread(str(path))) for epoch, path in self._pictures(split))
+            # Rows of another shape are of a run before this one, with other settings of the hook.
+            pictures = [titled(np.vstack([top, gap, middle, gap, row]), f'{split}, epoch {epoch}')
+                        for epoch, row in rows if row.shape == middle.shape]
+            write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
+            runner.logger.info(f'Animation: {self.folder / split}.gif')
