@@ -1,0 +1,194 @@
+"""A run can be killed, stopped, starved of disk space: what is on disk stays whole, and the rest is done exactly."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.hooks import Hook
+
+from mmseg_erfnet.engine.checkpointing import AtomicBackend, latest_checkpoint
+from mmseg_erfnet.engine.launch import train
+from mmseg_erfnet.errors import CheckpointError, DivergenceError, StorageError, UsageError
+from mmseg_erfnet.registry import HOOKS, MODELS
+
+# One thread a process: the tests share their cores with one another.
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1')
+
+
+# An epoch of one iteration, nothing validated.
+BRIEF = {'train_dataloader.dataset.indices': 4, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None,
+         'custom_hooks': [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.FiniteLossHook')],
+         'default_hooks.checkpoint.save_best': None}
+
+
+@pytest.fixture
+def config_file(small_config, tmp_path) -> Path:
+    """The CamVid config, shrunk, with two workers, as a file."""
+    cfg = small_config('erfnet_camvid', **{'train_dataloader.num_workers': 2, 'val_dataloader.num_workers': 2})
+    cfg.dump(tmp_path / 'config.py')
+    return tmp_path / 'config.py'
+
+
+def kill_and_resume(config: Path, work_dir: Path, *arguments: str) -> str:
+    command = [sys.executable, '-W', 'ignore', str(ROOT / 'tests' / 'kill_and_resume.py'), str(config),
+               '--work-dir', str(work_dir), *arguments]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False)
+    logs = '\n'.join(path.read_text()[-2000:] for path in work_dir.glob('*.log'))
+    assert done.returncode == 0, f'{done.stdout}\n{done.stderr}\n{logs}'
+    return done.stdout
+
+
+def test_killed_three_times_it_ends_with_the_same_bits(config_file, tmp_path):
+    """In mid-epoch, while it writes a checkpoint, and while it validates the last epoch."""
+    text = kill_and_resume(config_file, tmp_path / 'runs', '--epochs', '2', '--at', 'iteration:5', 'fsync:1',
+                           'validation:2', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=1')
+    assert re.findall(r'killed (\w+):', text) == ['iteration', 'fsync', 'validation']
+    assert 'no difference' in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', [[], ['--amp']])
+def test_killed_twenty_times_at_random_it_ends_with_the_same_bits(config_file, tmp_path, options):
+    text = kill_and_resume(config_file, tmp_path / 'runs', '--epochs', '24', '--kills', '20', *options)
+    assert 'no difference' in text
+
+
+def test_same_seed_same_weights(small_config, tmp_path):
+    def weights(name: str, seed: int) -> dict:
+        options = {**BRIEF, 'randomness.seed': seed, 'train_cfg.max_epochs': 1}
+        train(small_config('erfnet_camvid', tmp_path / name, **options))
+        return torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True)['state_dict']
+
+    first, again, other = weights('first', 0), weights('again', 0), weights('other', 1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    path = tmp_path / 'epoch_1.pth'
+    backend = AtomicBackend()
+    backend.put(b'old', path)
+    (tmp_path / 'epoch_1.pth.partial').symlink_to('/dev/full')
+    with pytest.raises(OSError, match=r'No space left on device.*epoch_1\.pth'):
+        backend.put(b'new', path)
+    assert path.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [path]
+    backend.put(b'new', path)
+    backend.put_text('epoch_1.pth', tmp_path / 'folder' / 'last_checkpoint')
+    assert path.read_bytes() == b'new'
+    assert (tmp_path / 'folder' / 'last_checkpoint').read_text() == 'epoch_1.pth'
+
+
+def test_latest_checkpoint_is_found_in_spite_of_its_pointer(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    pointer = tmp_path / 'last_checkpoint'
+    for step, age in ((9, 20), (10, 10)):
+        path = tmp_path / f'epoch_{step}.pth'
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_10.pth')
+    pointer.write_text('')
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_10.pth')
+    pointer.write_text('/where/it/was/trained/epoch_9.pth')
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_9.pth')
+    assert Path(latest_checkpoint(tmp_path)).is_file()
+
+
+def test_full_disk(small_config, tmp_path):
+    """The kernel's own answer to a write where there is no room, at the second epoch's checkpoint."""
+    work_dir = tmp_path / 'run'
+    work_dir.mkdir()
+    (work_dir / 'epoch_2.pth.partial').symlink_to('/dev/full')
+    with pytest.raises(StorageError, match=r'epoch_2\.pth cannot be written \(No space left on device\): make room\. '
+                                           r'The last checkpoint is \S+epoch_1\.pth\.'):
+        train(small_config('erfnet_camvid', work_dir, **BRIEF, **{'train_cfg.max_epochs': 2}))
+    assert not list(work_dir.glob('*.partial'))
+    assert torch.load(work_dir / 'epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
+    runner = train(small_config('erfnet_camvid', work_dir, **BRIEF, **{'train_cfg.max_epochs': 2}), resume=True)
+    assert runner.epoch == 2
+
+
+def test_nothing_to_resume(small_config, tmp_path):
+    with pytest.raises(UsageError, match=r'There is no checkpoint to resume from in .*start without --resume'):
+        train(small_config('erfnet_camvid', tmp_path / 'run'), resume=True)
+
+
+def test_weights_alone_cannot_be_resumed(small_config, tmp_path):
+    cfg = small_config('erfnet_camvid', tmp_path, **BRIEF)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), tmp_path / 'best.pth')
+    with pytest.raises(CheckpointError, match='weights, but not the state of a run'):
+        train(cfg, resume=str(tmp_path / 'best.pth'))
+
+
+# --- Signals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('number', 'to_all'), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_signal_ends_it_at_once_with_a_sentence(config_file, tmp_path, number, to_all):
+    """Ctrl-C reaches a program's workers, too; SIGTERM, by custom, the program alone."""
+    work_dir = tmp_path / 'run'
+    command = [str(ROOT / 'tools' / 'train.py'), str(config_file), '--work-dir', str(work_dir), '--epochs', '1000']
+    process = subprocess.Popen([sys.executable, *command], env=ENVIRONMENT, start_new_session=True, text=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not (work_dir / 'last_checkpoint').exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    workers = children(process.pid)
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    sentences = rf'Stopped by {number.name}\. The last checkpoint is \S+epoch_\d+\.pth\. Go on with: python '
+    assert len(text.splitlines()) == 1
+    assert re.match(sentences + re.escape(' '.join([*command, '--resume'])) + '$', text)
+    assert not [worker for worker in workers if running(worker)]
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f'/proc/{process}/task/{process}/children').read_text().split()]
+
+
+def running(process: int) -> bool:
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+# --- Loss -------------------------------------------------------------------------------------------------------------
+
+
+@HOOKS.register_module()
+class Poison(Hook):
+    """Set a weight to NaN or infinity before an iteration."""
+
+    def __init__(self, value: str, iteration: int) -> None:
+        self.value, self.iteration = float(value), iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration - 1:
+            runner.model.decode_head.conv_seg.bias.data[0] = self.value
+
+
+@pytest.mark.parametrize('value', ['nan', 'inf'])
+def test_a_loss_that_is_no_number_ends_it(small_config, tmp_path, value):
+    poison = dict(type='mmseg_erfnet.Poison', value=value, iteration=2)
+    options = {**BRIEF, 'train_cfg.max_epochs': 3, 'custom_hooks': [*BRIEF['custom_hooks'], poison]}
+    with pytest.raises(DivergenceError) as info:
+        train(small_config('erfnet_camvid', tmp_path, **options))
+    assert info.match(r'The loss is (nan|inf) at iteration 2 \(epoch 2\) on .*\.png, .*\.png\. Nothing has been saved')
+    frames = str(info.value).split(' on ', 1)[1].split('. Nothing')[0].split(', ')
+    assert len(frames) == 4
+    assert all(Path(frame).is_file() for frame in frames)
+    checkpoint = torch.load(latest_checkpoint(tmp_path), weights_only=True)
+    assert checkpoint['meta']['epoch'] == 1
+    assert all(weight.isfinite().all() for weight in checkpoint['state_dict'].values())
