@@ -19,6 +19,9 @@ from mmseg_erfnet.visualization.report import write_bytes
 
 from .hooks import label_map
 
+GAP = 4  # pixels between pictures
+MAX_PICTURES = 120  # of an animation: more would only take memory
+
 
 @HOOKS.register_module()
 class EvolutionHook(Hook):
@@ -55,6 +58,8 @@ class EvolutionHook(Hook):
         self.folder = Path(runner.work_dir) / 'evolution'
         self.every = self.interval or max(1, round(runner.max_epochs / 60))
         self.samples = {split: self._fixed_samples(runner, split) for split in ('train', 'val')}
+        height, width = self.samples['val'][0]['data_samples'].gt_sem_seg.shape
+        self.size = self.width, round(height * self.width / width)
         for split in self.samples:
             for epoch, path in self._pictures(split):
                 if epoch > runner.epoch or runner.epoch == 0:
@@ -87,27 +92,29 @@ class EvolutionHook(Hook):
         runner.model.eval()
         for split, samples in self.samples.items():
             outputs = [runner.model.val_step(pseudo_collate([deepcopy(sample)]))[0] for sample in samples]
-            row = np.hstack([self._shrink(colour_map(label_map(output.pred_sem_seg), self.palette))
-                             for output in outputs])
+            row = self._row([colour_map(label_map(output.pred_sem_seg), self.palette) for output in outputs])
             write_bytes(self.folder / split / f'epoch_{epoch:04}.png', cv2.imencode('.png', row)[1].tobytes())
         runner.model.train(training)
 
-    def _shrink(self, picture: np.ndarray) -> np.ndarray:
-        height = round(picture.shape[0] * self.width / picture.shape[1])
-        return cv2.resize(picture, (self.width, height), interpolation=cv2.INTER_NEAREST)
+    def _row(self, pictures: list[np.ndarray], interpolation: int = cv2.INTER_NEAREST) -> np.ndarray:
+        shrunk = [cv2.resize(picture, self.size, interpolation=interpolation) for picture in pictures]
+        gap = np.full((self.size[1], GAP, 3), 255, np.uint8)
+        return np.hstack([part for picture in shrunk for part in (picture, gap)][:-1])
 
     @master_only
     def after_train(self, runner: Runner) -> None:
         for split, samples in self.samples.items():
-            truths = [label_map(sample['data_samples'].gt_sem_seg) for sample in samples]
-            middle = np.hstack([self._shrink(colour_map(truth, self.palette)) for truth in truths])
-            images = [cv2.imread(sample['data_samples'].img_path) for sample in samples]
-            height = middle.shape[0]
-            top = np.hstack([cv2.resize(image, (self.width, height), interpolation=cv2.INTER_AREA) for image in images])
-            gap = np.full((4, top.shape[1], 3), 255, np.uint8)
-            rows = ((epoch, cv2.imread(str(path))) for epoch, path in self._pictures(split))
+            samples = [sample['data_samples'] for sample in samples]
+            inputs = self._row([cv2.imread(sample.img_path) for sample in samples], cv2.INTER_AREA)
+            truths = self._row([colour_map(label_map(sample.gt_sem_seg), self.palette) for sample in samples])
+            gap = np.full((GAP, truths.shape[1], 3), 255, np.uint8)
+            files = self._pictures(split)
+            files = files[::-1][::len(files) // MAX_PICTURES + 1][::-1]
+            rows = [(epoch, cv2.imread(str(path))) for epoch, path in files]
             # Rows of another shape are of a run before this one, with other settings of the hook.
-            pictures = [titled(np.vstack([top, gap, middle, gap, row]), f'{split}, epoch {epoch}')
-                        for epoch, row in rows if row.shape == middle.shape]
-            write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
-            runner.logger.info(f'Animation: {self.folder / split}.gif')
+            pictures = [titled(np.vstack([inputs, gap, truths, gap, row]),
+                               f'{split} after epoch {epoch}: input, truth, prediction')
+                        for epoch, row in rows if row.shape == truths.shape]
+            if pictures:
+                write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
+                runner.logger.info(f'Animation: {self.folder / split}.gif')

@@ -44,7 +44,7 @@ class ProgressLogProcessor(LogProcessor):
         hub = runner.message_hub
         done, total = batch_idx + 1, self._get_dataloader_size(runner, mode)
         if mode != 'train':
-            return f'{mode} [{_pad(done, total)}/{total}]  remaining {_duration(hub.get_info("eta", 0))}'
+            return f'{mode} [{_pad(done, total)}/{total}]  {_duration(hub.get_info("eta", 0))} left'
         if self.by_epoch:
             parts = [f'epoch {runner.epoch + 1}/{runner.max_epochs} [{_pad(done, total)}/{total}]']
         else:
@@ -54,14 +54,14 @@ class ProgressLogProcessor(LogProcessor):
         if 'train/loss' in scalars:
             parts.append(f'loss {scalars["train/loss"].mean(self.window_size):.4f}')
         if 'train/lr' in scalars:
-            parts.append(f'lr {scalars["train/lr"].current():.2e}')
+            parts.append(f'lr {scalars["train/lr"].current():.1e}')
         if 'train/time' in scalars:
             rate = _batch_size(runner) / scalars['train/time'].mean(self.window_size)
-            parts.append(f'{rate:.3g} images/s')
-        if 'eta' in hub.runtime_info:
-            parts.append(f'remaining {_duration(hub.get_info("eta") + _validation_ahead(runner))}')
+            parts.append(f'{rate:.3g} img/s')
         if 'best_mIoU' in hub.runtime_info:
             parts.append(f'best mIoU {hub.get_info("best_mIoU"):.2f}')
+        if 'eta' in hub.runtime_info:
+            parts.append(f'{_duration(hub.get_info("eta") + _validation_ahead(runner))} left')
         return '  '.join(parts)
 
 
@@ -78,7 +78,7 @@ class ProgressBarHook(Hook):
 
     def __init__(self) -> None:
         self.console: logging.StreamHandler | None = None
-        self.line, self.drawn_at = '', 0.0
+        self.drawn_at = 0.0
 
     def before_run(self, runner: Runner) -> None:
         if not is_main_process() or not isinstance(runner.log_processor, ProgressLogProcessor):
@@ -98,14 +98,18 @@ class ProgressBarHook(Hook):
                     outputs: dict | Sequence | None = None, mode: str = 'train') -> None:
         if self.console is None:
             return
-        self.line = runner.log_processor.progress_line(runner, batch_idx, mode)
         if time.monotonic() - self.drawn_at < self.interval:
             return
         self.drawn_at = time.monotonic()
         done, total = batch_idx + 1, runner.log_processor._get_dataloader_size(runner, mode)
         if mode == 'train' and not runner.log_processor.by_epoch:
             done, total = runner.iter + 1, runner.max_iters
-        self._print(f'|{"=" * (16 * done // total):16}| {self.line}')
+        # What is written beyond the terminal's width could not be taken back.
+        room = shutil.get_terminal_size().columns - 1
+        line = runner.log_processor.progress_line(runner, batch_idx, mode)
+        line = line if len(line) <= room else line.replace('  ', ' ')
+        width = min(room - len(line) - 3, 20)
+        self._print(f'|{"=" * (width * done // total):{width}}| {line}' if width > 3 else line[:room])
 
     def _make_way(self, record: logging.LogRecord) -> bool:
         """Filter of the console: clear the bar before another message; withhold the line that the bar shows."""
@@ -114,7 +118,7 @@ class ProgressBarHook(Hook):
 
     def _print(self, text: str) -> None:
         # The cursor ends at the line's start, so that whoever prints next prints over it.
-        self.console.stream.write(f'\r\x1b[K{text[:shutil.get_terminal_size().columns - 1]}\r')
+        self.console.stream.write(f'\r\x1b[K{text}\r')
         self.console.stream.flush()
 
 
