@@ -147,7 +147,11 @@ def to_onnx(graph: nn.Module, size: tuple[int, int] | None = None, batch: int | 
     height, width = size or (90, 130)
     frames = torch.zeros((batch or 2, height, width, 3), dtype=torch.uint8)
     names = {0: None if batch else 'batch', 1: None if size else 'height', 2: None if size else 'width'}
-    dynamic = {axis: Dim(name) for axis, name in names.items() if name}
+    return trace(graph, frames, graph.output, {axis: Dim(name) for axis, name in names.items() if name})
+
+
+def trace(module: nn.Module, example: torch.Tensor, output: str, dynamic: dict[int, Dim]) -> onnx.ModelProto:
+    """Export a module of one input, called frames, and one output, without the exporter's talk."""
     logger = logging.getLogger('torch.onnx')
     level = logger.level
     try:
@@ -155,8 +159,8 @@ def to_onnx(graph: nn.Module, size: tuple[int, int] | None = None, batch: int | 
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             program = torch.onnx.export(
-                graph.eval(), (frames,), dynamo=True, verbose=False, opset_version=18, input_names=['frames'],
-                output_names=[graph.output], dynamic_shapes=(dynamic,))
+                module.eval(), (example,), dynamo=True, verbose=False, opset_version=18, input_names=['frames'],
+                output_names=[output], dynamic_shapes=(dynamic,))
     finally:
         logger.setLevel(level)
     return program.model_proto

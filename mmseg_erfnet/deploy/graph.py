@@ -144,20 +144,25 @@ class FrameToLabels(nn.Module):
     def logits(self, frames: Tensor) -> Tensor:
         """Frames, uint8 (N, H, W, 3) BGR, to logits at their size, float32 (N, C, H, W)."""
         frame_size = frames.shape[1:3]
-        x = frames.permute(0, 3, 1, 2).to(self.mean.dtype)
-        if self.flip_channels:
-            x = x.flip(1)
-        height, width = size = self.resize(*frame_size) if self.resize else frame_size
-        if self.resize:
-            # OpenCV resizes in integers; its result is rounded.
-            x = F.interpolate(x, size, mode='bilinear', align_corners=False).round()
-        padded = [-(-side // self.multiple) * self.multiple for side in size]
-        x = F.pad((x - self.mean) / self.std, (0, padded[1] - width, 0, padded[0] - height))
+        x = self.normalised(frames)
+        height, width = x.shape[2:]
+        padded = [-(-side // self.multiple) * self.multiple for side in (height, width)]
+        x = F.pad(x, (0, padded[1] - width, 0, padded[0] - height))
         x = self.head(self.backbone(x))
         x = F.interpolate(x, padded, mode='bilinear', align_corners=self.align_corners)[..., :height, :width]
         if self.resize:
             x = F.interpolate(x, frame_size, mode='bilinear', align_corners=self.align_corners)
         return x
+
+    def normalised(self, frames: Tensor) -> Tensor:
+        """Frames, uint8 (N, H, W, 3) BGR, to what the network is given, before padding, float32 (N, 3, h, w)."""
+        x = frames.permute(0, 3, 1, 2).to(self.mean.dtype)
+        if self.flip_channels:
+            x = x.flip(1)
+        if self.resize:
+            # OpenCV resizes in integers; its result is rounded.
+            x = F.interpolate(x, self.resize(*frames.shape[1:3]), mode='bilinear', align_corners=False).round()
+        return (x - self.mean) / self.std
 
 
 # --- Folding of batch normalisation -----------------------------------------------------------------------------------

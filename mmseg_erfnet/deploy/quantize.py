@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,8 @@ from .runtime import Segmenter
 
 # NNCF's own number for calibration.
 CALIBRATION_FRAMES = 300
+# Asymmetric activations.
+PRESET = nncf.QuantizationPreset.MIXED
 # Frames by which layers are ranked when some must stay float.
 RANKING_FRAMES = 24
 
@@ -55,8 +57,7 @@ def export_int8(model: onnx.ModelProto, path: Path, metadata: dict, cfg: Config,
     nncf.set_log_level(40)
     validation = DATASETS.build(dict(cfg.val_dataloader.dataset))
     frames = calibration_frames(cfg)
-    calibration = nncf.Dataset(frames, lambda frame: frame[None])
-    options = dict(preset=nncf.QuantizationPreset.MIXED, subset_size=len(frames))
+    batches = [frame[None] for frame in frames]
     float_model = to_openvino(model)
 
     def score_of(candidate: openvino.Model, what: str) -> dict:
@@ -66,14 +67,15 @@ def export_int8(model: onnx.ModelProto, path: Path, metadata: dict, cfg: Config,
             return score(Segmenter(file), validation, what)
 
     before = score_of(float_model, 'fp32')
-    quantised, after, method = nncf.quantize(float_model, calibration, **options), None, 'post-training'
+    quantised, after, method = quantize(float_model, batches), None, 'post-training'
     after = score_of(quantised, 'int8')
     if before['mIoU'] - after['mIoU'] > max_drop:
         report(f'int8 loses {before["mIoU"] - after["mIoU"]:.2f} points of mIoU; leaving layers in float')
         method = 'post-training, some layers in float'
         quantised = nncf.quantize_with_accuracy_control(
-            float_model, calibration, nncf.Dataset(range(len(validation))), _validation(validation),
-            max_drop=max_drop / 100, drop_type=nncf.DropType.ABSOLUTE, **options,
+            float_model, nncf.Dataset(batches), nncf.Dataset(range(len(validation))), _validation(validation),
+            max_drop=max_drop / 100, drop_type=nncf.DropType.ABSOLUTE,
+            preset=PRESET, subset_size=len(batches),
             advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
                 ranking_subset_size=RANKING_FRAMES))
         after = score_of(quantised, 'int8')
@@ -89,6 +91,16 @@ def export_int8(model: onnx.ModelProto, path: Path, metadata: dict, cfg: Config,
         quantised.reshape([metadata['batch'] or -1, *(metadata['size'] or (-1, -1)), 3])
     save_openvino(quantised, path, json.dumps(metadata))
     report(f'{path.name}: {line}')
+
+
+def quantize(model: openvino.Model, batches: Sequence[np.ndarray]) -> openvino.Model:
+    """Quantise all of a model that OpenVINO's CPU kernels compute in int8.
+
+    Args:
+        model: The model in float32.
+        batches: Inputs for calibration.
+    """
+    return nncf.quantize(model, nncf.Dataset(batches), preset=PRESET, subset_size=len(batches))
 
 
 def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES) -> list[np.ndarray]:

@@ -1,0 +1,404 @@
+"""Latency of a model in everything that can run it here, all in one run, beside the machine's own limit."""
+
+import inspect
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmseg.models.backbones import ERFNet as StockERFNet
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from .backends import OnnxRuntime, OpenVINO
+from .export import sample_frames, save, to_onnx, to_openvino, trace, versions
+from .graph import FrameToLabels, fold, load_segmentor
+
+# A burst is short enough for the machine's mood to be shared by all rows of a round.
+BURST = 5
+CALIBRATION_FRAMES = 16
+
+
+def benchmark(cfg: Config, checkpoint: str | None = None, sizes: Sequence[tuple[int, int]] = ((360, 480),),
+              batch: int = 1, threads: int | None = None, rounds: int = 10, rows: str | None = None,
+              trust_checkpoint: bool = False, report: Callable[[str], None] = print) -> dict:
+    """Measure a config's model, from frame to labels and the network alone, in every backend that is installed.
+
+    Frames have the size that the network sees; the config's own resize is left out. All rows take turns, in short
+    bursts whose first run is not counted, so that what slows the machine slows each of them.
+    Baseline is MMSegmentation's own ERFNet in float32, run by its ``test_step``, without its data pipeline.
+
+    Args:
+        cfg: The config.
+        checkpoint: The checkpoint file. Speed does not depend on it; agreement of labels is measured with it alone.
+        sizes: Heights and widths of the frames.
+        batch: Frames at a time.
+        threads: CPU threads; all cores without it.
+        rounds: Turns of each row.
+        rows: Measure only rows whose name contains this, and the baseline.
+        trust_checkpoint: Load a checkpoint that holds more than data.
+        report: Takes a line for each step of the preparation.
+
+    Returns:
+        ``machine``, ``versions``, ``threads``, ``batch``, ``limits`` (from :func:`matrix_rates`) and ``sizes``.
+        For each size: ``parameters``, ``macs`` of one frame, and ``rows``. A row has ``name``, ``device`` and
+        ``precision``; ``frame_to_labels`` and ``network``, each with ``median``, ``p90`` and ``min`` in milliseconds
+        and ``fps`` by the median; ``ratio`` to the baseline of its device, ``of_limit``, and ``agreement`` with the
+        baseline's labels.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    load = os.getloadavg()[0]
+    result = dict(config=Path(cfg.filename).name, checkpoint=checkpoint, machine=_machine(), versions=versions(),
+                  threads=threads, batch=batch, load_before=load, limits=matrix_rates(threads), sizes=[])
+    segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
+    for size in sizes:
+        pictures = sample_frames(cfg, max(batch, CALIBRATION_FRAMES))
+        frames = np.stack([cv2.resize(picture, size[::-1]) for picture in pictures])
+        runs = list(_prepare(cfg, segmentor, frames, batch, threads, rows, report))
+        _measure(runs, rounds)
+        result['sizes'].append(dict(
+            size=list(size), parameters=sum(weight.numel() for weight in segmentor.parameters()),
+            macs=count_macs(segmentor, size), rows=_rows(runs, result, count_macs(segmentor, size), checkpoint)))
+    return result
+
+
+class _Run:
+    """A row: what to run, and the seconds it took."""
+
+    def __init__(self, name: str, frame_to_labels: Callable[[], np.ndarray], network: Callable[[], object],
+                 device: str = 'CPU', precision: str | None = None) -> None:
+        self.name, self.device, self.precision = name, device, precision
+        self.functions = dict(frame_to_labels=frame_to_labels, network=network)
+        self.seconds: dict[str, list[float]] = dict(frame_to_labels=[], network=[])
+
+
+# --- What is run ------------------------------------------------------------------------------------------------------
+
+
+class Network(nn.Module):
+    """The network of a :class:`FrameToLabels` alone: normalised images (N, 3, H, W) to the head's logits."""
+
+    def __init__(self, graph: FrameToLabels) -> None:
+        super().__init__()
+        self.backbone, self.head = graph.backbone, graph.head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x))
+
+
+class _InBFloat16(nn.Module):
+    def __init__(self, network: nn.Module, last: bool) -> None:
+        super().__init__()
+        self.network, self.last = network.to(torch.bfloat16), last
+
+    def forward(self, x):
+        x = self.network(x if isinstance(x, list) else x.to(torch.bfloat16))
+        return x.float() if self.last else x
+
+
+def stock_segmentor(cfg: Config, segmentor: nn.Module) -> nn.Module:
+    """Return the same model with MMSegmentation's own ERFNet in it, and the same weights."""
+    cfg = cfg.copy()
+    known = inspect.signature(StockERFNet).parameters
+    cfg.model.backbone = {name: value for name, value in cfg.model.backbone.items() if name in known}
+    cfg.model.backbone['type'] = 'mmseg.ERFNet'
+    stock = load_segmentor(cfg, None)
+    stock.load_state_dict(segmentor.state_dict())
+    return stock
+
+
+def _prepare(cfg: Config, segmentor: nn.Module, frames: np.ndarray, batch: int, threads: int, wanted: str | None,
+             report: Callable[[str], None]) -> Iterator[_Run]:
+    inputs, calibration = np.ascontiguousarray(frames[:batch]), frames
+    stock = stock_segmentor(cfg, segmentor)
+    folded = FrameToLabels(fold(deepcopy(segmentor)))
+    image = folded.normalised(torch.from_numpy(inputs)).contiguous()
+
+    def asked(name: str) -> bool:
+        if wanted is not None and wanted.lower() not in name.lower():
+            return False
+        report(f'preparing {name}')
+        return True
+
+    yield _segmentor_run('PyTorch, MMSegmentation', stock, inputs, image)
+    if asked('PyTorch, ours'):
+        yield _segmentor_run('PyTorch, ours', segmentor, inputs, image)
+    if asked('PyTorch, ours, folded'):
+        yield _graph_run('PyTorch, ours, folded', folded, inputs, image)
+    if asked('PyTorch, ours, bf16'):
+        half = deepcopy(folded)
+        half.backbone, half.head = _InBFloat16(half.backbone, last=False), _InBFloat16(half.head, last=True)
+        yield _graph_run('PyTorch, ours, folded, bf16', half, inputs, image)
+    if asked('PyTorch, ours, compiled'):
+        yield from _compiled_run('PyTorch, ours, compiled', folded, inputs, image, report)
+
+    if any(asked(name) for name in ('ONNX Runtime', 'OpenVINO')):
+        yield from _exported_runs(folded, inputs, image, calibration, threads, wanted, report)
+    if torch.cuda.is_available():
+        yield _segmentor_run('PyTorch, MMSegmentation, CUDA', deepcopy(stock), inputs, image, 'cuda')
+        yield _graph_run('PyTorch, ours, folded, CUDA', folded, inputs, image, 'cuda')
+        yield _graph_run('PyTorch, ours, folded, CUDA, AMP', folded, inputs, image, 'cuda', amp=True)
+        yield from _compiled_run('PyTorch, ours, compiled, CUDA graphs', folded, inputs, image, report, 'cuda')
+
+
+def _segmentor_run(name: str, segmentor: nn.Module, inputs: np.ndarray, image: Tensor, device: str = 'cpu') -> _Run:
+    """What MMSegmentation itself does, its pipeline apart."""
+    segmentor = segmentor.to(device)
+    image = image.to(device)
+    pictures = [torch.from_numpy(frame).permute(2, 0, 1) for frame in inputs]
+    size = inputs.shape[1:3]
+
+    def frame_to_labels() -> np.ndarray:
+        samples = [SegDataSample(metainfo=dict(img_shape=size, ori_shape=size)) for _ in pictures]
+        with torch.inference_mode():
+            samples = segmentor.test_step(dict(inputs=pictures, data_samples=samples))
+        return np.stack([sample.pred_sem_seg.data[0].to(torch.uint8).cpu().numpy() for sample in samples])
+
+    def network() -> None:
+        with torch.inference_mode():
+            segmentor(image, mode='tensor')
+        _wait(device)
+
+    return _Run(name, frame_to_labels, network, device.upper(), 'f32')
+
+
+def _graph_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, device: str = 'cpu',
+               amp: bool = False, compile_options: dict | None = None) -> _Run:
+    graph = deepcopy(graph).eval().to(device, memory_format=torch.channels_last)
+    network = Network(graph).eval()
+    image = image.to(device, memory_format=torch.channels_last)
+    if compile_options is not None:
+        graph, network = (torch.compile(module, **compile_options) for module in (graph, network))
+    frames = torch.from_numpy(inputs)
+
+    def autocast():
+        return torch.autocast(device, torch.float16 if device == 'cuda' else torch.bfloat16, enabled=amp)
+
+    def frame_to_labels() -> np.ndarray:
+        with torch.inference_mode(), autocast():
+            return graph(frames.to(device)).cpu().numpy()
+
+    def network_alone() -> None:
+        with torch.inference_mode(), autocast():
+            network(image)
+        _wait(device)
+
+    return _Run(name, frame_to_labels, network_alone, device.upper(), 'bf16' if 'bf16' in name else 'f32')
+
+
+def _compiled_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, report: Callable[[str], None],
+                  device: str = 'cpu') -> Iterator[_Run]:
+    options = dict(mode='reduce-overhead') if device == 'cuda' else {}
+    run = _graph_run(name, graph, inputs, image, device, compile_options=options)
+    try:
+        for function in run.functions.values():
+            function()
+    # Whatever a compiler has to say: there may be none.
+    except Exception as error:
+        report(f'{name} is left out: {str(error).strip().splitlines()[0]}')
+    else:
+        yield run
+
+
+def _wait(device: str) -> None:
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def _exported_runs(folded: FrameToLabels, inputs: np.ndarray, image: Tensor, calibration: np.ndarray, threads: int,
+                   wanted: str | None, report: Callable[[str], None]) -> Iterator[_Run]:
+    models = to_onnx(folded, inputs.shape[1:3], len(inputs)), trace(Network(folded), image, 'logits', {})
+    image = image.numpy()
+
+    def run(name: str, precision: str, whole, network) -> _Run:
+        return _Run(name, lambda: whole.run(inputs), lambda: network.run(image), 'CPU', precision)
+
+    with tempfile.TemporaryDirectory() as folder:
+        def paths(suffix: str) -> list[Path]:
+            return [Path(folder) / f'{name}{suffix}' for name in ('whole', 'network')]
+
+        def wants(name: str) -> bool:
+            return wanted is None or wanted.lower() in name.lower()
+
+        try:
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            report(f'ONNX Runtime is left out: {error}')
+        else:
+            if wants('ONNX Runtime'):
+                for model, path in zip(models, paths('.onnx'), strict=True):
+                    save(model, path, {})
+                yield run('ONNX Runtime', 'f32', *(OnnxRuntime(path, threads=threads) for path in paths('.onnx')))
+        try:
+            import openvino
+        except ImportError as error:
+            report(f'OpenVINO is left out: {error}')
+            return
+        floats = [to_openvino(model) for model in models]
+        for model, path in zip(floats, paths('.xml'), strict=True):
+            openvino.save_model(model, path, compress_to_fp16=False)
+        for precision in _precisions():
+            if wants(f'OpenVINO, {precision}'):
+                yield run(f'OpenVINO, {precision}', precision,
+                          *(OpenVINO(path, threads=threads, precision=precision) for path in paths('.xml')))
+        try:
+            from .quantize import quantize
+        except ImportError as error:
+            report(f'int8 is left out: {error}')
+            return
+        if wants('OpenVINO, int8'):
+            report('quantising')
+            images = folded.normalised(torch.from_numpy(calibration)).numpy()
+            for model, path, data in zip(floats, paths('_int8.xml'), (calibration, images), strict=True):
+                batches = [data[i:i + len(inputs)] for i in range(0, len(data) - len(inputs) + 1, len(inputs))]
+                openvino.save_model(quantize(model, batches), path, compress_to_fp16=False)
+            yield run('OpenVINO, int8', 'int8', *(OpenVINO(path, threads=threads) for path in paths('_int8.xml')))
+
+
+def _precisions() -> list[str]:
+    import openvino
+
+    known = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return ['f32', *(['bf16'] if 'BF16' in known else [])]
+
+
+# --- Measuring --------------------------------------------------------------------------------------------------------
+
+
+def _measure(runs: Sequence[_Run], rounds: int) -> None:
+    for round_ in range(rounds + 1):
+        for run in runs:
+            for what, function in run.functions.items():
+                function()
+                for _ in range(BURST):
+                    started = time.perf_counter()
+                    function()
+                    # The first round warms caches, threads and clocks.
+                    if round_:
+                        run.seconds[what].append(time.perf_counter() - started)
+
+
+def _rows(runs: Sequence[_Run], result: dict, macs: int, checkpoint: str | None) -> list[dict]:
+    rows, baselines = [], {}
+    for run in runs:
+        row = dict(name=run.name, device=run.device, precision=run.precision)
+        for what, seconds in run.seconds.items():
+            median, p90 = np.percentile(seconds, [50, 90]) * 1e3
+            row[what] = dict(median=median, p90=p90, min=min(seconds) * 1e3, fps=result['batch'] / median * 1e3)
+        labels = run.functions['frame_to_labels']()
+        baseline, right = baselines.setdefault(run.device, (row, labels))
+        row['ratio'] = baseline['frame_to_labels']['median'] / row['frame_to_labels']['median']
+        rate = result['limits'].get(run.precision) if run.device == 'CPU' else None
+        least = rate and macs * result['batch'] / rate / 1e6
+        row['of_limit'] = least and least / row['frame_to_labels']['median']
+        row['agreement'] = float((labels == right).mean()) if checkpoint else None
+        rows.append(row)
+    return rows
+
+
+def count_macs(segmentor: nn.Module, size: tuple[int, int]) -> int:
+    """Count the multiply-accumulates of the convolutions for one frame, taps that fall on padding included."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal total
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        total += positions.numel() * layer.weight[0].numel()
+
+    hooks = [layer.register_forward_hook(count) for layer in segmentor.modules()
+             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+    device = next(segmentor.parameters()).device
+    with torch.inference_mode():
+        segmentor(torch.zeros(1, 3, *size, device=device), mode='tensor')
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def matrix_rates(threads: int) -> dict[str, float]:
+    """Measure what the machine reaches at best, in 10^9 multiply-accumulates a second, by precision.
+
+    Measured is OpenVINO's convolution, 3x3 with 256 channels on 64x64, which is bound by arithmetic alone.
+    """
+    try:
+        import openvino
+        from openvino import opset13 as ops
+    except ImportError:
+        return {}
+    channels, side, layers = 256, 64, 3
+    random = np.random.default_rng(0)
+
+    def network(int8: bool):
+        x = first = ops.parameter([1, channels, side, side], np.float32)
+        for _ in range(layers):
+            weight = ops.constant(random.standard_normal((channels, channels, 3, 3)).astype(np.float32))
+            if int8:
+                x = ops.fake_quantize(x, *map(np.float32, (0, 4, 0, 4)), 256)
+                weight = ops.fake_quantize(weight, *map(np.float32, (-4, 4, -4, 4)), 255)
+            x = ops.relu(ops.convolution(x, weight, [1, 1], [1, 1], [1, 1], [1, 1]))
+        return openvino.Model([x], [first])
+
+    rates = {}
+    image = random.random((1, channels, side, side)).astype(np.float32)
+    for name in (*_precisions(), 'int8'):
+        compiled = openvino.Core().compile_model(network(name == 'int8'), 'CPU', {
+            'INFERENCE_PRECISION_HINT': 'f32' if name == 'int8' else name, 'INFERENCE_NUM_THREADS': threads,
+            'PERF_COUNT': True})
+        request = compiled.create_infer_request()
+        best = np.inf
+        for _ in range(15):
+            request.infer([image])
+            # The fastest layer: the first and the last also change the layout.
+            best = min(best, *(node.real_time.total_seconds() for node in request.profiling_info
+                               if node.node_type == 'Convolution'))
+        rates[name] = side * side * channels * channels * 9 / best / 1e9
+    return rates
+
+
+def _machine() -> dict:
+    model, flags = platform.processor() or platform.machine(), ''
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.is_file():
+        fields = dict(line.split(':', 1) for line in cpuinfo.read_text().splitlines() if ':' in line)
+        fields = {key.strip(): value.strip() for key, value in fields.items()}
+        model, flags = fields.get('model name', model), fields.get('flags', '')
+    known = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_int8', 'amx_bf16')
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return dict(cpu=model, cores=os.cpu_count(), flags=[flag for flag in known if flag in flags.split()], gpu=gpu)
+
+
+# --- Showing ----------------------------------------------------------------------------------------------------------
+
+
+def table(result: dict) -> str:
+    """Return the result of :func:`benchmark` as Markdown."""
+    machine = result['machine']
+    lines = [f'{machine["cpu"]}, {", ".join(machine["flags"])}; {result["threads"]} threads, batch {result["batch"]}, '
+             f'load before {result["load_before"]:.1f}' + (f'; {machine["gpu"]}' if machine['gpu'] else ''),
+             ', '.join(f'{name} {number}' for name, number in result['versions'].items())]
+    if result['limits']:
+        lines.append('Limit, measured: ' + ', '.join(
+            f'{name} {rate:.0f}' for name, rate in result['limits'].items()) + ' x 10^9 multiply-accumulates a second')
+    for part in result['sizes']:
+        height, width = part['size']
+        agreement = any(row['agreement'] is not None for row in part['rows'])
+        lines += ['', f'**{height}x{width}**: {part["parameters"] / 1e6:.2f} M parameters, '
+                  f'{part["macs"] / 1e9:.2f} x 10^9 multiply-accumulates a frame', '',
+                  '| | frame to labels, ms | p90 | frames/s | times the first | network alone, ms | of the limit |'
+                  + (' labels equal |' if agreement else ''), '| --- |' + ' ---: |' * (6 + agreement)]
+        for row in part['rows']:
+            whole, network = row['frame_to_labels'], row['network']
+            limit = f'{row["of_limit"]:.0%}' if row['of_limit'] else ''
+            lines.append(f'| {row["name"]} | {whole["median"]:.1f} | {whole["p90"]:.1f} | {whole["fps"]:.1f} | '
+                         f'{row["ratio"]:.2f} | {network["median"]:.1f} | {limit} |'
+                         + (f' {row["agreement"]:.2%} |' if agreement else ''))
+    return '\n'.join(lines)
+
