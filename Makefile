@@ -1,13 +1,14 @@
 # make train       set up .venv and train: on data/camvid if it is there, else on a few synthetic frames
 # make test        set up .venv and run the tests
 # make test-slow   the tests that take minutes
+# make test-openmmlab   the tests on OpenMMLab's own mmcv, mmengine and mmsegmentation; compiles mmcv the first time
 # make lint        what .ci/run lints
 # Another Python: make PYTHON=python3.12 train
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG := configs/erfnet_camvid.py
 
-.PHONY: setup train train-camvid train-synthetic test test-slow lint
+.PHONY: setup train train-camvid train-synthetic test test-slow test-openmmlab lint
 
 setup: .venv/.ready
 
@@ -44,3 +45,21 @@ test-slow: setup
 
 lint: setup
 	$(BIN)/ruff check .
+
+# mmcv 2.1.0 comes as source alone, and its set-up needs pkg_resources, hence setuptools < 81. The wheel is kept in the user's cache.
+OPENMMLAB := .venv-openmmlab/bin
+WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mmseg_erfnet/mmcv-2.1.0-torch-2.13.0
+
+.venv-openmmlab/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-openmmlab
+	$(OPENMMLAB)/pip install torch==2.13.0 'setuptools<81' wheel ninja
+	$(OPENMMLAB)/pip install --no-index --no-deps --find-links $(WHEELS) mmcv==2.1.0 || \
+	{ $(OPENMMLAB)/pip wheel --no-build-isolation --no-deps --wheel-dir $(WHEELS) mmcv==2.1.0 && \
+	  $(OPENMMLAB)/pip install --no-index --no-deps --find-links $(WHEELS) mmcv==2.1.0; }
+	grep -v onedl requirements.txt > .venv-openmmlab/requirements.txt
+	$(OPENMMLAB)/pip install --requirement .venv-openmmlab/requirements.txt mmcv==2.1.0 mmengine==0.10.7 mmsegmentation==1.2.2 ftfy regex
+	$(OPENMMLAB)/pip install --no-deps --editable .
+	touch $@
+
+test-openmmlab: .venv-openmmlab/.ready
+	$(OPENMMLAB)/python -m pytest --numprocesses 2

@@ -26,10 +26,10 @@ def test_scope_and_prefix(name, small_config):
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_trains_a_step(name, small_config):
+def test_trains_three_iterations(name, small_config):
     cfg = small_config(name)
     cfg.model.backbone.init_cfg = None
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=3)
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.custom_hooks = []
     cfg.param_scheduler = []
