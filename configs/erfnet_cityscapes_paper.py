@@ -4,8 +4,8 @@ What: 512x1024, Adam, 150 epochs, batch 6, mirroring and translation by 0 to 2 p
     RGB / 255, a transposed convolution for the output layer (Romera et al., 2017, IV-A;
     https://github.com/Eromera/erfnet_pytorch).
 Score to expect: 69 to 70 mIoU on val from scratch, with labels at half resolution, by the authors' word
-    (https://github.com/Eromera/erfnet_pytorch/issues/1); here labels are scored at their own size. We have not run it in
-    full.
+    (https://github.com/Eromera/erfnet_pytorch/issues/1); here labels are scored at their own size. We have not run it
+    in full.
 Run: python tools/train.py configs/erfnet_cityscapes_paper_encoder.py
      python tools/train.py configs/erfnet_cityscapes_paper.py
      with another encoder: --cfg-options model.backbone.init_cfg.checkpoint=PATH; without: model.backbone.init_cfg=None

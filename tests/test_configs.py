@@ -8,6 +8,8 @@ import torch
 from conftest import CONFIGS, ROOT
 from mmengine.runner import Runner
 
+from mmseg_erfnet.datasets import CamVid11Dataset, standard_split
+from mmseg_erfnet.datasets.statistics import class_weights, label_statistics
 from mmseg_erfnet.models import ERFNet
 
 
@@ -116,3 +118,13 @@ def test_camvid_weights_are_in_the_order_of_the_classes(small_config):
     dataset = Runner.from_cfg(cfg).build_dataloader(cfg.val_dataloader).dataset
     assert list(cfg.camvid_class_weights) == list(dataset.metainfo['classes'])
     assert list(cfg.model.decode_head.loss_decode.class_weight) == list(cfg.camvid_class_weights.values())
+
+
+def test_camvid11_weights_are_those_of_the_training_frames(camvid_root, tmp_path, small_config):
+    (tmp_path / 'train.txt').write_text('\n'.join(standard_split('train')))
+    dataset = CamVid11Dataset(data_root=str(camvid_root), ann_file=str(tmp_path / 'train.txt'),
+                              pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels')])
+    weights = class_weights(label_statistics(dataset).pixels, c=1.02)
+    stated = small_config('erfnet_camvid11').camvid11_class_weights
+    assert list(stated) == list(dataset.metainfo['classes'])
+    np.testing.assert_allclose(list(stated.values()), weights, rtol=1e-5)
