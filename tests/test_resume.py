@@ -12,11 +12,12 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.hooks import Hook
+from mmseg.apis import init_model
 
 from mmseg_erfnet.engine.checkpointing import AtomicBackend, latest_checkpoint
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.errors import CheckpointError, DivergenceError, StorageError, UsageError
-from mmseg_erfnet.registry import HOOKS, MODELS
+from mmseg_erfnet.registry import HOOKS
 
 # One thread a process: the tests share their cores with one another.
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1')
@@ -125,7 +126,7 @@ def test_nothing_to_resume(small_config, tmp_path):
 
 def test_weights_alone_cannot_be_resumed(small_config, tmp_path):
     cfg = small_config('erfnet_camvid', tmp_path, **BRIEF)
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), tmp_path / 'best.pth')
+    torch.save(dict(state_dict=init_model(cfg, device='cpu').state_dict(), meta={}), tmp_path / 'best.pth')
     with pytest.raises(CheckpointError, match='weights, but not the state of a run'):
         train(cfg, resume=str(tmp_path / 'best.pth'))
 
