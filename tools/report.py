@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, metavar='FILE', help='file to write (default: report.html in the work dir)')
     args = parser.parse_args()
 
-    from mmseg_erfnet.evaluation.report import write_run_report
+    from mmseg_erfnet.evaluation.run_report import write_run_report
 
     print(write_run_report(args.work_dir, args.out))
 

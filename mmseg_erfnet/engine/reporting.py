@@ -11,7 +11,7 @@ from mmengine.dist import all_gather_object, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmseg_erfnet.evaluation.report import EXAMPLES, environment, write_examples, write_run_report
+from mmseg_erfnet.evaluation.run_report import EXAMPLES, environment, write_examples, write_run_report
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.registry import HOOKS
 from mmseg_erfnet.visualization.charts import png

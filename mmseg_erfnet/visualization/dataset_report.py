@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
@@ -45,7 +46,7 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
         samples: Images of the contact sheet.
         augmented: Images of the sheet of augmentations.
         variants: Augmentations of each of them.
-        seed: Of the augmentations that are shown; seeds the global generators of random, numpy and torch.
+        seed: Of the augmentations that are shown.
         workers: Threads that read labels; as many as there are cores if None.
 
     Returns:
@@ -77,11 +78,10 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
     name = Path(cfg.filename).name if cfg.filename else 'a config'
 
     report = Report(f'Data of {name}', f'{type(train).__name__}, {train.ann_file or train.data_prefix["img_path"]}')
-    pictures: dict[str, object] = {}
 
-    def show(file: str, picture: object, caption: str) -> None:
-        pictures[file] = picture
-        report.picture(picture, caption)
+    def show(file: str, picture: Figure | np.ndarray, caption: str) -> None:
+        write_bytes(out / file, png(picture) if isinstance(picture, Figure) else jpeg(picture))
+        report.picture(out / file, caption)
 
     report.section('Images')
     report.figures({'training images': str(counted.num_images), 'classes': str(len(classes)), 'ignored pixels':
@@ -121,13 +121,9 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
         report.listing(f'class_weights_{kind}.py, for the _base_ list of a config', text)
     report.section('Augmentations')
     indices = np.linspace(0, len(train) - 1, min(augmented, len(train))).round().astype(int).tolist()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    show('augmentations.jpg', augmentation_sheet(train, indices, variants),
-         'On the left the image and its labels, beside them what the training pipeline makes of it, each time anew.')
-    for file, picture in pictures.items():
-        write_bytes(out / file, jpeg(picture) if file.endswith('.jpg') else png(picture))
+    show('augmentations.jpg', augmentation_sheet(train, indices, variants, seed),
+         'On the left the image and its labels, beside them what the training pipeline makes of it, each time anew. '
+         'Pixels to be ignored are black.')
     report.write(out / 'report.html')
     return tuple(classes), weights
 
@@ -165,18 +161,23 @@ def contact_sheet(dataset: BaseSegDataset, indices: list[int], columns: int = 4,
     return _sheet([cells[place:place + columns] for place in range(0, len(cells), columns)], frames, dataset)
 
 
-def augmentation_sheet(dataset: BaseSegDataset, indices: list[int], variants: int, width: int = 256) -> np.ndarray:
+def augmentation_sheet(dataset: BaseSegDataset, indices: list[int], variants: int, seed: int = 0,
+                       width: int = 256) -> np.ndarray:
     """Draw images and what the dataset's pipeline makes of them: a row of images above a row of their labels.
 
     Args:
         dataset: The dataset.
         indices: Which images.
         variants: How often each goes through the pipeline.
+        seed: The global generators of random, numpy and torch are seeded with it.
         width: Of an image in pixels.
 
     Returns:
         BGR picture, uint8 (H, W, 3).
     """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
     palette = dataset.metainfo['palette']
     rows, frames = [], []
     for index in indices:
