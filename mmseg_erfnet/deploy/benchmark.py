@@ -120,7 +120,7 @@ def _prepare(cfg: Config, segmentor: nn.Module, frames: np.ndarray, batch: int, 
     inputs, calibration = np.ascontiguousarray(frames[:batch]), frames
     stock = stock_segmentor(cfg, segmentor)
     folded = FrameToLabels(fold(deepcopy(segmentor)))
-    image = folded.normalised(torch.from_numpy(inputs)).contiguous()
+    image = folded.prepared(torch.from_numpy(inputs)).contiguous()
 
     def asked(name: str) -> bool:
         if wanted is not None and wanted.lower() not in name.lower():
@@ -256,7 +256,7 @@ def _exported_runs(folded: FrameToLabels, inputs: np.ndarray, image: Tensor, cal
             return
         if wants('OpenVINO, int8'):
             report('quantising')
-            images = folded.normalised(torch.from_numpy(calibration)).numpy()
+            images = folded.prepared(torch.from_numpy(calibration)).numpy()
             for model, path, data in zip(floats, paths('_int8.xml'), (calibration, images), strict=True):
                 batches = [data[i:i + len(inputs)] for i in range(0, len(data) - len(inputs) + 1, len(inputs))]
                 openvino.save_model(quantize(model, batches), path, compress_to_fp16=False)

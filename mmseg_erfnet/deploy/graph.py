@@ -40,10 +40,13 @@ class FrameResize:
             return self.height, self.width
         # torch's functions accept the symbols of torch.export and plain integers.
         long, short = torch.sym_max(height, width), torch.sym_min(height, width)
-        bounds = (max(self.height, self.width), long), (min(self.height, self.width), short)
-        (a, b), (c, d) = (((2 * side * bound + edge) // (2 * edge) for bound, edge in bounds)
-                          for side in (height, width))
-        return torch.sym_min(a, b), torch.sym_min(c, d)
+        longest, shortest = max(self.height, self.width), min(self.height, self.width)
+
+        def scaled(side: int) -> int:
+            by_long, by_short = 2 * side * longest + long, 2 * side * shortest + short
+            return torch.sym_min(by_long // (2 * long), by_short // (2 * short))
+
+        return scaled(height), scaled(width)
 
 
 def frame_resize(cfg: Config) -> FrameResize | None:
@@ -54,10 +57,10 @@ def frame_resize(cfg: Config) -> FrameResize | None:
     """
     resize = None
     for step in cfg.test_pipeline:
-        kind = step.type.rsplit('.', 1)[-1]
+        kind = step['type'].rsplit('.', 1)[-1]
         bilinear = 'scale' in step and step.get('interpolation', 'bilinear') == 'bilinear'
         if kind == 'Resize' and bilinear and resize is None:
-            width, height = step.scale
+            width, height = step['scale']
             resize = FrameResize(height, width, step.get('keep_ratio', False))
         elif kind not in NEUTRAL_STEPS:
             raise UsageError(f'The test pipeline has a step that cannot be exported: {dict(step)}. One bilinear Resize '
@@ -144,25 +147,27 @@ class FrameToLabels(nn.Module):
     def logits(self, frames: Tensor) -> Tensor:
         """Frames, uint8 (N, H, W, 3) BGR, to logits at their size, float32 (N, C, H, W)."""
         frame_size = frames.shape[1:3]
-        x = self.normalised(frames)
-        height, width = x.shape[2:]
-        padded = [-(-side // self.multiple) * self.multiple for side in (height, width)]
-        x = F.pad(x, (0, padded[1] - width, 0, padded[0] - height))
-        x = self.head(self.backbone(x))
-        x = F.interpolate(x, padded, mode='bilinear', align_corners=self.align_corners)[..., :height, :width]
+        height, width = self.resize(*frame_size) if self.resize else frame_size
+        x = self.prepared(frames)
+        logits = self.head(self.backbone(x))
+        logits = F.interpolate(logits, x.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        logits = logits[..., :height, :width]
         if self.resize:
-            x = F.interpolate(x, frame_size, mode='bilinear', align_corners=self.align_corners)
-        return x
+            logits = F.interpolate(logits, frame_size, mode='bilinear', align_corners=self.align_corners)
+        return logits
 
-    def normalised(self, frames: Tensor) -> Tensor:
-        """Frames, uint8 (N, H, W, 3) BGR, to what the network is given, before padding, float32 (N, 3, h, w)."""
+    def prepared(self, frames: Tensor) -> Tensor:
+        """Frames, uint8 (N, H, W, 3) BGR, to what the network is given, float32 (N, 3, h, w)."""
         x = frames.permute(0, 3, 1, 2).to(self.mean.dtype)
         if self.flip_channels:
             x = x.flip(1)
         if self.resize:
             # OpenCV resizes in integers; its result is rounded.
             x = F.interpolate(x, self.resize(*frames.shape[1:3]), mode='bilinear', align_corners=False).round()
-        return (x - self.mean) / self.std
+        height, width = x.shape[2:]
+        bottom, right = (-(-side // self.multiple) * self.multiple - side for side in (height, width))
+        # Before the division: a pad right before a pooling makes ONNX Runtime 1.31 fuse the two, which is wrong.
+        return F.pad(x - self.mean, (0, right, 0, bottom)) / self.std
 
 
 # --- Folding of batch normalisation -----------------------------------------------------------------------------------
@@ -180,6 +185,8 @@ def fold(network: nn.Module) -> nn.Module:
         The same module.
     """
     for name, block in list(network.named_children()):
+        if isinstance(block, _Downsampler):
+            continue
         if _is_downsampler(block):
             setattr(network, name, _Downsampler(block))
         elif hasattr(block, 'convs_layers'):
@@ -197,7 +204,8 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def _is_downsampler(block: nn.Module) -> bool:
-    return all(hasattr(block, part) for part in ('conv', 'pool', 'bn', 'act'))
+    """Tell ours, MMSegmentation's and a folded one from other blocks."""
+    return hasattr(block, 'conv') and hasattr(block, 'pool')
 
 
 def _fold_sequence(layers: nn.ModuleList) -> None:

@@ -1,0 +1,134 @@
+"""The runtime: what it imports, what it takes, what it says of bad input."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from small_models import exported
+
+from mmseg_erfnet.deploy import Segmenter
+from mmseg_erfnet.errors import DataError, UsageError
+
+openvino = pytest.importorskip('openvino')
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+FORMATS = pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+
+
+def frame(height: int = 40, width: int = 56, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def model(suffix: str = '.xml') -> str:
+    return str(exported() / f'erfnet_camvid11{suffix}')
+
+
+@FORMATS
+def test_neither_torch_nor_openmmlab_is_imported(suffix):
+    program = '''
+import sys
+import numpy as np
+from mmseg_erfnet.deploy import Segmenter
+segmenter = Segmenter(sys.argv[1], threads=1)
+frame = np.zeros((40, 56, 3), np.uint8)
+labels = segmenter.predict(frame)
+segmenter.paint(frame, labels)
+heavy = {'torch', 'mmengine', 'mmcv', 'mmseg', 'onnx', 'nncf', 'matplotlib'} & set(sys.modules)
+other = {'openvino', 'onnxruntime'} & set(sys.modules)
+print(labels.shape, sorted(heavy), sorted(other))
+'''
+    found = subprocess.run([sys.executable, '-c', program, model(suffix)], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == f'(40, 56) [] {["onnxruntime" if suffix == ".onnx" else "openvino"]}'
+
+
+BAD = [
+    (np.zeros((40, 56), np.uint8), 'grey.*COLOR_GRAY2BGR'),
+    (np.zeros((40, 56, 1), np.uint8), 'grey.*COLOR_GRAY2BGR'),
+    (np.zeros((40, 56, 4), np.uint8), 'four channels.*COLOR_BGRA2BGR'),
+    (np.zeros((3, 40, 56), np.uint8), r'shape \(3, 40, 56\)'),
+    (np.zeros((2, 40, 56, 3), np.uint8), 'predict_batch'),
+    (np.zeros((0, 56, 3), np.uint8), 'empty'),
+    (np.zeros((40, 56, 3), np.float32), 'uint8 from 0 to 255: got float32'),
+    ([[[0, 0, 0]]], 'NumPy array.*list'),
+    (None, 'NoneType'),
+]
+
+
+@pytest.mark.parametrize(('bad', 'message'), BAD)
+def test_what_is_no_frame_is_named(bad, message):
+    segmenter = Segmenter.of('any', None, dict(classes=[], palette=[], output='labels', size=None, batch=None))
+    with pytest.raises(DataError, match=message):
+        segmenter.predict(bad)
+
+
+def test_batches_are_of_one_size():
+    segmenter = Segmenter.of('any', None, dict(classes=[], palette=[], output='labels', size=None, batch=None))
+    with pytest.raises(DataError, match='40x56, 41x56'):
+        segmenter.predict_batch([frame(40), frame(41)])
+    with pytest.raises(DataError, match='no frames'):
+        segmenter.predict_batch([])
+
+
+@FORMATS
+def test_strided_frames_are_taken(suffix):
+    segmenter = Segmenter(model(suffix), threads=1)
+    mirrored = frame()[:, ::-1]
+    assert np.array_equal(segmenter.predict(mirrored), segmenter.predict(mirrored.copy()))
+
+
+@FORMATS
+def test_threads_share_a_model(suffix):
+    segmenter = Segmenter(model(suffix), threads=1)
+    # More sizes than models are compiled for.
+    frames = [frame(40 + 8 * (seed % 6), 56, seed) for seed in range(24)]
+    expected = [Segmenter(model(suffix)).predict(one) for one in frames[:6]]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(segmenter.predict, frames))
+    assert all(map(np.array_equal, found[:6], expected))
+    for one, labels in zip(frames, found, strict=True):
+        assert np.array_equal(labels, segmenter.predict(one))
+
+
+def test_painting_names_the_classes_below():
+    segmenter = Segmenter(model('.onnx'))
+    picture, labels = frame(80, 200), np.zeros((80, 200), np.uint8)
+    labels[:40] = 3
+    painted = segmenter.paint(picture, labels, opacity=1)
+    assert painted.shape[0] > 80
+    assert painted.shape[1:] == (200, 3)
+    assert painted[0, 0].tolist() == segmenter.palette[3][::-1]
+    assert painted[79, 0].tolist() == segmenter.palette[0][::-1]
+    assert np.array_equal(segmenter.paint(picture, labels, opacity=0, legend=False), picture)
+    with pytest.raises(DataError, match=r'uint8 \(80, 200\): got int64 \(80, 200\)'):
+        segmenter.paint(picture, labels.astype(np.int64))
+
+
+def test_models_that_cannot_be_run_are_named(tmp_path):
+    for name, content, message in (
+            ('model.pth', b'', 'no exported model'), ('model.onnx', b'junk', 'cannot read'),
+            ('model.xml', b'junk', 'needs model.bin beside it')):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UsageError, match=message):
+            Segmenter(tmp_path / name)
+    (tmp_path / 'model.bin').write_bytes(b'')
+    with pytest.raises(UsageError, match='OpenVINO cannot read'):
+        Segmenter(tmp_path / 'model.xml')
+    with pytest.raises(UsageError, match='There is no model'):
+        Segmenter(tmp_path / 'other.onnx')
+    foreign = onnx.load(model('.onnx'))
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / 'foreign.onnx')
+    with pytest.raises(UsageError, match=r'was not written by tools/export.py'):
+        Segmenter(tmp_path / 'foreign.onnx')
+
+
+@pytest.mark.parametrize(('suffix', 'options', 'message'), [
+    ('.xml', dict(device='NPU.7'), 'no device NPU.7'), ('.onnx', dict(device='TPU'), 'no device TPU'),
+    ('.xml', dict(precision='f8'), 'f32 or bf16: got f8'), ('.onnx', dict(precision='bf16'), 'in f32 alone'),
+    ('.xml', dict(threads=0), '1 or more')])
+def test_options_are_checked(suffix, options, message):
+    with pytest.raises(UsageError, match=message):
+        Segmenter(model(suffix), **options)
