@@ -118,3 +118,26 @@ def test_a_loading_worker_that_dies_ends_the_run(small_config, tmp_path):
     cfg.train_dataloader.dataset.pipeline = [dict(type='mmseg_erfnet.Suicide')]
     with pytest.raises(RuntimeError, match=r'DataLoader worker \(pid.*\) (is killed by signal|exited unexpectedly)'):
         train(cfg)
+
+
+TORCHRUN = ('python -m torch.distributed.run --nnodes 1 --node_rank 0 --nproc_per_node 2 --master_addr 127.0.0.1 '
+            '--master_port 29501')
+
+
+@pytest.mark.parametrize(('script', 'arguments', 'expected'), [
+    ('dist_train.sh', 'CONFIG 2 --resume', f'{TORCHRUN} TOOLS/train.py CONFIG --launcher pytorch --resume'),
+    ('dist_test.sh', 'CONFIG BEST 2 --tta', f'{TORCHRUN} TOOLS/test.py CONFIG BEST --launcher pytorch --tta'),
+    ('slurm_train.sh', 'gpu job CONFIG --amp', 'srun --partition gpu --job-name job --gres gpu:8 --ntasks 16 '
+     '--ntasks-per-node 8 --cpus-per-task 4 --kill-on-bad-exit=1 --quiet --exclusive '
+     'python -u TOOLS/train.py CONFIG --launcher slurm --amp'),
+])
+def test_scripts_take_what_users_of_mmsegmentation_give_them(tmp_path, script, arguments, expected):
+    for program in ('python', 'srun'):
+        (tmp_path / program).write_text(f'#!/bin/sh\necho {program} "$@"\n')
+        (tmp_path / program).chmod(0o755)
+    environment = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', PORT='29501', GPUS='16', GPUS_PER_NODE='8',
+                       SRUN_ARGS='--quiet --exclusive')
+    path = ROOT / 'tools' / script
+    done = subprocess.run([path, *arguments.split()], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected.replace('TOOLS', str(path.parent))
+    assert subprocess.run([path], env=environment, capture_output=True, check=False).returncode == 2
