@@ -76,14 +76,25 @@ def killed(process: int) -> bool:
     return False
 
 
-def run_killed(args: argparse.Namespace, work_dir: Path, seconds: float) -> int:
+def run_whole(args: argparse.Namespace, work_dir: Path) -> tuple[float, float]:
+    """Let a run end. Return the seconds until its first checkpoint, and those that an epoch takes after it."""
+    begin = time.monotonic()
+    process = start(args, work_dir)
+    while latest_checkpoint(work_dir) is None and Path(f'/proc/{process}/exe').exists():
+        time.sleep(0.01)
+    first = time.monotonic() - begin
+    killed(process)
+    return first, (time.monotonic() - begin - first) / max(args.epochs - 1, 1)
+
+
+def run_killed(args: argparse.Namespace, work_dir: Path, first: float, epoch: float) -> int:
     """Kill and resume, then let it end. Return how often it was killed."""
     kills = 0
     for moment in args.at or [None] * args.kills:
         process = start(args, work_dir, moment)
         if moment is None:
-            # On average the run comes a little less than an epoch further.
-            time.sleep(random.uniform(0, 1.8) * seconds / args.epochs)
+            # From the beginning of the first epoch, more or less, to the end of the second.
+            time.sleep(random.uniform(first - epoch, first + epoch))
             os.kill(process, signal.SIGKILL)
         if not killed(process):
             break
@@ -136,10 +147,8 @@ def main() -> None:
             'train_dataloader.batch_size': 4,
             **{f'{part}_dataloader.dataset.data_root': root for part in ('train', 'val', 'test')}, **args.cfg_options}
 
-    begin = time.monotonic()
-    killed(start(args, folder / 'whole'))
-    seconds = time.monotonic() - begin
-    kills = run_killed(args, folder / 'killed', seconds)
+    first, epoch = run_whole(args, folder / 'whole')
+    kills = run_killed(args, folder / 'killed', first, epoch)
     found = differences(outcome(folder / 'whole'), outcome(folder / 'killed'), 'state')
     print('\n'.join(found[:20] or ['no difference']))
     if kills < len(args.at or range(args.kills)):
