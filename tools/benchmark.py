@@ -2,7 +2,7 @@
 """Measure a model's speed in everything that can run it here: a table in Markdown.
 
     python tools/benchmark.py configs/erfnet_camvid11.py best.pth --size 360x480 256x256
-    ... --rows int8 --json benchmark.json
+    ... --rows openvino-int8 --json benchmark.json
     ... --threads 1 --batch 8
 
 Every row is measured in turn, again and again, so compare rows of one run only. Each has the median and the 90th
@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from mmseg_erfnet import cli
-from mmseg_erfnet.deploy.arguments import size
+from mmseg_erfnet.deploy.arguments import ROWS, size
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=1, metavar='N')
     parser.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
     parser.add_argument('--rounds', type=int, default=10, help='turns of each row (default: 10, of 5 runs each)')
-    parser.add_argument('--rows', metavar='TEXT', help='only rows whose name contains this')
+    parser.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='what to measure (default: all)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there, too')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='load a checkpoint that holds more than data; it may run code of whoever wrote it')

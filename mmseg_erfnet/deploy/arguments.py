@@ -3,6 +3,9 @@
 import argparse
 import re
 
+# What `tools/benchmark.py` measures beside MMSegmentation's own ERFNet.
+ROWS = ('ours', 'folded', 'bf16', 'compiled', 'onnxruntime', 'openvino-f32', 'openvino-bf16', 'openvino-int8', 'cuda')
+
 
 def size(text: str) -> tuple[int, int]:
     """Read a size, height first, such as 360x480."""

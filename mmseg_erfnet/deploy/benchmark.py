@@ -17,8 +17,9 @@ from mmseg.models.backbones import ERFNet as StockERFNet
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from .arguments import ROWS
 from .backends import OnnxRuntime, OpenVINO
-from .export import sample_frames, save, to_onnx, to_openvino, trace, versions
+from .export import sample_frames, save, save_openvino, to_onnx, to_openvino, trace, versions
 from .graph import FrameToLabels, fold, load_segmentor
 
 # A burst is short enough for the machine's mood to be shared by all rows of a round.
@@ -27,7 +28,7 @@ CALIBRATION_FRAMES = 16
 
 
 def benchmark(cfg: Config, checkpoint: str | None = None, sizes: Sequence[tuple[int, int]] = ((360, 480),),
-              batch: int = 1, threads: int | None = None, rounds: int = 10, rows: str | None = None,
+              batch: int = 1, threads: int | None = None, rounds: int = 10, rows: Sequence[str] = ROWS,
               trust_checkpoint: bool = False, report: Callable[[str], None] = print) -> dict:
     """Measure a config's model, from frame to labels and the network alone, in every backend that is installed.
 
@@ -42,7 +43,7 @@ def benchmark(cfg: Config, checkpoint: str | None = None, sizes: Sequence[tuple[
         batch: Frames at a time.
         threads: CPU threads; all cores without it.
         rounds: Turns of each row.
-        rows: Measure only rows whose name contains this, and the baseline.
+        rows: What to measure beside the baseline, of :data:`~mmseg_erfnet.deploy.arguments.ROWS`.
         trust_checkpoint: Load a checkpoint that holds more than data.
         report: Takes a line for each step of the preparation.
 
@@ -115,34 +116,26 @@ def stock_segmentor(cfg: Config, segmentor: nn.Module) -> nn.Module:
     return stock
 
 
-def _prepare(cfg: Config, segmentor: nn.Module, frames: np.ndarray, batch: int, threads: int, wanted: str | None,
+def _prepare(cfg: Config, segmentor: nn.Module, frames: np.ndarray, batch: int, threads: int, rows: Sequence[str],
              report: Callable[[str], None]) -> Iterator[_Run]:
-    inputs, calibration = np.ascontiguousarray(frames[:batch]), frames
+    inputs = np.ascontiguousarray(frames[:batch])
     stock = stock_segmentor(cfg, segmentor)
     folded = FrameToLabels(fold(deepcopy(segmentor)))
     image = folded.prepared(torch.from_numpy(inputs)).contiguous()
-
-    def asked(name: str) -> bool:
-        if wanted is not None and wanted.lower() not in name.lower():
-            return False
-        report(f'preparing {name}')
-        return True
-
     yield _segmentor_run('PyTorch, MMSegmentation', stock, inputs, image)
-    if asked('PyTorch, ours'):
+    if 'ours' in rows:
         yield _segmentor_run('PyTorch, ours', segmentor, inputs, image)
-    if asked('PyTorch, ours, folded'):
+    if 'folded' in rows:
         yield _graph_run('PyTorch, ours, folded', folded, inputs, image)
-    if asked('PyTorch, ours, bf16'):
+    if 'bf16' in rows:
         half = deepcopy(folded)
         half.backbone, half.head = _InBFloat16(half.backbone, last=False), _InBFloat16(half.head, last=True)
-        yield _graph_run('PyTorch, ours, folded, bf16', half, inputs, image)
-    if asked('PyTorch, ours, compiled'):
+        yield _graph_run('PyTorch, ours, folded, bf16', half, inputs, image, precision='bf16')
+    if 'compiled' in rows:
         yield from _compiled_run('PyTorch, ours, compiled', folded, inputs, image, report)
-
-    if any(asked(name) for name in ('ONNX Runtime', 'OpenVINO')):
-        yield from _exported_runs(folded, inputs, image, calibration, threads, wanted, report)
-    if torch.cuda.is_available():
+    if any(row.startswith(('onnxruntime', 'openvino')) for row in rows):
+        yield from _exported_runs(folded, inputs, image, frames, threads, rows, report)
+    if 'cuda' in rows and torch.cuda.is_available():
         yield _segmentor_run('PyTorch, MMSegmentation, CUDA', deepcopy(stock), inputs, image, 'cuda')
         yield _graph_run('PyTorch, ours, folded, CUDA', folded, inputs, image, 'cuda')
         yield _graph_run('PyTorch, ours, folded, CUDA, AMP', folded, inputs, image, 'cuda', amp=True)
@@ -171,7 +164,7 @@ def _segmentor_run(name: str, segmentor: nn.Module, inputs: np.ndarray, image: T
 
 
 def _graph_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, device: str = 'cpu',
-               amp: bool = False, compile_options: dict | None = None) -> _Run:
+               amp: bool = False, precision: str = 'f32', compile_options: dict | None = None) -> _Run:
     graph = deepcopy(graph).eval().to(device, memory_format=torch.channels_last)
     network = Network(graph).eval()
     image = image.to(device, memory_format=torch.channels_last)
@@ -191,7 +184,7 @@ def _graph_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, d
             network(image)
         _wait(device)
 
-    return _Run(name, frame_to_labels, network_alone, device.upper(), 'bf16' if 'bf16' in name else 'f32')
+    return _Run(name, frame_to_labels, network_alone, device.upper(), precision)
 
 
 def _compiled_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, report: Callable[[str], None],
@@ -214,56 +207,42 @@ def _wait(device: str) -> None:
 
 
 def _exported_runs(folded: FrameToLabels, inputs: np.ndarray, image: Tensor, calibration: np.ndarray, threads: int,
-                   wanted: str | None, report: Callable[[str], None]) -> Iterator[_Run]:
+                   rows: Sequence[str], report: Callable[[str], None]) -> Iterator[_Run]:
     models = to_onnx(folded, inputs.shape[1:3], len(inputs)), trace(Network(folded), image, 'logits', {})
     image = image.numpy()
 
-    def run(name: str, precision: str, whole, network) -> _Run:
-        return _Run(name, lambda: whole.run(inputs), lambda: network.run(image), 'CPU', precision)
+    def run(name: str, kind: str, backend: type, suffix: str, **options) -> _Run:
+        whole, network = (backend(path, threads=threads, **options) for path in paths(suffix))
+        return _Run(name, lambda: whole.run(inputs), lambda: network.run(image), 'CPU', kind)
 
     with tempfile.TemporaryDirectory() as folder:
         def paths(suffix: str) -> list[Path]:
             return [Path(folder) / f'{name}{suffix}' for name in ('whole', 'network')]
 
-        def wants(name: str) -> bool:
-            return wanted is None or wanted.lower() in name.lower()
-
-        try:
-            import onnxruntime  # noqa: F401
-        except ImportError as error:
-            report(f'ONNX Runtime is left out: {error}')
-        else:
-            if wants('ONNX Runtime'):
-                for model, path in zip(models, paths('.onnx'), strict=True):
-                    save(model, path, {})
-                yield run('ONNX Runtime', 'f32', *(OnnxRuntime(path, threads=threads) for path in paths('.onnx')))
-        try:
-            import openvino
-        except ImportError as error:
-            report(f'OpenVINO is left out: {error}')
+        if 'onnxruntime' in rows:
+            for model, path in zip(models, paths('.onnx'), strict=True):
+                save(model, path, {})
+            yield run('ONNX Runtime', 'f32', OnnxRuntime, '.onnx')
+        if not any(row.startswith('openvino') for row in rows):
             return
         floats = [to_openvino(model) for model in models]
         for model, path in zip(floats, paths('.xml'), strict=True):
-            openvino.save_model(model, path, compress_to_fp16=False)
-        for precision in _precisions():
-            if wants(f'OpenVINO, {precision}'):
-                yield run(f'OpenVINO, {precision}', precision,
-                          *(OpenVINO(path, threads=threads, precision=precision) for path in paths('.xml')))
-        try:
+            save_openvino(model, path, '')
+        for precision in cpu_precisions():
+            if f'openvino-{precision}' in rows:
+                yield run(f'OpenVINO, {precision}', precision, OpenVINO, '.xml', precision=precision)
+        if 'openvino-int8' in rows:
             from .quantize import quantize
-        except ImportError as error:
-            report(f'int8 is left out: {error}')
-            return
-        if wants('OpenVINO, int8'):
-            report('quantising')
+
             images = folded.prepared(torch.from_numpy(calibration)).numpy()
             for model, path, data in zip(floats, paths('_int8.xml'), (calibration, images), strict=True):
                 batches = [data[i:i + len(inputs)] for i in range(0, len(data) - len(inputs) + 1, len(inputs))]
-                openvino.save_model(quantize(model, batches), path, compress_to_fp16=False)
-            yield run('OpenVINO, int8', 'int8', *(OpenVINO(path, threads=threads) for path in paths('_int8.xml')))
+                save_openvino(quantize(model, batches), path, '')
+            yield run('OpenVINO, int8', 'int8', OpenVINO, '_int8.xml')
 
 
-def _precisions() -> list[str]:
+def cpu_precisions() -> list[str]:
+    """Return in which floating-point formats OpenVINO computes on this CPU."""
     import openvino
 
     known = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
@@ -348,7 +327,7 @@ def matrix_rates(threads: int) -> dict[str, float]:
 
     rates = {}
     image = random.random((1, channels, side, side)).astype(np.float32)
-    for name in (*_precisions(), 'int8'):
+    for name in (*cpu_precisions(), 'int8'):
         compiled = openvino.Core().compile_model(network(name == 'int8'), 'CPU', {
             'INFERENCE_PRECISION_HINT': 'f32' if name == 'int8' else name, 'INFERENCE_NUM_THREADS': threads,
             'PERF_COUNT': True})
