@@ -14,11 +14,12 @@ import torch
 from mmseg_erfnet import __version__
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.visualization.charts import class_bars, confusion_chart
-from mmseg_erfnet.visualization.curves import draw_curves, read_history, run_folders
+from mmseg_erfnet.visualization.curves import History, draw_curves, read_history, run_folders
 from mmseg_erfnet.visualization.painting import comparison
 from mmseg_erfnet.visualization.report import Report, jpeg, write_bytes
 
 EXAMPLES = 'examples'
+COLOUR = [31, 111, 180]  # of classes without one
 DISTRIBUTIONS = ('onedl-mmsegmentation', 'onedl-mmcv', 'onedl-mmengine', 'mmsegmentation', 'mmcv', 'mmengine', 'torch',
                  'numpy', 'opencv-python')
 
@@ -48,12 +49,7 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
         _add_scores(report, metrics)
         _add_examples(report, work_dir / EXAMPLES)
     else:
-        report.section('Scores')
-        best = history.best()
-        if best:
-            report.figures({f'best mIoU on val, {history.unit} {best["x"]}': f'{best["mIoU"]:.2f} %'})
-        report.text('No checkpoint has been tested yet: tools/test.py adds the scores of the classes, the confusion '
-                    'matrix and the best and worst images.')
+        _add_best(report, history)
     if history.train or history.val:
         report.section('Training')
         report.picture(draw_curves(history), 'Loss, mIoU and learning rate of the training run.')
@@ -64,7 +60,7 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
 
 def _add_scores(report: Report, metrics: dict) -> None:
     classes, confusion = metrics['classes'], np.array(metrics['confusion_matrix'])
-    palette = metrics.get('palette') or [[31, 111, 180]] * len(classes)
+    palette = metrics.get('palette') or [COLOUR] * len(classes)
     iou, acc = (np.array([metrics['per_class'][name][kind] for name in classes], np.float64) for kind in ('IoU', 'Acc'))
     labelled = confusion.sum(1)
     report.section('Scores')
@@ -98,6 +94,19 @@ def _add_scores(report: Report, metrics: dict) -> None:
     report.picture(confusion_chart(confusion[np.ix_(defined, defined)], names),
                    'Of the pixels of each true class (row), the percentage predicted as each class (column). Shares '
                    'below 0.5 % carry no number; grey rows have no pixels.')
+
+
+def _add_best(report: Report, history: History) -> None:
+    report.section('Scores')
+    best = history.best()
+    if best:
+        report.figures({f'best mIoU on val, {history.unit} {best["x"]}': f'{best["mIoU"]:.2f} %'})
+        iou = {name.removeprefix('IoU/'): value for name, value in best.items() if name.startswith('IoU/')}
+        if iou:
+            report.picture(class_bars(list(iou.values()), list(iou), [COLOUR] * len(iou), 'IoU in %'),
+                           'IoU of each class in that validation.')
+    report.text('No checkpoint has been tested yet: tools/test.py adds the confusion matrix, the best and the worst '
+                'images, and how the figures were obtained.')
 
 
 def _protocol(metrics: dict) -> list[tuple[str, str]]:

@@ -90,7 +90,7 @@ def draw_curves(history: History) -> Figure:
     _plot(loss, history.val, 'loss', 'val')
     _plot(score, history.train_scores, 'mIoU', 'train, without augmentation')
     _plot(score, history.val, 'mIoU', 'val')
-    _plot(rate, history.train, 'lr', None)
+    _plot(rate, history.train, 'lr', None, drawstyle='steps-mid')
     best = history.best()
     if best:
         score.plot(best['x'], best['mIoU'], 'o', color='black', zorder=3,
@@ -111,7 +111,7 @@ def draw_curves(history: History) -> Figure:
     return figure
 
 
-def _plot(axes, lines: list[dict], name: str, label: str | None) -> None:
+def _plot(axes, lines: list[dict], name: str, label: str | None, drawstyle: str = 'default') -> None:
     colour = {'val': '#d95f02'}.get(label, '#1f6fb4')
     values: dict[int, list[float]] = {}
     for line in lines:
@@ -120,4 +120,4 @@ def _plot(axes, lines: list[dict], name: str, label: str | None) -> None:
     if values:
         # A line of few points would hardly be seen.
         axes.plot(list(values), [np.mean(items) for items in values.values()], label=label, color=colour,
-                  marker='o' if len(values) < 30 else None, markersize=3.5)
+                  marker='o' if len(values) < 30 else None, markersize=3.5, drawstyle=drawstyle)

@@ -34,7 +34,8 @@ def write_test(work_dir, count: int, absent: int = 2) -> list[str]:
 def write_training(work_dir) -> None:
     folder = work_dir / '20260101_000000' / 'vis_data'
     folder.mkdir(parents=True)
-    lines = [{'train/lr': 0.1, 'train/loss': 2.0, 'epoch': 1, 'iter': 3}, {'val/mIoU': 41.5, 'step': 1}]
+    lines = [{'train/lr': 0.1, 'train/loss': 2.0, 'epoch': 1, 'iter': 3},
+             {'val/mIoU': 41.5, 'val/IoU/car': 60.0, 'step': 1}]
     (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
     (folder / 'config.py').write_text('lr = 0.1  # if a < b')
     (folder.parent / 'environment.json').write_text(json.dumps({'torch': '1.2.3'}))
@@ -67,6 +68,7 @@ def test_training_without_a_test(tmp_path):
     page = write_run_report(tmp_path).read_text()
     assert 'best mIoU on val, epoch 1' in page
     assert '41.50 %' in page
+    assert 'IoU of each class in that validation.' in page
     assert 'No checkpoint has been tested yet' in page
 
 
