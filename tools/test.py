@@ -23,10 +23,11 @@ def main() -> None:
     cli.add_run_arguments(parser)
     args = parser.parse_args()
 
-    from mmseg_erfnet.engine.launch import evaluate, load_config
+    from mmseg_erfnet.engine.launch import evaluate, load_config, score_summary
 
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    evaluate(cfg, args.checkpoint, args.tta, args.tta_scales, args.out, args.show_dir, args.trust_checkpoint)
+    figures = evaluate(cfg, args.checkpoint, args.tta, args.tta_scales, args.out, args.show_dir, args.trust_checkpoint)
+    print(score_summary(cfg, figures, args.out, args.show_dir))
 
 
 if __name__ == '__main__':

@@ -240,6 +240,14 @@ def _at_scales(choices: list, scales: Sequence[float]) -> list:
             for choice in choices for scale in scales]
 
 
+def score_summary(cfg: Config, figures: dict, out_dir: str | None = None, show_dir: str | None = None) -> str:
+    """Say, after :func:`evaluate`, the main figures and where the others, the label maps and the pictures are."""
+    lines = ['  '.join(f'{name} {figures[name]:.2f}' for name in ('mIoU', 'mIoU_all', 'aAcc', 'mAcc')),
+             f'All figures: {Path(cfg.work_dir) / "metrics.json"}']
+    lines += [f'{what}: {folder}' for what, folder in (('Label maps', out_dir), ('Pictures', show_dir)) if folder]
+    return '\n'.join(lines) if is_main_process() else ''
+
+
 def summary(runner: Runner) -> str:
     """Say, after training, where the best and the last checkpoint are."""
     hub = runner.message_hub
