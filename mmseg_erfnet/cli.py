@@ -73,7 +73,8 @@ def end_on_signals(state: Callable[[], str]) -> None:
     def end(number: int, frame: object) -> None:
         if os.getpid() == owner:
             if os.environ.get('RANK', '0') == '0':  # of several processes, one says so
-                sentence = f'Stopped by {signal.Signals(number).name}. {state()} {_resuming()}\n'
+                start = '\n' if sys.stderr.isatty() else ''  # after a progress bar
+                sentence = f'{start}Stopped by {signal.Signals(number).name}. {state()} {_resuming()}\n'
                 os.write(sys.stderr.fileno(), sentence.encode())
             _leave(number)
         elif number == signal.SIGTERM:
