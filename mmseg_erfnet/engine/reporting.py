@@ -81,7 +81,9 @@ class ReportHook(Hook):
         return examples if len(examples) <= 2 * count else examples[:count] + examples[-count:]
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        examples = self._extremes(chain.from_iterable(all_gather_object(self.examples)))
+        gathered = chain.from_iterable(all_gather_object(self.examples))
+        # A sampler that shares images out evenly among processes may give one image twice.
+        examples = self._extremes({example['path']: example for example in gathered}.values())
         if is_main_process():
             for number, example in enumerate(examples):
                 path = Path(example['path'])
