@@ -93,8 +93,12 @@ def run_killed(args: argparse.Namespace, work_dir: Path, first: float, epoch: fl
     for moment in args.at or [None] * args.kills:
         process = start(args, work_dir, moment)
         if moment is None:
-            # From the beginning of the first epoch, more or less, to the end of the second.
-            time.sleep(random.uniform(first - epoch, first + epoch))
+            # From the beginning of the first epoch, more or less, to the end of the second; but before so many epochs
+            # are done that too few are left for the other kills.
+            end = time.monotonic() + random.uniform(first - epoch, first + epoch)
+            enough = work_dir / f'epoch_{args.epochs * (kills + 1) // (args.kills + 1)}.pth'
+            while time.monotonic() < end and not enough.exists():
+                time.sleep(0.01)
             os.kill(process, signal.SIGKILL)
         if not killed(process):
             break
