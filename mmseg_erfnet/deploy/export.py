@@ -82,7 +82,7 @@ def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequen
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
     metadata = describe(cfg, segmentor, checkpoint) | dict(output=output, size=size, batch=batch)
     resize = frame_resize(cfg)
-    graph = FrameToLabels(fold(deepcopy(segmentor)), resize, output)
+    folded = fold(deepcopy(segmentor))
     frames = sample_frames(cfg, PARITY_FRAMES)
     stem = Path(cfg.filename).stem
 
@@ -90,15 +90,15 @@ def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequen
     out.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out) as folder:
-            model = to_onnx(graph, size, batch)
+            model, logits = (to_onnx(FrameToLabels(folded, resize, what), size, batch) for what in (output, 'logits'))
             files = [Path(folder) / f'{stem}{FORMATS[name]}' for name in formats]
             for path in files:
                 save(model, path, metadata)
-                report(f'{path.name}: {check_parity(path, model, segmentor, frames)}')
+                report(f'{path.name}: {check_parity(path, logits, segmentor, frames)}')
             if int8:
                 from .quantize import export_int8
                 files.append(Path(folder) / f'{stem}_int8.xml')
-                flexible = model if size is batch is None else to_onnx(graph)
+                flexible = model if size is batch is None else to_onnx(FrameToLabels(folded, resize))
                 export_int8(flexible, files[-1], metadata, cfg, max_drop, report)
             return [_publish(path, out) for path in files]
     finally:
@@ -208,7 +208,7 @@ def sample_frames(cfg: Config, number: int) -> list[np.ndarray]:
     return [cv2.imread(dataset.get_data_info(index)['img_path'], cv2.IMREAD_COLOR) for index in indices]
 
 
-def check_parity(path: Path, model: onnx.ModelProto, segmentor: nn.Module, frames: Iterable[np.ndarray]) -> str:
+def check_parity(path: Path, logits: onnx.ModelProto, segmentor: nn.Module, frames: Iterable[np.ndarray]) -> str:
     """Compare a written model with MMSegmentation's prediction in float32.
 
     Labels are compared on the frames as they are, on frames cut to a size that the network pads, and on frames of the
@@ -217,7 +217,7 @@ def check_parity(path: Path, model: onnx.ModelProto, segmentor: nn.Module, frame
 
     Args:
         path: The model, of any output.
-        model: The graph in it.
+        logits: The same graph, ending in logits.
         segmentor: The segmentor, from :func:`mmseg_erfnet.deploy.graph.load_segmentor`.
         frames: uint8 (H, W, 3), BGR.
 
@@ -233,7 +233,8 @@ def check_parity(path: Path, model: onnx.ModelProto, segmentor: nn.Module, frame
     segmentor.data_preprocessor.test_cfg = dict(size_divisor=FrameToLabels(segmentor, resize).multiple)
     worst, equal, pixels = 0.0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        logits_of = BACKENDS[path.suffix](_with_logits(model, Path(folder) / path.name), precision='f32')
+        save(logits, Path(folder) / path.name, {})
+        logits_of = BACKENDS[path.suffix](Path(folder) / path.name, precision='f32')
         for frame in frames:
             own = resize(*frame.shape[:2]) if resize else frame.shape[:2]
             odd = frame.shape[0] - 5, frame.shape[1] - 3
@@ -255,14 +256,3 @@ def check_parity(path: Path, model: onnx.ModelProto, segmentor: nn.Module, frame
             f'{1 - LABEL_AGREEMENT:.1%}.')
     return f'logits within {worst:.1e} of PyTorch, labels equal on {100 * equal / pixels:.3f} % of {pixels} pixels'
 
-
-def _with_logits(model: onnx.ModelProto, path: Path) -> Path:
-    """Save a model that ends in logits instead of what is made of them."""
-    model = deepcopy(model)
-    for node in model.graph.node:
-        if node.op_type in ('ArgMax', 'Softmax'):
-            logits = onnx.helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None)
-            model.graph.output.insert(0, logits)
-            del model.graph.output[1:]
-    save(model, path, {})
-    return path

@@ -132,11 +132,18 @@ class FrameToLabels(nn.Module):
         # A network of ERFNet's depth halves the size three times.
         self.multiple = 2 ** sum(_is_downsampler(block) for block in backbone.encoder)
         self.flip_channels = preprocessor._channel_conversion
+        side = 2 * self.multiple
+        with torch.no_grad():
+            logits = self.head.eval()(backbone.eval()(torch.zeros(1, 3, side, side)))
+        self.doubles = logits.shape[-1] * 2 == side and not self.align_corners
         self.register_buffer('mean', preprocessor.mean.view(1, 3, 1, 1))
         self.register_buffer('std', preprocessor.std.view(1, 3, 1, 1))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames, uint8 (N, H, W, 3) BGR, to labels, uint8 (N, H, W); or to logits or probabilities (N, C, H, W)."""
+        if self.output == 'labels' and self.doubles and not self.resize:
+            height, width = frames.shape[1:3]
+            return labels_of_doubled(self.head(self.backbone(self.prepared(frames))))[:, :height, :width]
         logits = self.logits(frames)
         if self.output == 'logits':
             return logits
@@ -168,6 +175,28 @@ class FrameToLabels(nn.Module):
         bottom, right = (-(-side // self.multiple) * self.multiple - side for side in (height, width))
         # Before the division: a pad right before a pooling makes ONNX Runtime 1.31 fuse the two, which is wrong.
         return F.pad(x - self.mean, (0, right, 0, bottom)) / self.std
+
+
+def labels_of_doubled(logits: Tensor) -> Tensor:
+    """Decide logits (N, C, h, w) resized to twice their size, bilinearly: labels, uint8 (N, 2 h, 2 w).
+
+    A pixel of the result weighs the four logits around it by 9, 3, 3 and 1 sixteenths, in one of four arrangements: so
+    many small convolutions, of which each is decided at once. Only the labels are woven together. With OpenVINO in
+    bf16, that takes half the time of resizing all classes and then deciding.
+    """
+    height, width = logits.shape[2:]
+    classes = logits.shape[1]
+    padded = F.pad(logits, (1, 1, 1, 1), mode='replicate')
+    near, far = torch.tensor([0.75, 0.25]), torch.tensor([0.25, 0.75])
+    labels = []
+    for top, rows in enumerate((far, near)):
+        for left, columns in enumerate((far, near)):
+            kernel = torch.outer(rows, columns).to(logits).expand(classes, 1, 2, 2)
+            found = F.conv2d(padded, kernel, groups=classes)
+            # Flat, so that OpenVINO decides plane by plane, not pixel by pixel.
+            found = found.flatten(2).argmax(1).to(torch.uint8).view(-1, height + 1, width + 1)
+            labels.append(found[:, top:top + height, left:left + width])
+    return F.pixel_shuffle(torch.stack(labels, 1), 2)[:, 0]
 
 
 # --- Folding of batch normalisation -----------------------------------------------------------------------------------

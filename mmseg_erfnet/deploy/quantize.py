@@ -24,8 +24,9 @@ from .runtime import Segmenter
 
 # NNCF's own number for calibration.
 CALIBRATION_FRAMES = 300
-# Asymmetric activations.
-PRESET = nncf.QuantizationPreset.MIXED
+# Asymmetric activations; what resizes the logits (see graph.labels_of_doubled) stays float, so that they do.
+OPTIONS = dict(
+    preset=nncf.QuantizationPreset.MIXED, ignored_scope=nncf.IgnoredScope(types=['GroupConvolution'], validate=False))
 # Frames by which layers are ranked when some must stay float.
 RANKING_FRAMES = 24
 
@@ -75,7 +76,7 @@ def export_int8(model: onnx.ModelProto, path: Path, metadata: dict, cfg: Config,
         quantised = nncf.quantize_with_accuracy_control(
             float_model, nncf.Dataset(batches), nncf.Dataset(range(len(validation))), _validation(validation),
             max_drop=max_drop / 100, drop_type=nncf.DropType.ABSOLUTE,
-            preset=PRESET, subset_size=len(batches),
+            subset_size=len(batches), **OPTIONS,
             advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
                 ranking_subset_size=RANKING_FRAMES))
         after = score_of(quantised, 'int8')
@@ -100,7 +101,7 @@ def quantize(model: openvino.Model, batches: Sequence[np.ndarray]) -> openvino.M
         model: The model in float32.
         batches: Inputs for calibration.
     """
-    return nncf.quantize(model, nncf.Dataset(batches), preset=PRESET, subset_size=len(batches))
+    return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), **OPTIONS)
 
 
 def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES) -> list[np.ndarray]:

@@ -10,7 +10,14 @@ from mmseg.apis import inference_model
 from small_models import checkpoint, config, without_resize
 from torch import nn
 
-from mmseg_erfnet.deploy.graph import FrameResize, FrameToLabels, fold, frame_resize, load_segmentor
+from mmseg_erfnet.deploy.graph import (
+    FrameResize,
+    FrameToLabels,
+    fold,
+    frame_resize,
+    labels_of_doubled,
+    load_segmentor,
+)
 from mmseg_erfnet.errors import CheckpointError, UsageError
 
 STOCK = {'model.backbone.type': 'mmseg.ERFNet'}
@@ -100,3 +107,15 @@ def test_weights_must_fit():
                        checkpoint('erfnet_camvid11'))
     with pytest.raises(UsageError, match='12 classes, but its dataset names 11'):
         load_segmentor(config('erfnet_camvid11', **{'model.decode_head.num_classes': 12}), None)
+
+
+@pytest.mark.parametrize('size', [(8, 8), (13, 20)])
+def test_labels_of_doubled_logits_are_those_of_resized_ones(size):
+    logits = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 5, *size)).astype(np.float32))
+    doubled = torch.nn.functional.interpolate(logits, scale_factor=2, mode='bilinear')
+    expected, labels = doubled.argmax(1), labels_of_doubled(logits)
+    assert labels.dtype == torch.uint8
+    # Sums in another order differ in the last bit, which decides where two classes tie.
+    chosen = doubled.gather(1, labels.long()[:, None])[:, 0]
+    torch.testing.assert_close(chosen, doubled.amax(1), rtol=0, atol=1e-6)
+    assert (labels == expected).float().mean() > 0.999
