@@ -18,6 +18,7 @@ _base_ = [
     '_base_/schedules/paper_150e.py',
     '_base_/default_runtime.py',
 ]
+class_weight = list(_base_.class_weights.values())
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(
@@ -25,7 +26,10 @@ model = dict(
             type='Pretrained',
             checkpoint='work_dirs/erfnet_cityscapes_paper_encoder/epoch_150.pth',
             prefix='backbone.')),
-    decode_head=dict(loss_decode=dict(class_weight=list(_base_.class_weights.values()))))
+    decode_head=dict(loss_decode=dict(class_weight=class_weight)))
+# The loss of validation is weighted as that of training, so that the two can be compared.
+val_evaluator = dict(class_weight=class_weight)
+test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'))

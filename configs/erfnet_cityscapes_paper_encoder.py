@@ -16,6 +16,7 @@ _base_ = [
     '_base_/schedules/paper_150e.py',
     '_base_/default_runtime.py',
 ]
+class_weight = list(_base_.encoder_class_weights.values())
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(encoder_only=True),
@@ -30,8 +31,10 @@ model = dict(
         dropout_ratio=0,
         num_classes=19,
         align_corners=False,
-        loss_decode=dict(
-            type='mmseg_erfnet.WeightedCrossEntropyLoss', class_weight=list(_base_.encoder_class_weights.values()))))
+        loss_decode=dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', class_weight=class_weight)))
+# The loss of validation is weighted as that of training, so that the two can be compared.
+val_evaluator = dict(class_weight=class_weight)
+test_evaluator = val_evaluator
 # The labels, not the logits, are brought to the other's size.
 train_pipeline = [*_base_.train_pipeline[:-1], dict(type='mmseg_erfnet.ReduceLabels', factor=8),
                   dict(type='PackSegInputs')]
