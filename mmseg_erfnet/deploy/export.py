@@ -87,7 +87,10 @@ def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequen
     stem = Path(cfg.filename).stem
 
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'The folder {out} cannot be made ({error.strerror}): give another.') from error
     try:
         with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out) as folder:
             model, logits = (to_onnx(FrameToLabels(folded, resize, what), size, batch) for what in (output, 'logits'))

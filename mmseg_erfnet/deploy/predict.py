@@ -145,14 +145,18 @@ def _write_images(segmenter: Segmenter, frame: np.ndarray, labels: np.ndarray, t
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own for each process: shares may write one record.
     unfinished = path.with_name(f'{path.name}.{os.getpid()}.unfinished')
     try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_bytes(data)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f'{path} cannot be written ({error.strerror}): make room, or give another folder. What is '
+                         'there stays, and the same command goes on.') from error
 
 
 # --- Videos and cameras -----------------------------------------------------------------------------------------------

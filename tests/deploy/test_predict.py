@@ -160,13 +160,21 @@ def test_labels_are_needed(folder, tmp_path):
         predict(segmenter(output='logits'), str(folder), tmp_path / 'out')
 
 
-def test_a_full_disk_is_no_success(folder, tmp_path, monkeypatch):
-    def fail(*arguments):
+def test_what_cannot_be_written_is_no_success(folder, tmp_path, monkeypatch):
+    (tmp_path / 'out').write_text('a file where the folder should be')
+    with pytest.raises(UsageError, match=r'out/predicted_by.json cannot be written'):
+        predict(segmenter(), str(folder), tmp_path / 'out')
+
+    def fail(path, data):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('mmseg_erfnet.deploy.predict._write_images', fail)
-    with pytest.raises(OSError, match='No space'):
-        predict(segmenter(), str(folder), tmp_path / 'out')
+    predict(segmenter(), str(folder / '1.png'), tmp_path / 'room', ['labels'])
+    monkeypatch.setattr('pathlib.Path.write_bytes', fail)
+    monkeypatch.setattr('mmseg_erfnet.deploy.predict._check_record', lambda *arguments: None)
+    # It happens in the thread that writes, and even so at the last image.
+    with pytest.raises(UsageError, match=r'0.png cannot be written \(No space left on device\)'):
+        predict(segmenter(), str(folder / '0.png'), tmp_path / 'room', ['labels'])
+    assert written(tmp_path / 'room') == ['labels/1.png']
 
 
 def test_the_tool_runs_a_config_and_a_checkpoint(folder, tmp_path, monkeypatch, capsys):
