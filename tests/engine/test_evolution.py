@@ -97,18 +97,15 @@ def test_draws_no_random_numbers_and_leaves_the_mode(small_config):
     assert before == after
 
 
-@pytest.mark.parametrize(('given', 'max_epochs', 'expected'), [(None, 280, 5), (None, 28, 1), (7, 280, 7)])
-def test_interval(given, max_epochs, expected, small_config):
-    cfg = config(small_config, **{'train_cfg.max_epochs': max_epochs})
+def test_interval_and_loop(small_config):
+    cfg = config(small_config, **{'train_cfg.max_epochs': 280})
     cfg.custom_hooks = []
     runner = Runner.from_cfg(cfg)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
-    hook = EvolutionHook(given)
-    hook.before_train(runner)
-    assert hook.every == expected
-
-
-def test_a_loop_of_iterations_is_an_error(small_config):
-    cfg = config(small_config, train_cfg=dict(type='IterBasedTrainLoop', max_iters=1, _delete_=True))
+    some_sixty, seventh = EvolutionHook(), EvolutionHook(interval=7)
+    some_sixty.before_train(runner)
+    seventh.before_train(runner)
+    assert (some_sixty.every, seventh.every) == (5, 7)
+    runner._train_loop = runner.build_train_loop(dict(type='IterBasedTrainLoop', max_iters=1))
     with pytest.raises(UsageError, match='counts epochs, but this run counts iterations'):
-        Runner.from_cfg(cfg).train()
+        some_sixty.before_train(runner)

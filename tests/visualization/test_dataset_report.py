@@ -33,7 +33,7 @@ def test_weights_are_those_of_the_training_split_and_make_a_base(small_config, c
         assert list(Config.fromfile(config).class_weights) == list(classes)
 
 
-@pytest.mark.parametrize('name', ['erfnet_camvid', 'erfnet_camvid11', 'erfnet_cityscapes'])
+@pytest.mark.parametrize('name', ['erfnet_camvid', 'erfnet_cityscapes'])
 def test_opens_in_a_browser(name, small_config, tmp_path):
     write_dataset_report(small_config(name), tmp_path / 'out', samples=3, augmented=1, variants=2)
     assert sorted(path.name for path in (tmp_path / 'out').iterdir() if path.suffix in ('.png', '.jpg')) == PICTURES
