@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from .arguments import ROWS
 from .backends import OnnxRuntime, OpenVINO
-from .export import sample_frames, save, save_openvino, to_onnx, to_openvino, trace, versions
+from .export import sample_frames, save, save_openvino, to_onnx, to_openvino, trace
 from .graph import FrameToLabels, fold, load_segmentor
+from .metadata import versions
 
 # A burst is short enough for the machine's mood to be shared by all rows of a round.
 BURST = 5

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from .export import describe
 from .graph import FrameToLabels, fold, frame_resize, load_segmentor
+from .metadata import describe
 from .runtime import Segmenter
 
 

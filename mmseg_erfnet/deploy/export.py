@@ -4,7 +4,6 @@ The ONNX model comes from PyTorch and OpenVINO's is made of it, so that both are
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -12,11 +11,9 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
-import mmseg
 import numpy as np
 import onnx
 import torch
@@ -25,13 +22,13 @@ from mmseg.apis import inference_model
 from torch import nn
 from torch.export import Dim
 
-import mmseg_erfnet
 from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.errors import DataError, UsageError, UserError
 from mmseg_erfnet.registry import DATASETS
 
 from .backends import BACKENDS
 from .graph import OUTPUTS, FrameToLabels, fold, frame_resize, load_segmentor
+from .metadata import describe
 from .runtime import METADATA_KEY, Segmenter
 
 FORMATS = {'onnx': '.onnx', 'openvino': '.xml'}
@@ -116,29 +113,6 @@ def _publish(path: Path, out: Path) -> Path:
         os.replace(path.with_suffix('.bin'), out / f'{path.stem}.bin')
     os.replace(path, out / path.name)
     return out / path.name
-
-
-def describe(cfg: Config, segmentor: nn.Module, checkpoint: str | None) -> dict:
-    """Return what an exported model tells of itself, but for its form."""
-    resize = frame_resize(cfg)
-    return dict(
-        classes=list(segmentor.dataset_meta['classes']),
-        palette=[list(map(int, colour)) for colour in segmentor.dataset_meta['palette']],
-        config=Path(cfg.filename).name,
-        config_text=cfg.pretty_text,
-        resize=None if resize is None else vars(resize),
-        checkpoint=None if checkpoint is None else Path(checkpoint).name,
-        checkpoint_sha256=None if checkpoint is None else hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
-        versions=versions())
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what makes and runs a model, as far as it is installed."""
-    found = {'mmseg_erfnet': mmseg_erfnet.__version__, 'torch': torch.__version__, 'mmseg': mmseg.__version__}
-    for name in ('numpy', 'onnx', 'onnxruntime', 'openvino', 'nncf'):
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------------

@@ -124,20 +124,24 @@ class FrameToLabels(nn.Module):
         if type(backbone).__name__ != 'ERFNet' or getattr(backbone, 'encoder_only', False) or segmentor.with_neck:
             raise UsageError('Only a segmentor with an ERFNet, without a neck, can be exported: this one has '
                              f'{type(backbone).__name__}.')
-        if preprocessor.mean.numel() != 3 or segmentor.test_cfg.get('mode', 'whole') != 'whole':
+        mean, std = (getattr(preprocessor, name, torch.full((3, 1, 1), neutral))
+                     for name, neutral in (('mean', 0.0), ('std', 1.0)))
+        if mean.numel() != 3 or segmentor.test_cfg.get('mode', 'whole') != 'whole':
             raise UsageError('Only models for three-channel images with test_cfg.mode "whole" can be exported.')
         self.backbone, self.head = backbone, segmentor.decode_head
         self.align_corners = segmentor.align_corners
         self.resize, self.output = resize, output
         # A network of ERFNet's depth halves the size three times.
         self.multiple = 2 ** sum(_is_downsampler(block) for block in backbone.encoder)
-        self.flip_channels = preprocessor._channel_conversion
+        # Its name depends on the distribution of MMSegmentation.
+        self.flip_channels = any(getattr(preprocessor, name, False)
+                                 for name in ('_channel_conversion', 'channel_conversion'))
         side = 2 * self.multiple
         with torch.no_grad():
             logits = self.head.eval()(backbone.eval()(torch.zeros(1, 3, side, side)))
         self.doubles = logits.shape[-1] * 2 == side and not self.align_corners
-        self.register_buffer('mean', preprocessor.mean.view(1, 3, 1, 1))
-        self.register_buffer('std', preprocessor.std.view(1, 3, 1, 1))
+        self.register_buffer('mean', mean.view(1, 3, 1, 1))
+        self.register_buffer('std', std.view(1, 3, 1, 1))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames, uint8 (N, H, W, 3) BGR, to labels, uint8 (N, H, W); or to logits or probabilities (N, C, H, W)."""
