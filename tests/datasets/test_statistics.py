@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 
 from mmseg_erfnet.datasets import CamVid11Dataset, CamVidDataset
@@ -33,7 +34,7 @@ def test_counts_agree_with_a_loop(synthetic_camvid):
 
 def test_counting_does_not_touch_the_frames(synthetic_camvid, monkeypatch):
     dataset = CamVidDataset(data_root=str(synthetic_camvid), indices=2,
-                            pipeline=[{'type': 'mmseg.LoadImageFromFile'}, LoadSegLabels()])
+                            pipeline=[LoadImageFromFile(), LoadSegLabels()])
     monkeypatch.setattr(dataset, 'prepare_data', None)
     assert label_statistics(dataset, workers=1).num_images == 2
 
