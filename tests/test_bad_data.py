@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from mmseg_erfnet import cli
 from mmseg_erfnet.datasets.camvid import COLOURS
 from mmseg_erfnet.engine.launch import train
 
@@ -24,11 +25,12 @@ def root(synthetic_camvid, tmp_path) -> Path:
 
 @pytest.fixture
 def complaint(small_config, root, tmp_path, monkeypatch):
-    """A function that trains with `tools/train.py`, two workers loading, and returns what it says when it fails."""
+    """A function that trains with `tools/train.py` and returns what it says when it fails."""
+    monkeypatch.setattr(cli, 'end_on_signals', lambda state: None)  # this process has other tests to do
 
-    def run() -> str:
+    def run(workers: int = 0) -> str:
         cfg = small_config('erfnet_camvid', tmp_path / 'run', **{
-            'train_dataloader.num_workers': 2, 'train_dataloader.dataset.data_root': str(root),
+            'train_dataloader.num_workers': workers, 'train_dataloader.dataset.data_root': str(root),
             'val_dataloader.dataset.data_root': str(root)})
         cfg.dump(tmp_path / 'config.py')
         script = str(ROOT / 'tools' / 'train.py')
@@ -72,10 +74,11 @@ SPOILT_FILES = {
 
 
 @pytest.mark.parametrize('kind', SPOILT_FILES)
-def test_a_file_that_a_worker_meets_in_mid_epoch(root, complaint, kind):
+def test_a_file_that_is_met_in_mid_epoch(root, complaint, kind):
     which, spoil, words = SPOILT_FILES[kind]
     spoil(which(root))
-    sentence = complaint()
+    # One comes through a worker's traceback. One only: to collect the worker afterwards takes torch five seconds.
+    sentence = complaint(workers=1 if kind == 'truncated frame' else 0)
     assert sentence.startswith(f'error: {which(root)} ')
     assert re.search(words, sentence)
 

@@ -10,6 +10,9 @@ import torch
 from conftest import ROOT
 from mmseg.apis import init_model
 
+from mmseg_erfnet import cli
+from mmseg_erfnet.engine.launch import train
+
 TOOLS = ['train --resume', 'train load_from', 'test', 'export', 'predict', 'convert']
 
 
@@ -32,8 +35,9 @@ def weights(small_config, tmp_path) -> dict:
 
 
 @pytest.fixture
-def refusal(synthetic_camvid, tmp_path, monkeypatch, capsys):
+def refusal(synthetic_camvid, tmp_path, monkeypatch):
     """A function that gives a checkpoint to a tool and returns what it says when it ends with status 1."""
+    monkeypatch.setattr(cli, 'end_on_signals', lambda state: None)  # this process has other tests to do
     config, image = str(tmp_path / 'config.py'), str(next(synthetic_camvid.rglob('*.png')))
 
     def run(tool: str, path: Path) -> str:
@@ -97,8 +101,6 @@ def test_weights_of_another_shape(weights, refusal, tmp_path, tool):
 
 
 def test_a_run_may_start_from_weights_for_other_classes(small_config, weights, tmp_path):
-    from mmseg_erfnet.engine.launch import train
-
     path = tmp_path / 'cityscapes.pth'
     classifier = {'decode_head.conv_seg.weight': torch.ones(19, 16, 1, 1), 'decode_head.conv_seg.bias': torch.ones(19)}
     weights = {name: torch.full_like(value, 0.125) for name, value in weights.items()}
