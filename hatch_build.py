@@ -1,7 +1,7 @@
 """Building the wheel: a second `.mim` for onedl-mim.
 
-onedl-mim 0.5.1 takes the first folder in pip's sorted list of a package's files for the package itself. That is the folder of
-the metadata wherever that bears the package's name, so what `mim` needs is put there, too.
+onedl-mim 0.5.1 takes the first folder in pip's sorted list of a package's files for the package itself. That is the
+folder of the metadata wherever that bears the package's name, so what `mim` needs is put there, too.
 """
 
 import shutil

@@ -84,5 +84,5 @@ def test_prediction_of_another_size_names_the_file_and_the_remedy():
 def test_missing_label_names_the_file():
     sample = samples(1)[0]
     del sample.gt_sem_seg
-    with pytest.raises(DataError, match='frame.png has no label'):
+    with pytest.raises(DataError, match=r'frame\.png has no label'):
         evaluate(SegmentationMetric(), [sample])
