@@ -49,26 +49,27 @@ def benchmark(cfg: Config, checkpoint: str | None = None, sizes: Sequence[tuple[
         report: Takes a line for each step of the preparation.
 
     Returns:
-        ``machine``, ``versions``, ``threads``, ``batch``, ``limits`` (from :func:`matrix_rates`) and ``sizes``.
-        For each size: ``parameters``, ``macs`` of one frame, and ``rows``. A row has ``name``, ``device`` and
-        ``precision``; ``frame_to_labels`` and ``network``, each with ``median``, ``p90`` and ``min`` in milliseconds
-        and ``fps`` by the median; ``ratio`` to the baseline of its device, ``of_limit``, and ``agreement`` with the
-        baseline's labels.
+        ``machine``, ``versions``, ``threads``, ``batch`` and ``sizes``. For each size: ``parameters``, ``macs`` of one
+        frame, ``limits``, the machine's 10^9 multiply-accumulates a second by precision, and ``rows``. A row has
+        ``name``, ``device`` and ``precision``; ``frame_to_labels`` and ``network``, each with ``median``, ``p90`` and
+        ``min`` in milliseconds and ``fps`` by the median; ``ratio`` to the baseline of its device; ``of_limit``; and
+        ``agreement`` with the baseline's labels.
     """
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     load = os.getloadavg()[0]
     result = dict(config=Path(cfg.filename).name, checkpoint=checkpoint, machine=_machine(), versions=versions(),
-                  threads=threads, batch=batch, load_before=load, limits=matrix_rates(threads), sizes=[])
+                  threads=threads, batch=batch, load_before=load, sizes=[])
+    convolutions = matrix_convolutions(threads)
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
     for size in sizes:
         pictures = sample_frames(cfg, max(batch, CALIBRATION_FRAMES))
         frames = np.stack([cv2.resize(picture, size[::-1]) for picture in pictures])
         runs = list(_prepare(cfg, segmentor, frames, batch, threads, rows, report))
-        _measure(runs, rounds)
+        limits, macs = _measure(runs, convolutions, rounds), count_macs(segmentor, size)
         result['sizes'].append(dict(
-            size=list(size), parameters=sum(weight.numel() for weight in segmentor.parameters()),
-            macs=count_macs(segmentor, size), rows=_rows(runs, result, count_macs(segmentor, size), checkpoint)))
+            size=list(size), parameters=sum(weight.numel() for weight in segmentor.parameters()), macs=macs,
+            limits=limits, rows=_rows(runs, batch, limits, macs, checkpoint)))
     return result
 
 
@@ -253,7 +254,9 @@ def cpu_precisions() -> list[str]:
 # --- Measuring --------------------------------------------------------------------------------------------------------
 
 
-def _measure(runs: Sequence[_Run], rounds: int) -> None:
+def _measure(runs: Sequence[_Run], convolutions: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Let all rows and the convolutions of :func:`matrix_convolutions` take turns; return the rates of the latter."""
+    rates: dict[str, list[float]] = {name: [] for name in convolutions}
     for round_ in range(rounds + 1):
         for run in runs:
             for what, function in run.functions.items():
@@ -264,20 +267,23 @@ def _measure(runs: Sequence[_Run], rounds: int) -> None:
                     # The first round warms caches, threads and clocks.
                     if round_:
                         run.seconds[what].append(time.perf_counter() - started)
+        for name, function in convolutions.items():
+            rates[name] += [function() for _ in range(BURST)][1:]
+    return {name: float(np.median(values)) for name, values in rates.items()}
 
 
-def _rows(runs: Sequence[_Run], result: dict, macs: int, checkpoint: str | None) -> list[dict]:
+def _rows(runs: Sequence[_Run], batch: int, limits: dict[str, float], macs: int, checkpoint: str | None) -> list[dict]:
     rows, baselines = [], {}
     for run in runs:
         row = dict(name=run.name, device=run.device, precision=run.precision)
         for what, seconds in run.seconds.items():
             median, p90 = np.percentile(seconds, [50, 90]) * 1e3
-            row[what] = dict(median=median, p90=p90, min=min(seconds) * 1e3, fps=result['batch'] / median * 1e3)
+            row[what] = dict(median=median, p90=p90, min=min(seconds) * 1e3, fps=batch / median * 1e3)
         labels = run.functions['frame_to_labels']()
         baseline, right = baselines.setdefault(run.device, (row, labels))
         row['ratio'] = baseline['frame_to_labels']['median'] / row['frame_to_labels']['median']
-        rate = result['limits'].get(run.precision) if run.device == 'CPU' else None
-        least = rate and macs * result['batch'] / rate / 1e6
+        rate = limits.get(run.precision) if run.device == 'CPU' else None
+        least = rate and macs * batch / rate / 1e6
         row['of_limit'] = least and least / row['frame_to_labels']['median']
         row['agreement'] = float((labels == right).mean()) if checkpoint else None
         rows.append(row)
@@ -303,44 +309,42 @@ def count_macs(segmentor: nn.Module, size: tuple[int, int]) -> int:
     return total
 
 
-def matrix_rates(threads: int) -> dict[str, float]:
-    """Measure what the machine reaches at best, in 10^9 multiply-accumulates a second, by precision.
+def matrix_convolutions(threads: int) -> dict[str, Callable[[], float]]:
+    """Return, by precision, what runs a convolution that arithmetic alone bounds, and tells its rate.
 
-    Measured is OpenVINO's convolution, 3x3 with 256 channels on 64x64, which is bound by arithmetic alone.
+    It is OpenVINO's, 3x3 with 256 channels on 32x32, the fastest of three layers in a row: the first and the last also
+    change the layout. A rate is in 10^9 multiply-accumulates a second.
     """
     try:
         import openvino
         from openvino import opset13 as ops
     except ImportError:
         return {}
-    channels, side, layers = 256, 64, 3
+    channels, side, layers = 256, 32, 3
     random = np.random.default_rng(0)
+    image = random.random((1, channels, side, side)).astype(np.float32)
 
-    def network(int8: bool):
-        x = first = ops.parameter([1, channels, side, side], np.float32)
+    def rate_of(name: str) -> Callable[[], float]:
+        x = first = ops.parameter(image.shape, np.float32)
         for _ in range(layers):
             weight = ops.constant(random.standard_normal((channels, channels, 3, 3)).astype(np.float32))
-            if int8:
+            if name == 'int8':
                 x = ops.fake_quantize(x, *map(np.float32, (0, 4, 0, 4)), 256)
                 weight = ops.fake_quantize(weight, *map(np.float32, (-4, 4, -4, 4)), 255)
             x = ops.relu(ops.convolution(x, weight, [1, 1], [1, 1], [1, 1], [1, 1]))
-        return openvino.Model([x], [first])
-
-    rates = {}
-    image = random.random((1, channels, side, side)).astype(np.float32)
-    for name in (*cpu_precisions(), 'int8'):
-        compiled = openvino.Core().compile_model(network(name == 'int8'), 'CPU', {
+        request = openvino.Core().compile_model(openvino.Model([x], [first]), 'CPU', {
             'INFERENCE_PRECISION_HINT': 'f32' if name == 'int8' else name, 'INFERENCE_NUM_THREADS': threads,
-            'PERF_COUNT': True})
-        request = compiled.create_infer_request()
-        best = np.inf
-        for _ in range(15):
+            'PERF_COUNT': True}).create_infer_request()
+
+        def rate() -> float:
             request.infer([image])
-            # The fastest layer: the first and the last also change the layout.
-            best = min(best, *(node.real_time.total_seconds() for node in request.profiling_info
-                               if node.node_type == 'Convolution'))
-        rates[name] = side * side * channels * channels * 9 / best / 1e9
-    return rates
+            seconds = min(node.real_time.total_seconds() for node in request.profiling_info
+                          if node.node_type == 'Convolution')
+            return image.size * channels * 9 / seconds / 1e9
+
+        return rate
+
+    return {name: rate_of(name) for name in (*cpu_precisions(), 'int8')}
 
 
 def _machine() -> dict:
@@ -364,14 +368,12 @@ def table(result: dict) -> str:
     lines = [f'{machine["cpu"]}, {", ".join(machine["flags"])}; {result["threads"]} threads, batch {result["batch"]}, '
              f'load before {result["load_before"]:.1f}' + (f'; {machine["gpu"]}' if machine['gpu'] else ''),
              ', '.join(f'{name} {number}' for name, number in result['versions'].items())]
-    if result['limits']:
-        lines.append('Limit, measured: ' + ', '.join(
-            f'{name} {rate:.0f}' for name, rate in result['limits'].items()) + ' x 10^9 multiply-accumulates a second')
     for part in result['sizes']:
         height, width = part['size']
         agreement = any(row['agreement'] is not None for row in part['rows'])
         lines += ['', f'**{height}x{width}**: {part["parameters"] / 1e6:.2f} M parameters, '
-                  f'{part["macs"] / 1e9:.2f} x 10^9 multiply-accumulates a frame', '',
+                  f'{part["macs"] / 1e9:.2f} x 10^9 multiply-accumulates a frame; the machine does ' + ', '.join(
+                      f'{rate:.0f} in {name}' for name, rate in part['limits'].items()) + ' x 10^9 a second', '',
                   '| | frame to labels, ms | p90 | frames/s | times the first | network alone, ms | of the limit |'
                   + (' labels equal |' if agreement else ''), '| --- |' + ' ---: |' * (6 + agreement)]
         for row in part['rows']:

@@ -26,7 +26,7 @@ def test_multiply_accumulates_of_the_published_network():
 
 @pytest.fixture
 def no_rates(monkeypatch):
-    monkeypatch.setattr(benchmark, 'matrix_rates', lambda threads: dict(f32=100.0))
+    monkeypatch.setattr(benchmark, 'matrix_convolutions', lambda threads: dict(f32=lambda: 100.0))
 
 
 def test_rows_agree_and_are_compared_with_the_first(no_rates):
@@ -66,8 +66,8 @@ def test_stock_computes_what_ours_does():
         torch.testing.assert_close(stock(x, mode='tensor'), ours(x, mode='tensor'))
 
 
-@pytest.mark.slow
 def test_rates_are_of_the_right_order():
-    rates = benchmark.matrix_rates(threads=1)
-    assert 1 < rates['f32'] < 10_000
-    assert rates['int8'] > rates['f32']
+    rates = {name: rate() for name, rate in benchmark.matrix_convolutions(threads=1).items()}
+    assert {'f32', 'int8'} <= set(rates)
+    # From a tenth of a slow core to more than any core has.
+    assert all(0.5 < rate < 10_000 for rate in rates.values())
