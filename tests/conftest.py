@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 from mmseg_erfnet.engine.launch import load_config
@@ -16,9 +15,6 @@ from mmseg_erfnet.engine.launch import load_config
 # One thread for this process and each that it starts: the tests are small, and run side by side.
 os.environ['OMP_NUM_THREADS'] = '1'
 torch.set_num_threads(1)
-
-# What a Runner does first. So no test depends on one that ran before it in the same process.
-init_default_scope('mmseg')
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))

@@ -25,7 +25,7 @@ def root(synthetic_camvid, tmp_path) -> Path:
 
 
 def build(root: Path, **kwargs) -> CamVidDataset:
-    pipeline = [{'type': 'mmseg.LoadImageFromFile'}, LoadSegLabels()]
+    pipeline = [{'type': 'LoadImageFromFile'}, LoadSegLabels()]
     return CamVidDataset(**{'data_root': str(root), 'ann_file': 'splits/val.txt', 'pipeline': pipeline, **kwargs})
 
 

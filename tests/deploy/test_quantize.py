@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from small_models import checkpoint, config, workshop
 
 from mmseg_erfnet.deploy import Segmenter
@@ -17,6 +18,13 @@ quantize = pytest.importorskip('mmseg_erfnet.deploy.quantize')
 export = pytest.importorskip('mmseg_erfnet.deploy.export')
 eager = pytest.importorskip('mmseg_erfnet.deploy.eager')
 
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """That of a Runner, for this file alone."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
 
 
 def small(name: str) -> Config:
