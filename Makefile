@@ -38,7 +38,7 @@ train-synthetic: setup
 
 # Two processes of one thread each: twice as fast on two cores as one process of two.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -62,4 +62,4 @@ WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mmseg_erfnet/mmcv-2.1.0-torch-2
 	touch $@
 
 test-openmmlab: .venv-openmmlab/.ready
-	$(OPENMMLAB)/python -m pytest --numprocesses 2 --dist loadfile
+	$(OPENMMLAB)/python -m pytest --numprocesses 2
