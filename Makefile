@@ -33,7 +33,7 @@ train-synthetic: setup
 	@echo 'There is no data/camvid, so this trains for a few minutes on synthetic street scenes, to show that everything works; for the real frames see "CamVid" in README.md.'
 	test -d data/synthetic_camvid || $(BIN)/python tools/synthesize_camvid.py --out data/synthetic_camvid --images 80
 	rm -rf $(QUICK)
-	$(BIN)/python tools/train.py $(CONFIG) --epochs 14 --work-dir $(QUICK) --cfg-options $(SYNTHETIC)
+	$(BIN)/python tools/train.py $(CONFIG) --epochs 6 --work-dir $(QUICK) --cfg-options $(SYNTHETIC)
 	$(BIN)/python tools/test.py $(CONFIG) $(QUICK)/best_mIoU_epoch_*.pth --work-dir $(QUICK) --show-dir $(QUICK)/painted --cfg-options $(SYNTHETIC)
 
 # Two processes of one thread each: twice as fast on two cores as one process of two. The runtimes of exported models have a process
