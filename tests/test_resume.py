@@ -134,7 +134,7 @@ def test_weights_alone_cannot_be_resumed(small_config, tmp_path):
 # --- Signals ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow  # on a busy machine what it waits for can take longer than it waits
+@pytest.mark.slow  # once, in a run of all tests, it met a time-out and a worker still alive; the cause is not found yet
 @pytest.mark.parametrize(('number', 'to_all'), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_signal_ends_it_at_once_with_a_sentence(config_file, tmp_path, number, to_all):
     """Ctrl-C reaches a program's workers, too; SIGTERM, by custom, the program alone."""
