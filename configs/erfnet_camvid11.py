@@ -21,6 +21,8 @@ data_preprocessor = dict(size=_base_.crop_size)
 class_weight = list(_base_.camvid11_class_weights.values())
 model = dict(
     data_preprocessor=data_preprocessor,
+    # The paper's regularisation (IV-A).
+    backbone=dict(dropout_ratio=(0.03, 0.3), dropout_type='channel'),
     decode_head=dict(num_classes=11, loss_decode=dict(class_weight=class_weight)))
 val_evaluator = dict(class_weight=class_weight)
 test_evaluator = val_evaluator

@@ -9,7 +9,13 @@ train_pipeline = [
     dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
+    # Test has a sequence and a light that train has not: what the network sees must not be the weather of three drives.
+    dict(type='mmseg_erfnet.RandomShadow', prob=0.3),
     dict(type='PhotoMetricDistortion'),
+    dict(type='mmseg_erfnet.RandomBrightness', prob=0.3),
+    dict(type='mmseg_erfnet.RandomContrast', prob=0.3),
+    dict(type='mmseg_erfnet.RandomBlur', prob=0.5),
+    dict(type='mmseg_erfnet.RandomNoise', prob=0.5),
     dict(type='PackSegInputs'),
 ]
 # The label is loaded after the resize, so it keeps its own size, and that is the size that is scored.

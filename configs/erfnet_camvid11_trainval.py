@@ -1,0 +1,18 @@
+"""ERFNet on CamVid in SegNet's protocol, trained on train and val together: the 468 frames of the best published figures.
+
+What: the recipe of `erfnet_camvid11.py`, untouched. Nothing is chosen here: there is no validation, and what counts is the
+    last checkpoint.
+Run: python tools/train.py configs/erfnet_camvid11_trainval.py
+     python tools/test.py configs/erfnet_camvid11.py CHECKPOINT --cfg-options test_dataloader.dataset.ann_file=splits/test.txt
+"""
+
+_base_ = 'erfnet_camvid11.py'
+train_dataloader = dict(dataset=dict(ann_file='splits/trainval.txt'))
+val_dataloader = None
+val_evaluator = None
+val_cfg = None
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1000)
+default_hooks = dict(checkpoint=dict(save_best=None))
+# Those of the base but for the hooks that score or show validation frames.
+custom_hooks = [hook for hook in _base_.custom_hooks
+                if hook['type'] not in ('mmseg_erfnet.TrainScoreHook', 'mmseg_erfnet.EvolutionHook')]
