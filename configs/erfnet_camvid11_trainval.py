@@ -1,9 +1,10 @@
-"""ERFNet on CamVid in SegNet's protocol, trained on train and val together: the 468 frames of the best published figures.
+"""ERFNet on CamVid in SegNet's protocol, trained on train and val together, 468 frames, as the best figures are.
 
-What: the recipe of `erfnet_camvid11.py`, untouched. Nothing is chosen here: there is no validation, and what counts is the
-    last checkpoint.
+What: the recipe of `erfnet_camvid11.py`, untouched. Nothing is chosen here: there is no validation, and what counts is
+    the last checkpoint.
 Run: python tools/train.py configs/erfnet_camvid11_trainval.py
-     python tools/test.py configs/erfnet_camvid11.py CHECKPOINT --cfg-options test_dataloader.dataset.ann_file=splits/test.txt
+     python tools/test.py configs/erfnet_camvid11.py work_dirs/erfnet_camvid11_trainval/epoch_1000.pth \\
+         --cfg-options test_dataloader.dataset.ann_file=splits/test.txt
 """
 
 _base_ = 'erfnet_camvid11.py'

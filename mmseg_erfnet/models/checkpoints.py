@@ -229,6 +229,23 @@ def _plain(value: object) -> object:
     return value
 
 
+def publishable(checkpoint: Mapping) -> dict:
+    """Reduce a checkpoint to what others need: the weights, and the names and colours of the classes.
+
+    Convolutions are stored in float16, half the size; BN's parameters and statistics, which may lie outside its range,
+    and biases stay in float32. Loading turns all into the model's type.
+
+    Args:
+        checkpoint: What :func:`load_checkpoint_file` returned.
+
+    Returns:
+        ``state_dict`` and ``meta`` with ``dataset_meta``, ``epoch`` and ``iter``, where known.
+    """
+    weights = {name: value.half() if value.ndim == 4 else value for name, value in _weights(checkpoint).items()}
+    meta = checkpoint.get('meta', {})
+    return {'meta': {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter') if key in meta}, 'state_dict': weights}
+
+
 # --- Fitting ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,48 @@
+"""The published figures: the README has those of the index, the files are those that were scored, and score so."""
+
+import hashlib
+
+import pytest
+from conftest import ROOT
+
+from mmseg_erfnet.datasets.camvid import standard_split
+from mmseg_erfnet.engine.launch import evaluate, load_config
+from mmseg_erfnet.errors import DataError
+from mmseg_erfnet.evaluation.model_index import BEGIN, END, read_models, with_results
+from mmseg_erfnet.models.checkpoints import load_checkpoint_file
+
+MODELS = {model['Name']: model for model in read_models(ROOT / 'model-index.yml')}
+SHIPPED = [name for name, model in MODELS.items() if 'Weights' in model]
+
+
+def test_readme_has_the_figures_of_the_index():
+    readme = (ROOT / 'README.md').read_text()
+    assert with_results(readme, list(MODELS.values())) == readme, 'run `python tools/results_table.py`'
+
+
+def test_a_readme_without_marks_is_refused():
+    with pytest.raises(DataError, match='results'):
+        with_results('# No table', [])
+    assert with_results(f'a\n{BEGIN}\nold\n{END}\nb', []).startswith(f'a\n{BEGIN}\n\n|')
+
+
+@pytest.mark.parametrize('name', SHIPPED)
+def test_shipped_weights_are_those_of_the_index(name):
+    model = MODELS[name]
+    path = ROOT / model['Weights']
+    assert path.stat().st_size < 5e6
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == model['Metadata']['SHA-256']
+    assert (ROOT / model['Config']).is_file()
+    assert (ROOT / model['Metadata']['Training Log']).is_file()
+    assert load_checkpoint_file(path).keys() == {'meta', 'state_dict'}
+
+
+@pytest.mark.parametrize('name', [name for name in SHIPPED if MODELS[name]['Results']])
+def test_shipped_weights_score_what_the_index_says(name, camvid_root, tmp_path):
+    model = MODELS[name]
+    cfg = load_config(str(ROOT / model['Config']), str(tmp_path))
+    split = tmp_path / 'val.txt'
+    split.write_text('\n'.join(standard_split('val')))
+    cfg.test_dataloader.dataset.update(data_root=str(camvid_root), ann_file=str(split))
+    figures = evaluate(cfg, str(ROOT / model['Weights']))
+    assert figures['mIoU'] == pytest.approx(model['Results'][0]['Metrics']['mIoU'], abs=0.01)
