@@ -1,9 +1,10 @@
 """ERFNet on CamVid in SegNet's protocol: 360x480, 11 classes, Void ignored, the standard split 367 / 101 / 233.
 
-What: the recipe that the literature's best small networks share: Adam 1e-3, batch 8, weight decay 1e-4, poly 0.9 by
-    iteration after a warm-up of 500 iterations from a third, scales 0.5 to 2, crops of 360x480, mirroring, class
-    weights 1/ln(1.02 + p), 1000 epochs (https://github.com/xiaoyufenfei/Efficient-Segmentation-Networks); and
-    photometric distortion beside.
+What: the schedule that the literature's best small networks share: 1e-3, batch 8, poly 0.9 by iteration after a
+    warm-up of 500 iterations from a third, scales 0.5 to 2, crops of 360x480, mirroring, 1000 epochs
+    (https://github.com/xiaoyufenfei/Efficient-Segmentation-Networks); but AdamW where they have Adam with L2, class
+    weights 1/ln(1.10 + p) where they have 1.02, the paper's dropout, and changes of light: shadow, brightness, contrast,
+    colour, blur, noise.
 Score to expect: not run in full yet. In this protocol, on test, trained on train and val together, others report 68.9
     mIoU (FBSNet) and 70.5 (LETNet) by it.
 Run: python tools/train.py configs/erfnet_camvid11.py

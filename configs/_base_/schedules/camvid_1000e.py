@@ -1,8 +1,8 @@
-# 1000 epochs of 46 iterations (367 frames in batches of 8): Adam, a warm-up of 500 iterations from a third of the rate,
+# 1000 epochs of 46 iterations (367 frames in batches of 8): AdamW, a warm-up of 500 iterations from a third of the rate,
 # then poly 0.9 by iteration.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-4),
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0))
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=1 / 3, begin=0, end=500),
