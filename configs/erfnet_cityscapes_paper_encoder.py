@@ -22,7 +22,7 @@ model = dict(
     backbone=dict(encoder_only=True),
     decode_head=dict(
         _delete_=True,
-        type='FCNHead',
+        type='mmseg_erfnet.FCNHead',
         in_channels=128,
         in_index=-1,
         channels=128,

@@ -2,6 +2,7 @@
 
 from mmseg_erfnet.models.erfnet import ERFNet
 from mmseg_erfnet.models.erfnet_head import ERFNetHead
+from mmseg_erfnet.models.fused_loss import FCNHead
 from mmseg_erfnet.models.losses import WeightedCrossEntropyLoss
 
-__all__ = ['ERFNet', 'ERFNetHead', 'WeightedCrossEntropyLoss']
+__all__ = ['ERFNet', 'ERFNetHead', 'FCNHead', 'WeightedCrossEntropyLoss']

@@ -28,10 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from mmseg_erfnet.models.dropout import Dropout
 from mmseg_erfnet.registry import MODELS
 
 BN_EPS = 1e-3  # the paper's code and MMSegmentation's; torch's own default is 1e-5
-DROPOUTS = {'element': nn.Dropout, 'channel': nn.Dropout2d}
+DROPOUTS = {'element': Dropout, 'channel': nn.Dropout2d}
 
 
 def _norm(norm_cfg: dict | None, channels: int) -> nn.Module:

@@ -3,11 +3,12 @@
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
+from mmseg_erfnet.models.fused_loss import FusedLossMixin
 from mmseg_erfnet.registry import MODELS
 
 
 @MODELS.register_module()
-class ERFNetHead(BaseDecodeHead):
+class ERFNetHead(FusedLossMixin, BaseDecodeHead):
     """A 2x2 transposed convolution of stride 2 to the classes (paper, table I, layer 23): logits at the input's size.
 
     Args:

@@ -78,9 +78,7 @@ class WeightedCrossEntropyLoss(nn.Module):
             ValueError: If there is another number of class weights than of classes, or an ``avg_factor`` with a sum.
         """
         reduction = reduction_override or self.reduction
-        classes = cls_score.shape[1]
-        if self.class_weight is not None and len(self.class_weight) != classes:
-            raise ValueError(f'class_weight has {len(self.class_weight)} numbers, but the model has {classes} classes.')
+        self.check_classes(cls_score.shape[1])
         if avg_factor is not None and reduction == 'sum':
             raise ValueError("avg_factor goes with reduction='mean', not with 'sum'.")
 
@@ -97,6 +95,11 @@ class WeightedCrossEntropyLoss(nn.Module):
             if avg_factor is None:
                 avg_factor = self._sum_of_weights(label, weight, ignore_index)
             return self.loss_weight * total / avg_factor
+
+    def check_classes(self, classes: int) -> None:
+        """Raise a ValueError if there is another number of class weights than of classes."""
+        if self.class_weight is not None and len(self.class_weight) != classes:
+            raise ValueError(f'class_weight has {len(self.class_weight)} numbers, but the model has {classes} classes.')
 
     def _sum_of_weights(self, label: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
         valid = label != ignore_index

@@ -10,6 +10,7 @@ from mmseg.models.backbones import ERFNet as StockERFNet
 from torch import nn
 
 from mmseg_erfnet.models import ERFNet
+from mmseg_erfnet.models.dropout import Dropout
 from mmseg_erfnet.models.erfnet import DownsamplerBlock, NonBottleneck1d, UpsamplerBlock
 
 CONVOLUTIONS = 3 + 17 * 4  # downsamplers, and residual blocks of four
@@ -154,8 +155,8 @@ def test_conv_cfg_spares_transposed_convolutions():
 
 
 @pytest.mark.parametrize(('arguments', 'kind', 'ratios'), [
-    (dict(), nn.Dropout, (0.1, 0.1)),
-    (dict(dropout_ratio=0.3), nn.Dropout, (0.3, 0.3)),
+    (dict(), Dropout, (0.1, 0.1)),
+    (dict(dropout_ratio=0.3), Dropout, (0.3, 0.3)),
     (dict(dropout_ratio=(0.03, 0.3), dropout_type='channel'), nn.Dropout2d, (0.03, 0.3)),
 ])
 def test_dropout(arguments, kind, ratios):

@@ -1,5 +1,6 @@
 # ERFNet as MMSegmentation publishes it: the decoder's 16 channels at half size, FCNHead, bilinear upsampling to the
-# input's size. BN, not SyncBN: the launcher turns BN into SyncBN where several GPUs train together.
+# input's size. Our FCNHead is MMSegmentation's with a loss that is faster on a CPU. BN, not SyncBN: the launcher turns
+# BN into SyncBN where several GPUs train together.
 norm_cfg = dict(type='BN', requires_grad=True)
 data_preprocessor = dict(
     type='SegDataPreProcessor',
@@ -26,7 +27,7 @@ model = dict(
         norm_cfg=norm_cfg,
         init_cfg=None),
     decode_head=dict(
-        type='FCNHead',
+        type='mmseg_erfnet.FCNHead',
         in_channels=16,
         in_index=-1,
         channels=128,
