@@ -1,6 +1,7 @@
 """Every shipped config: what it says of itself, that it builds, and that it trains."""
 
 import ast
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 
 from mmseg_erfnet.datasets import CamVid11Dataset, standard_split
 from mmseg_erfnet.datasets.statistics import class_weights, label_statistics
+from mmseg_erfnet.engine.launch import evaluate, train
 from mmseg_erfnet.models import ERFNet
 
 
@@ -18,6 +20,8 @@ def test_says_what_it_is(name):
     text = ast.get_docstring(ast.parse((ROOT / 'configs' / f'{name}.py').read_text()))
     assert f'configs/{name}.py' in text, 'the docstring gives the command'
     assert 'mIoU' in text, 'the docstring says what score to expect'
+    for paragraph in ('What:', 'Costs:', 'Score to expect:', 'Run:'):
+        assert f'\n{paragraph} ' in text
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -100,6 +104,14 @@ def test_paper_network_starts_from_the_encoder(small_config, tmp_path):
     ours, theirs = network.backbone.state_dict(), encoder.model.backbone.state_dict()
     assert {key.split('.')[0] for key in theirs} == {'encoder'}
     assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+def test_trainval_chooses_nothing(small_config, tmp_path):
+    train(small_config('erfnet_camvid11_trainval', tmp_path), epochs=10)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_10.pth']
+    figures = evaluate(small_config('erfnet_camvid11_trainval', tmp_path), str(tmp_path / 'epoch_10.pth'))
+    scored = json.loads((tmp_path / 'metrics.json').read_text())
+    assert (scored['split'], scored['mIoU']) == ('splits/test.txt', figures['mIoU'])
 
 
 def test_camvid_decays_convolution_weights_alone(small_config):
