@@ -49,6 +49,21 @@ def test_trains_three_iterations(name, small_config):
     assert all((after[key] != before[key]).any() for key in weights), 'each weight takes part'
 
 
+@pytest.mark.parametrize('name', CONFIGS)
+def test_is_scored_with_its_mirror_image(name, small_config, tmp_path):
+    cfg = small_config(name, tmp_path)
+    cfg.model.backbone.init_cfg = None
+    runner = Runner.from_cfg(cfg)
+    classes = runner.model.num_classes
+    runner.save_checkpoint(str(tmp_path), 'a.pth', save_optimizer=False, save_param_scheduler=False)
+    evaluate(cfg, str(tmp_path / 'a.pth'), tta=True)
+    figures = json.loads((tmp_path / 'metrics.json').read_text())
+    assert figures['tta'] == dict(flip=True, scales=[1.0])
+    confusion = np.array(figures['confusion_matrix'])
+    assert confusion.shape == (classes, classes)
+    assert 0 < confusion.sum() <= figures['images'] * np.prod(figures['size'])
+
+
 def learning_rates(cfg, epochs: int, iterations: int = 0) -> list[float]:
     """Read the rate at the start of each epoch, or of each iteration of one epoch, off a built runner."""
     runner = Runner.from_cfg(cfg)
