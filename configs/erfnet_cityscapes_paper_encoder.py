@@ -1,10 +1,9 @@
 """The authors' recipe, first half: ERFNet's encoder with a 1x1 classifier, trained on Cityscapes' labels at 1/8.
 
 What: 512x1024, Adam, 150 epochs, batch 6, mirroring and translation by 0 to 2 pixels, class weights of the labels at
-that
-    size (Romera et al., 2017, IV-A; https://github.com/Eromera/erfnet_pytorch). `erfnet_cityscapes_paper.py` starts
-    from the
-    result.
+    that size (Romera et al., 2017, IV-A; https://github.com/Eromera/erfnet_pytorch). `erfnet_cityscapes_paper.py`
+    starts from the result.
+Costs: 446,000 images of 512x1024, which ask for a GPU; two CPU cores with AVX-512 and `--amp` take some 5 days.
 Score to expect: an encoder is a means to an end; no mIoU of it is published, and we have not run it in full.
 Run: python tools/train.py configs/erfnet_cityscapes_paper_encoder.py
 """

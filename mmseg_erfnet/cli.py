@@ -20,14 +20,24 @@ def parser(doc: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options``. Where MMSegmentation is not installed, no config can be read, and it is not offered."""
-    # It remarks on packages that it could not import and that nothing here needs.
+def import_mmseg() -> bool:
+    """Import MMSegmentation without its remarks on packages that it could not import and that nothing here needs.
+
+    Returns:
+        Whether it can be imported. tools/doctor.py says why not.
+    """
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             import mmseg.datasets  # noqa: F401
-    except Exception:  # tools/doctor.py says what is wrong with an installation
+    except Exception:  # whatever an installation can raise: a missing library, a version check
+        return False
+    return True
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``. Where MMSegmentation is not installed, no config can be read, and it is not offered."""
+    if not import_mmseg():
         return
     from mmengine.config import DictAction
 

@@ -265,10 +265,10 @@ def _leaks(datasets: dict) -> Iterator[Finding]:
     from mmseg_erfnet.datasets import check_disjoint
     from mmseg_erfnet.errors import DataError
 
-    for other in ('val', 'test'):
+    for other, name in (('val', 'validation'), ('test', 'test')):
         if 'train' in datasets and other in datasets:
             try:
-                check_disjoint(datasets['train'], datasets[other])
+                check_disjoint(datasets['train'], datasets[other], name)
                 yield Finding('splits', f'no frame of {other} is trained on')
             except DataError as error:
                 yield Finding('splits', *_apart(error, 'take those frames off one list'))

@@ -80,6 +80,8 @@ def small_config(synthetic_camvid, synthetic_cityscapes, tmp_path):
         root = synthetic_cityscapes if 'cityscapes' in name else synthetic_camvid
         for part in ('train', 'val', 'test'):
             loader = cfg[f'{part}_dataloader']
+            if loader is None:
+                continue
             loader.dataset.data_root = str(root)
             loader.batch_size = min(loader.batch_size, 4)
             loader.num_workers, loader.persistent_workers = 0, False

@@ -1,6 +1,7 @@
 """Every shipped config: what it says of itself, that it builds, and that it trains."""
 
 import ast
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 
 from mmseg_erfnet.datasets import CamVid11Dataset, standard_split
 from mmseg_erfnet.datasets.statistics import class_weights, label_statistics
+from mmseg_erfnet.engine.launch import evaluate, train
 from mmseg_erfnet.models import ERFNet
 
 
@@ -18,6 +20,8 @@ def test_says_what_it_is(name):
     text = ast.get_docstring(ast.parse((ROOT / 'configs' / f'{name}.py').read_text()))
     assert f'configs/{name}.py' in text, 'the docstring gives the command'
     assert 'mIoU' in text, 'the docstring says what score to expect'
+    for paragraph in ('What:', 'Costs:', 'Score to expect:', 'Run:'):
+        assert f'\n{paragraph} ' in text
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -43,6 +47,21 @@ def test_trains_three_iterations(name, small_config):
     weights = [key for key in after if key.endswith('.weight')]
     assert all(torch.isfinite(after[key]).all() for key in weights)
     assert all((after[key] != before[key]).any() for key in weights), 'each weight takes part'
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_is_scored_with_its_mirror_image(name, small_config, tmp_path):
+    cfg = small_config(name, tmp_path)
+    cfg.model.backbone.init_cfg = None
+    runner = Runner.from_cfg(cfg)
+    classes = runner.model.num_classes
+    runner.save_checkpoint(str(tmp_path), 'a.pth', save_optimizer=False, save_param_scheduler=False)
+    evaluate(cfg, str(tmp_path / 'a.pth'), tta=True)
+    figures = json.loads((tmp_path / 'metrics.json').read_text())
+    assert figures['tta'] == dict(flip=True, scales=[1.0])
+    confusion = np.array(figures['confusion_matrix'])
+    assert confusion.shape == (classes, classes)
+    assert 0 < confusion.sum() <= figures['images'] * np.prod(figures['size'])
 
 
 def learning_rates(cfg, epochs: int, iterations: int = 0) -> list[float]:
@@ -100,6 +119,14 @@ def test_paper_network_starts_from_the_encoder(small_config, tmp_path):
     ours, theirs = network.backbone.state_dict(), encoder.model.backbone.state_dict()
     assert {key.split('.')[0] for key in theirs} == {'encoder'}
     assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+def test_trainval_chooses_nothing(small_config, tmp_path):
+    train(small_config('erfnet_camvid11_trainval', tmp_path), epochs=10)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_10.pth']
+    figures = evaluate(small_config('erfnet_camvid11_trainval', tmp_path), str(tmp_path / 'epoch_10.pth'))
+    scored = json.loads((tmp_path / 'metrics.json').read_text())
+    assert (scored['split'], scored['mIoU']) == ('splits/test.txt', figures['mIoU'])
 
 
 def test_camvid_decays_convolution_weights_alone(small_config):

@@ -22,7 +22,7 @@ def data(synthetic_camvid, tmp_path):
 
 def problems(data=None, config: str = 'erfnet_camvid', **options) -> list[str]:
     options = {key.replace('__', '.'): value for key, value in options.items()}
-    for part in ('train', 'val', 'test'):
+    for part in ('train', 'test') if config.endswith('trainval') else ('train', 'val', 'test'):
         options.setdefault(f'{part}_dataloader.dataset.data_root', str(data))
     path = str(ROOT / 'configs' / f'{config}.py')
     return [str(finding) for finding in doctor.examine(path, options) if finding.remedy]
@@ -37,6 +37,7 @@ def the_problem(*args, **options) -> str:
 def test_nothing_is_wrong(data):
     assert problems(data) == []
     assert problems(data, 'erfnet_camvid11') == []
+    assert problems(data, 'erfnet_camvid11_trainval') == [], 'a config without validation'
 
 
 def test_missing_folder(tmp_path):
@@ -63,6 +64,11 @@ def test_split_that_names_a_missing_frame(data):
 def test_leak_between_splits(data):
     shutil.copy(data / 'splits' / 'train.txt', data / 'splits' / 'val.txt')
     assert 'in the training and in the validation split' in the_problem(data)
+
+
+def test_leak_of_what_is_scored(data):
+    shutil.copy(data / 'splits' / 'val.txt', data / 'splits' / 'test.txt')
+    assert 'are in the training and in the test split' in the_problem(data, 'erfnet_camvid11_trainval')
 
 
 def test_truncated_label(data):

@@ -25,6 +25,7 @@ def main() -> None:
                         help='load a checkpoint that holds more than data; it may run code of whoever wrote it')
     args = parser.parse_args()
 
+    cli.import_mmseg()
     import torch
 
     from mmseg_erfnet.models.checkpoints import from_authors, load_checkpoint_file, to_authors

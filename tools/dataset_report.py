@@ -14,14 +14,11 @@ from mmseg_erfnet import cli
 
 
 def main() -> None:
-    from mmengine.config import DictAction
-
     parser = cli.parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
     parser.add_argument('--workers', type=int, help='threads that read labels (default: one a core)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override entries of the config')
+    cli.add_config_options(parser)
     args = parser.parse_args()
 
     from mmseg_erfnet.engine.launch import load_config

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument('--download', action='store_true', help='fetch the official archives into SOURCE first')
     args = parser.parse_args()
 
+    cli.import_mmseg()
     from mmseg_erfnet.datasets.prepare import download_camvid, prepare_camvid
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing half-done

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='another seed gives other scenes (default: %(default)s)')
     args = parser.parse_args()
 
+    cli.import_mmseg()
     from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 
     synthesize_camvid(args.out, args.images, args.size, args.seed)

@@ -117,10 +117,15 @@ def random_split(names: Iterable[str], val: int = 128, seed: int = 0) -> tuple[l
     return sorted(drawn[val:]), sorted(drawn[:val])
 
 
-def check_disjoint(train: BaseDataset, val: BaseDataset) -> None:
-    """Check that no frame is both trained on and validated on.
+def check_disjoint(train: BaseDataset, other: BaseDataset, name: str = 'validation') -> None:
+    """Check that no frame is both trained on and scored.
 
     Frames are the same if their files are, or if they bear the same one of CamVid's 701 names wherever they lie.
+
+    Args:
+        train: The dataset to train on.
+        other: The one to score.
+        name: What the message calls its split.
 
     Raises:
         DataError: A frame is in both.
@@ -131,9 +136,9 @@ def check_disjoint(train: BaseDataset, val: BaseDataset) -> None:
         paths = [Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
         return {path.stem if path.stem in names else str(path.resolve()) for path in paths}
 
-    both = sorted(frames(train) & frames(val))
+    both = sorted(frames(train) & frames(other))
     if both:
-        raise DataError(f"{len(both)} frames are in the training and in the validation split, {', '.join(both[:3])} "
+        raise DataError(f"{len(both)} frames are in the training and in the {name} split, {', '.join(both[:3])} "
                         'among them; take them off one of the two ann_file lists.')
 
 

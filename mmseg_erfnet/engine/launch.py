@@ -23,6 +23,7 @@ from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 from .checkpointing import latest_checkpoint
 from .guard import full_disk_reported
+from .progress import QuietRunner
 from .schedule import shorten
 
 
@@ -130,7 +131,7 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
         _resume(cfg, resume)
     _add_hook(cfg, type='mmseg_erfnet.CheckpointFitHook', use='resume' if resume else 'start')
     with full_disk_reported(cfg.work_dir):
-        runner = Runner.from_cfg(cfg)
+        runner = QuietRunner.from_cfg(cfg)
         if cfg.get('val_dataloader') is not None:
             # A frame in both training and validation would make every figure too good.
             check_disjoint(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
@@ -221,7 +222,7 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
     for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg',
                  'val_evaluator'):
         cfg[name] = None
-    return Runner.from_cfg(cfg).test()
+    return QuietRunner.from_cfg(cfg).test()
 
 
 def _use_tta(cfg: Config, scales: Sequence[float]) -> None:

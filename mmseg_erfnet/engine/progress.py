@@ -10,9 +10,32 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import EpochBasedTrainLoop, LogProcessor, Runner
 
 from mmseg_erfnet.registry import HOOKS, LOG_PROCESSORS
+
+# What mmengine tells of itself, some 700 lines before the first iteration.
+DETAILS = re.compile(
+    r'\n-+\nSystem environment|Config:\n|Hooks will be executed|Distributed training is not used|paramwise_options -- |'
+    r'Exp name: |The prefix is not set|"FileClient" will be|"HardDiskBackend" is')
+
+
+class QuietRunner(Runner):
+    """mmengine's ``Runner``, except that its details go to the log file alone and not to the console, too."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build what mmengine's ``Runner`` builds, and say where its file is."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(_is_no_detail)
+        logger.info(f'Config, environment and more: {logger.log_file}')
+        return logger
+
+
+def _is_no_detail(record: logging.LogRecord) -> bool:
+    return not DETAILS.match(record.getMessage())
 
 
 @LOG_PROCESSORS.register_module()

@@ -361,7 +361,9 @@ def from_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict:
             'decoder.output_conv', 'decode_head.conv_seg', (16, _classes(weights, 'decoder.output_conv'), 2, 2))
         heads = {name.rpartition('.')[2]: name for name in encoder_output if name in weights}
     shapes = {name: shape for name, (_, shape) in (table | encoder_output).items()}
-    _compare(weights, shapes, "the authors' network", optional=encoder_output)
+    is_ours = any(name.startswith('backbone.') for name in weights)
+    _compare(weights, shapes, "the authors' network", optional=encoder_output,
+             hint=" It is in MMSegmentation's form already." if is_ours else '')
 
     state_dict = {ours: weights[name] for name, (ours, _) in table.items() if name in weights}
     converted = {'meta': {}, 'state_dict': state_dict}

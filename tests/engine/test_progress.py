@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from oracle import Oracle  # noqa: F401  (registers it)
 
 from mmseg_erfnet.engine import ProgressBarHook
+from mmseg_erfnet.engine.launch import train
 
 LINE = (r'epoch 2/[23] \[2/3\]  loss \d\.\d{4}  lr 8\.0e-04  [\d.e+]+ img/s  best mIoU \d+\.\d\d  '
         r'\d+:\d\d:\d\d left$')
@@ -79,3 +80,18 @@ def test_no_terminal_no_bar(small_config):
     run(small_config, stream, **{'train_cfg.max_epochs': 1})
     assert '\r' not in stream.getvalue()
     assert re.search(r'INFO\S* - epoch 1/1 \[2/3\]', stream.getvalue())
+
+
+def test_details_go_to_the_file_alone(small_config, tmp_path, capsys):
+    cfg = small_config('erfnet_camvid', tmp_path)
+    cfg.custom_hooks = [dict(type='mmseg_erfnet.CurvesHook')]
+    train(cfg, epochs=1)
+    printed = capsys.readouterr().out
+    [log] = tmp_path.glob('*/*.log')
+    assert str(log) in printed
+    assert 'images an iteration' in printed, 'what concerns the user is there'
+    assert '| Road ' in printed
+    assert len(printed.splitlines()) < 60
+    for detail in ('System environment', 'default_scope = ', 'SafeCheckpointHook', 'paramwise_options'):
+        assert detail in log.read_text()
+        assert detail not in printed

@@ -130,6 +130,11 @@ def test_names_that_do_not_fit():
         'encoder.layers.3.bn1.bias; wrongly shaped: decoder.layers.0.conv.bias (7,) instead of (64,).')
 
 
+def test_what_needs_no_conversion():
+    with pytest.raises(CheckpointError, match=r"more\. It is in MMSegmentation's form already\.$"):
+        from_authors(segmentor(5).state_dict())
+
+
 @pytest.mark.parametrize('layer', ['encoder.output_conv', 'decoder.output_conv'])
 def test_classifiers_that_do_not_fit(layer):
     weights = authors_weights()

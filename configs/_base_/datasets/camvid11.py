@@ -1,6 +1,6 @@
-# CamVid in SegNet's protocol: 360x480, the 32 classes merged into 11, Void ignored.
+# CamVid in SegNet's protocol: 360x480, the 32 classes merged into 11, Void ignored. Loaders are those of `camvid.py`.
+_base_ = 'camvid.py'
 dataset_type = 'mmseg_erfnet.CamVid11Dataset'
-data_root = 'data/camvid'
 scale = (480, 360)
 crop_size = (360, 480)
 train_pipeline = [
@@ -36,19 +36,8 @@ tta_pipeline = [
             [dict(type='PackSegInputs')],
         ]),
 ]
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=False,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
-    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/train.txt', pipeline=train_pipeline))
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline))
+train_dataloader = dict(batch_size=8, dataset=dict(type=dataset_type, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(type=dataset_type, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric', with_loss=True)
+val_evaluator = dict(with_loss=True)
 test_evaluator = val_evaluator
