@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from .errors import StorageError, UserError
 
@@ -61,8 +62,9 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        # An error from a data loader's worker carries the worker's traceback, the sentence last.
-        sentence = str(error).strip().rsplit('Error: ', 1)[-1]
+        # An error from a data loader's worker carries the worker's traceback, its last line the class and the sentence.
+        kind = type(error)
+        sentence = str(error).strip().rpartition(f'\n{kind.__module__}.{kind.__qualname__}: ')[2]
         more = f' {_resuming()}' if isinstance(error, StorageError) else ''
         sys.exit(f'error: {sentence}{more}')
     except KeyboardInterrupt:
@@ -82,11 +84,14 @@ def end_on_signals(state: Callable[[], str]) -> None:
 
     def end(number: int, frame: object) -> None:
         if os.getpid() == owner:
-            if os.environ.get('RANK', '0') == '0':  # of several processes, one says so
-                start = '\n' if sys.stderr.isatty() else ''  # after a progress bar
-                sentence = f'{start}Stopped by {signal.Signals(number).name}. {state()} {_resuming()}\n'
-                os.write(sys.stderr.fileno(), sentence.encode())
-            _leave(number)
+            _ignore_signals()
+            try:
+                if os.environ.get('RANK', '0') == '0':  # of several processes, one says so
+                    start = '\n' if sys.stderr.isatty() else ''  # after a progress bar
+                    sentence = f'{start}Stopped by {signal.Signals(number).name}. {state()} {_resuming()}\n'
+                    os.write(sys.stderr.fileno(), sentence.encode())
+            finally:  # whatever becomes of the sentence: the terminal may be gone
+                _leave(number)
         elif number == signal.SIGTERM:
             os._exit(128 + number)
         # else a data loader's worker, which inherits this: Ctrl-C reaches it, too, but to end it is its owner's part.
@@ -95,12 +100,40 @@ def end_on_signals(state: Callable[[], str]) -> None:
         signal.signal(number, end)
 
 
+def _ignore_signals() -> None:
+    """Have no signal interrupt the end, a second Ctrl-C or torch's error over a worker that has died."""
+    for name in ('SIGTERM', 'SIGINT', 'SIGCHLD'):
+        if hasattr(signal, name):  # Windows has not all
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 def _leave(number: int) -> None:
     # Without unwinding, which would take seconds, and print what the workers die of. By shells' custom, the status of
     # what ends by a signal is 128 + its number.
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    os._exit(128 + number)
+    _ignore_signals()
+    try:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        _kill_forks()
+    finally:
+        os._exit(128 + number)
+
+
+def _kill_forks() -> None:
+    """Kill this process's forks, where there is a /proc to find them by.
+
+    A worker that was being forked as the signal came is no active child of multiprocessing yet. Left alone, it would
+    take up to five seconds to find its parent gone; one that had not yet looked who its parent is would stay for good.
+    Programs that were started are left to themselves: what uploads a log may have more to do.
+    """
+    own = os.getpid(), Path('/proc/self/cmdline').read_bytes()
+    for folder in Path('/proc').glob('[0-9]*'):
+        try:
+            parent = int((folder / 'stat').read_text().rpartition(')')[2].split()[1])
+            if (parent, (folder / 'cmdline').read_bytes()) == own:
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:  # it has ended meanwhile
+            continue
 
 
 def _resuming() -> str:

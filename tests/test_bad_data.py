@@ -15,6 +15,7 @@ from conftest import ROOT
 from mmseg_erfnet import cli
 from mmseg_erfnet.datasets.camvid import COLOURS
 from mmseg_erfnet.engine.launch import train
+from mmseg_erfnet.errors import DataError
 
 
 @pytest.fixture
@@ -81,6 +82,14 @@ def test_a_file_that_is_met_in_mid_epoch(root, complaint, kind):
     sentence = complaint(workers=1 if kind == 'truncated frame' else 0)
     assert sentence.startswith(f'error: {which(root)} ')
     assert re.search(words, sentence)
+
+
+def test_a_sentence_is_told_whole():
+    def main() -> None:
+        raise DataError('/data/Error: 1.png is truncated: put the original in its place')
+
+    with pytest.raises(SystemExit, match=r'^error: /data/Error: 1\.png is truncated: put the original in its place$'):
+        cli.run(main)
 
 
 def split(root: Path) -> Path:

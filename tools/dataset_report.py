@@ -5,7 +5,7 @@
     ... --cfg-options train_dataloader.dataset.data_root=/data/camvid
 
 Writes report.html, its pictures, and the class weights as two files that can be bases of a config:
-class_weights_log.py, 1 / ln(1.10 + p), and class_weights_median.py, by median frequency.
+class_weights_log.py, 1 / ln(c + p), and class_weights_median.py, by median frequency.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
     parser.add_argument('--workers', type=int, help='threads that read labels (default: one a core)')
+    parser.add_argument('--c', type=float, default=1.1, help='of the weights 1 / ln(c + p); default 1.1, in ENet 1.02')
     cli.add_config_options(parser)
     args = parser.parse_args()
 
@@ -25,8 +26,8 @@ def main() -> None:
     from mmseg_erfnet.visualization.dataset_report import write_dataset_report
 
     cfg = load_config(args.config, options=args.cfg_options)
-    classes, weights = write_dataset_report(cfg, args.out, workers=args.workers)
-    print(f'{"class":20} {"1/ln(1.10+p)":>14} {"median freq.":>14}')
+    classes, weights = write_dataset_report(cfg, args.out, workers=args.workers, c=args.c)
+    print(f'{"class":20} {f"1/ln({args.c:g}+p)":>14} {"median freq.":>14}')
     for name, log, median in zip(classes, weights['log'], weights['median'], strict=True):
         print(f'{name:20} {log:14.4f} {median:14.4f}')
     print(f'Report: {args.out / "report.html"}')

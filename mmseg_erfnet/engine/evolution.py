@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.registry import DATASETS, HOOKS
 from mmseg_erfnet.visualization.animation import animate, titled
-from mmseg_erfnet.visualization.painting import colour_map
+from mmseg_erfnet.visualization.painting import colour_map, legend
 from mmseg_erfnet.visualization.report import write_bytes
 
 from .hooks import label_map
@@ -28,8 +28,9 @@ class EvolutionHook(Hook):
     """Predict the same frames of train and of val again and again, and make an animation of each at the end.
 
     ``evolution/train.gif`` and ``evolution/val.gif`` in the work dir show the frames above, their truth in the middle
-    and the predictions below, the epoch written over them. The predictions are kept as ``evolution/*/epoch_*.png``,
-    which is how a resumed run continues its animation; those of epochs that it trains again are replaced.
+    and the predictions below, the epoch written over them and a legend under them. The predictions are kept as
+    ``evolution/*/epoch_*.png``, which is how a resumed run continues its animation; those of epochs that it trains
+    again are replaced.
 
     Costs the prediction of ``2 * num_images`` frames every ``interval`` epochs, one at a time, and about 10 KB of disk
     for each. Draws no random numbers.
@@ -73,7 +74,7 @@ class EvolutionHook(Hook):
         config.pipeline = runner.cfg.val_dataloader.dataset.pipeline
         dataset = DATASETS.build(config)
         indices = np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).round().astype(int)
-        self.palette = dataset.metainfo['palette']
+        self.classes, self.palette = dataset.metainfo['classes'], dataset.metainfo['palette']
         return [dataset[index] for index in indices]
 
     def _pictures(self, split: str) -> list[tuple[int, Path]]:
@@ -101,6 +102,12 @@ class EvolutionHook(Hook):
         gap = np.full((self.size[1], GAP, 3), 255, np.uint8)
         return np.hstack([part for picture in shrunk for part in (picture, gap)][:-1])
 
+    def _legend(self, *pictures: np.ndarray) -> np.ndarray:
+        """Name the classes whose colours are in label maps."""
+        colours = {tuple(colour) for picture in pictures for colour in np.unique(picture.reshape(-1, 3), axis=0)}
+        present = [label for label, colour in enumerate(self.palette) if tuple(colour[::-1]) in colours]
+        return legend(present, self.classes, self.palette, pictures[0].shape[1])
+
     @master_only
     def after_train(self, runner: Runner) -> None:
         for split, samples in self.samples.items():
@@ -112,9 +119,11 @@ class EvolutionHook(Hook):
             files = files[::-1][::len(files) // MAX_PICTURES + 1][::-1]
             rows = [(epoch, cv2.imread(str(path))) for epoch, path in files]
             # Rows of another shape are of a run before this one, with other settings of the hook.
-            pictures = [titled(np.vstack([inputs, gap, truths, gap, row]),
-                               f'{split} after epoch {epoch}: input, truth, prediction')
-                        for epoch, row in rows if row.shape == truths.shape]
-            if pictures:
+            rows = [(epoch, row) for epoch, row in rows if row.shape == truths.shape]
+            if rows:
+                strip = self._legend(truths, rows[-1][1])
+                pictures = [titled(np.vstack([inputs, gap, truths, gap, row, gap, strip]),
+                                   f'{split} after epoch {epoch}; from the top: input, truth, prediction')
+                            for epoch, row in rows]
                 write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
                 runner.logger.info(f'Animation: {self.folder / split}.gif')

@@ -7,13 +7,14 @@ float32 or mixed precision, a schedule cut short, test-time augmentation.
 import datetime
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
+from mmengine.dist import is_main_process, master_only
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -183,6 +184,9 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
              out_dir: str | None = None, show_dir: str | None = None, trust_checkpoint: bool = False) -> dict:
     """Score a checkpoint on the config's test set; write ``metrics.json`` and ``report.html`` into the work dir.
 
+    Those replace what an earlier test there has left. What a training run has put there stays; the test's config, its
+    log and a second ``metrics.json`` go into a folder named after the time.
+
     Args:
         cfg: From :func:`load_config`.
         checkpoint: The checkpoint file.
@@ -222,7 +226,20 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
     for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg',
                  'val_evaluator'):
         cfg[name] = None
-    return QuietRunner.from_cfg(cfg).test()
+    runner = _TestRunner.from_cfg(cfg)
+    figures = runner.test()
+    if is_main_process():
+        # The next test replaces the file in the work dir.
+        shutil.copy(Path(cfg.work_dir) / 'metrics.json', runner.log_dir)
+    return figures
+
+
+class _TestRunner(QuietRunner):
+    """Leave the config that a training run has put into the work dir as it is."""
+
+    @master_only
+    def dump_config(self) -> None:
+        self.cfg.dump(str(Path(self.log_dir) / Path(self.cfg.filename or 'config.py').name))
 
 
 def _use_tta(cfg: Config, scales: Sequence[float]) -> None:

@@ -47,6 +47,9 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
     if metrics_file.is_file():
         metrics = json.loads(metrics_file.read_text())
         _add_scores(report, metrics)
+        logs = [folder / 'vis_data' / 'scalars.json' for folder in _training_folders(work_dir)]
+        if any(path.stat().st_mtime > metrics_file.stat().st_mtime for path in logs):
+            report.text('Training has gone on since this test: tools/test.py scores what has come out of it.')
         _add_examples(report, work_dir / EXAMPLES)
     else:
         _add_best(report, history)
@@ -139,8 +142,7 @@ def _add_examples(report: Report, folder: Path) -> None:
 
 
 def _add_setting(report: Report, work_dir: Path) -> None:
-    runs = run_folders(work_dir)
-    trained = [folder for folder in runs if (folder / 'vis_data' / 'scalars.json').is_file()]
+    runs, trained = run_folders(work_dir), _training_folders(work_dir)
     configs = [folder / 'vis_data' / 'config.py' for folder in trained or runs]
     configs = [path for path in configs if path.is_file()]
     environments = [path for path in (folder / 'environment.json' for folder in runs) if path.is_file()]
@@ -151,6 +153,10 @@ def _add_setting(report: Report, work_dir: Path) -> None:
     if configs:
         report.listing(f'Config of the {"training run" if trained else "test"} begun {configs[-1].parents[1].name}',
                        configs[-1].read_text())
+
+
+def _training_folders(work_dir: Path) -> list[Path]:
+    return [folder for folder in run_folders(work_dir) if (folder / 'vis_data' / 'scalars.json').is_file()]
 
 
 def environment() -> dict[str, str]:

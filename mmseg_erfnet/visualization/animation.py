@@ -13,9 +13,10 @@ MAX_BYTES = 8 * 1000**2
 
 
 def titled(picture: np.ndarray, title: str) -> np.ndarray:
-    """Put a title above a BGR picture, uint8 (H, W, 3)."""
+    """Put a title above a BGR picture, uint8 (H, W, 3), in letters small enough for it."""
     head = np.full((28, picture.shape[1], 3), 255, np.uint8)
-    cv2.putText(head, title, (6, 20), FONT, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+    scale = min(0.6, 0.6 * (picture.shape[1] - 12) / cv2.getTextSize(title, FONT, 0.6, 1)[0][0])
+    cv2.putText(head, title, (6, 20), FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([head, picture])
 
 

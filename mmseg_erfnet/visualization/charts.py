@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 Palette = Sequence[Sequence[int]]
 EDGE = dict(edgecolor='#333333', linewidth=0.6)
 PLAIN = FuncFormatter(lambda value, _: f'{value:g}')
+FEW = 5  # images of a class that make no distribution yet
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
@@ -88,19 +89,24 @@ def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
 def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) -> Figure:
     """Draw how a class's share of an image is distributed over the images in which it occurs; largest median on top.
 
+    A class with fewer than five images is drawn as a dot for each.
+
     Args:
         counts: Pixels of each class in each image, (images, classes); each class occurs somewhere.
         classes: The names.
         palette: The colours.
     """
     totals = np.maximum(counts.sum(1, keepdims=True), 1)
-    shares = [100 * column[column > 0] for column in (counts / totals).T]
+    # Logarithms, also of the violins and medians: they describe what the axis shows.
+    shares = [np.log10(100 * column[column > 0]) for column in (counts / totals).T]
     order = sorted(range(len(classes)), key=lambda index: np.median(shares[index]))
     figure, axes = _rows(len(classes))
     for row, index in enumerate(order):
-        values = np.log10(shares[index])
-        if np.ptp(values) > 0:
-            # A violin over the logarithms: the density is that of what the axis shows.
+        values = shares[index]
+        if len(values) < FEW:
+            axes.plot(values, np.full(len(values), row), 'o', color=_rgb(palette[index]), markersize=9,
+                      markeredgecolor='#333333', markeredgewidth=0.6)
+        elif np.ptp(values) > 0:
             body = axes.violinplot(values, [row], orientation='horizontal', widths=0.9, showextrema=False)['bodies'][0]
             body.set(facecolor=_rgb(palette[index]), alpha=1, **EDGE)
         axes.plot(np.median(values), row, 'o', color='white', markersize=4, markeredgecolor='black')
@@ -109,12 +115,13 @@ def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) 
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda power, _: f'{10**power:g}'))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel('share of the labelled pixels of an image in % (log scale); white dot: median')
+    axes.set_xlabel('share of the labelled pixels of an image in % (log scale)\n'
+                    f'white dot: median; coloured dots: the images, where there are fewer than {FEW}')
     return figure
 
 
 def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str]) -> Figure:
-    """Draw class weights of several kinds side by side, each kind scaled to a mean of 1, on a log axis.
+    """Draw class weights of several kinds side by side, each kind scaled to a mean of 1, at which the bars begin.
 
     Args:
         weights: One for each class, by the kind's name.
@@ -126,8 +133,9 @@ def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str]) -> 
     order = np.argsort(first, kind='stable')
     for number, (kind, values) in enumerate(weights.items()):
         values = np.asarray(values, np.float64)
+        values = (values / values.mean())[order]
         places = np.arange(len(classes)) + (len(weights) - 1 - 2 * number) / 2 * height
-        axes.barh(places, (values / values.mean())[order], height, label=kind)
+        axes.barh(places, values - 1, height, left=1, label=kind)
     axes.axvline(1, color='#333333', linewidth=0.8)
     axes.set_xscale('log')
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

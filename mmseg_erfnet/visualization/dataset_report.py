@@ -16,12 +16,12 @@ from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.registry import DATASETS
 
 from .charts import class_bars, png, share_violins, weight_bars
-from .painting import colour_map, legend, overlay
+from .painting import colour_map, legend, overlay, panel
 from .report import Report, jpeg, write_bytes
 
 GAP = 4
 FORMULAS = {
-    'log': "1 / ln(1.10 + p), p a class's share of the pixels (ENet)",
+    'log': "1 / ln({c:g} + p), p a class's share of the pixels (ENet)",
     'median': "median(f) / f, f a class's share of the pixels of the images in which it occurs; 1 where it never does",
 }
 FRAGMENT = '''# {formula}
@@ -34,7 +34,8 @@ class_weights = {{
 
 
 def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: int = 4, variants: int = 4,
-                         seed: int = 0, workers: int | None = None) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+                         seed: int = 0, workers: int | None = None,
+                         c: float = 1.1) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Count a config's labels and draw them, its samples and its augmentations.
 
     Writes into ``out``: ``report.html``; its pictures as ``*.png`` and ``*.jpg``; ``class_weights_log.py`` and
@@ -48,6 +49,7 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
         variants: Augmentations of each of them.
         seed: Of the augmentations that are shown.
         workers: Threads that read labels; as many as there are cores if None.
+        c: Of the weights 1 / ln(c + p).
 
     Returns:
         The classes' names, and their weights, float64 of shape (classes,), by kind: 'log' and 'median'.
@@ -74,7 +76,7 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
         except DataError as error:
             missing[split] = str(error)
     counted = statistics['train']
-    weights = {'log': class_weights(counted.pixels), 'median': median_frequency_weights(counted)}
+    weights = {'log': class_weights(counted.pixels, c), 'median': median_frequency_weights(counted)}
     name = Path(cfg.filename).name if cfg.filename else 'a config'
 
     report = Report(f'Data of {name}', f'{type(train).__name__}, {train.ann_file or train.data_prefix["img_path"]}')
@@ -108,14 +110,15 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
     report.table(zip(classes, *(found.images.tolist() for found in statistics.values()), strict=True),
                  ('class', *(f'images of {found.num_images} in {split}' for split, found in statistics.items())))
     report.section('Class weights')
-    kinds = [formula.split(',')[0] for formula in FORMULAS.values()]
+    formulas = {kind: formula.format(c=c) for kind, formula in FORMULAS.items()}
+    kinds = [formula.split(',')[0] for formula in formulas.values()]
     charted = [values[present] for values in weights.values()]
     show('weights.png', weight_bars(dict(zip(kinds, charted, strict=True)), names),
          'Both kinds, each relative to its mean.')
     report.table(zip(classes, *(values.tolist() for values in weights.values()), strict=True), ('class', *kinds))
     for kind, values in weights.items():
         text = FRAGMENT.format(
-            formula=FORMULAS[kind], images=counted.num_images, config=name,
+            formula=formulas[kind], images=counted.num_images, config=name,
             lines='\n'.join(f'    {name!r}: {value:.6g},' for name, value in zip(classes, values, strict=True)))
         write_bytes(out / f'class_weights_{kind}.py', text.encode())
         report.listing(f'class_weights_{kind}.py, for the _base_ list of a config', text)
@@ -123,7 +126,7 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
     indices = np.linspace(0, len(train) - 1, min(augmented, len(train))).round().astype(int).tolist()
     show('augmentations.jpg', augmentation_sheet(train, indices, variants, seed),
          'On the left the image and its labels, beside them what the training pipeline makes of it, each time anew. '
-         'Pixels to be ignored are black.')
+         'Pixels to be ignored are white.')
     report.write(out / 'report.html')
     return tuple(classes), weights
 
@@ -144,7 +147,7 @@ def _absent(statistics: LabelStatistics) -> list[str]:
 
 
 def contact_sheet(dataset: BaseSegDataset, indices: list[int], columns: int = 4, width: int = 320) -> np.ndarray:
-    """Draw images with their labels over them, and a legend.
+    """Draw images with their labels over them, each under its name, and a legend.
 
     Args:
         dataset: The dataset.
@@ -157,7 +160,8 @@ def contact_sheet(dataset: BaseSegDataset, indices: list[int], columns: int = 4,
     """
     palette = dataset.metainfo['palette']
     frames = [_raw(dataset, index, width) for index in indices]
-    cells = [overlay(image, labels, palette, 0.5) for image, labels in frames]
+    cells = [panel({Path(dataset.get_data_info(index)['img_path']).stem: overlay(*frame, palette, 0.5)})
+             for index, frame in zip(indices, frames, strict=True)]
     return _sheet([cells[place:place + columns] for place in range(0, len(cells), columns)], frames, dataset)
 
 
@@ -184,6 +188,8 @@ def augmentation_sheet(dataset: BaseSegDataset, indices: list[int], variants: in
         frame = [_raw(dataset, index, width)] + [_augmented(dataset, index, width) for _ in range(variants)]
         rows += [[image for image, _ in frame], [colour_map(labels, palette) for _, labels in frame]]
         frames += frame
+    titles = ['as stored'] + ['augmented'] * variants
+    rows[0] = [panel({title: cell}) for title, cell in zip(titles, rows[0], strict=True)]
     return _sheet(rows, frames, dataset)
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 FONT, LINE = cv2.FONT_HERSHEY_SIMPLEX, 18
+IGNORED = 255, 255, 255  # no class is white, while CamVid's Void is black
 
 
 def colour_map(labels: np.ndarray, palette: Sequence[Sequence[int]], ignore_index: int = 255) -> np.ndarray:
@@ -17,7 +18,7 @@ def colour_map(labels: np.ndarray, palette: Sequence[Sequence[int]], ignore_inde
     Args:
         labels: Class of each pixel, uint8 (H, W).
         palette: An RGB triple for each class.
-        ignore_index: Pixels of this label become black.
+        ignore_index: Pixels of this label become white.
 
     Returns:
         BGR picture, uint8 (H, W, 3).
@@ -27,7 +28,7 @@ def colour_map(labels: np.ndarray, palette: Sequence[Sequence[int]], ignore_inde
     """
     table = np.zeros((256, 3), np.uint8)
     table[:len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
-    table[ignore_index] = 0
+    table[ignore_index] = IGNORED
     unknown = np.setdiff1d(np.unique(labels), [*range(len(palette)), ignore_index])
     if unknown.size:
         raise ValueError(f'labels {unknown.tolist()} have no colour in a palette of {len(palette)}')
@@ -66,7 +67,7 @@ def error_map(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray, igno
     """
     picture = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR) // 2 + 96
     picture[prediction != truth] = (40, 20, 220)
-    picture[truth == ignore_index] = 255
+    picture[truth == ignore_index] = IGNORED
     return picture
 
 

@@ -7,9 +7,9 @@ PALETTE = [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 CLASSES = ['red', 'green', 'blue']
 
 
-def test_colours_are_bgr_and_ignored_pixels_black():
+def test_colours_are_bgr_and_ignored_pixels_white():
     labels = np.array([[0, 1], [2, 255]], np.uint8)
-    assert colour_map(labels, PALETTE).tolist() == [[[0, 0, 255], [0, 255, 0]], [[255, 0, 0], [0, 0, 0]]]
+    assert colour_map(labels, PALETTE).tolist() == [[[0, 0, 255], [0, 255, 0]], [[255, 0, 0], [255, 255, 255]]]
 
 
 def test_a_label_without_colour_is_an_error():
