@@ -110,7 +110,8 @@ class _InBFloat16(nn.Module):
 def stock_segmentor(cfg: Config, segmentor: nn.Module) -> nn.Module:
     """Return the same model with MMSegmentation's own ERFNet in it, and the same weights."""
     cfg = cfg.copy()
-    known = inspect.signature(StockERFNet).parameters
+    # It takes one ratio of dropout, which prediction does not ask for.
+    known = inspect.signature(StockERFNet).parameters.keys() - {'dropout_ratio'}
     cfg.model.backbone = {name: value for name, value in cfg.model.backbone.items() if name in known}
     cfg.model.backbone['type'] = 'mmseg.ERFNet'
     stock = load_segmentor(cfg, None)
