@@ -87,7 +87,7 @@ class _Run:
 
 
 class Network(nn.Module):
-    """The network of a :class:`FrameToLabels` alone: normalised images (N, 3, H, W) to the head's logits."""
+    """The network of a :class:`FrameToLabels` alone: normalised images (N, H, W, 3) to the head's logits."""
 
     def __init__(self, graph: FrameToLabels) -> None:
         super().__init__()
@@ -110,7 +110,8 @@ class _InBFloat16(nn.Module):
 def stock_segmentor(cfg: Config, segmentor: nn.Module) -> nn.Module:
     """Return the same model with MMSegmentation's own ERFNet in it, and the same weights."""
     cfg = cfg.copy()
-    known = inspect.signature(StockERFNet).parameters
+    # It takes one ratio of dropout, which prediction does not ask for.
+    known = inspect.signature(StockERFNet).parameters.keys() - {'dropout_ratio'}
     cfg.model.backbone = {name: value for name, value in cfg.model.backbone.items() if name in known}
     cfg.model.backbone['type'] = 'mmseg.ERFNet'
     stock = load_segmentor(cfg, None)
@@ -123,7 +124,7 @@ def _prepare(cfg: Config, segmentor: nn.Module, frames: np.ndarray, batch: int, 
     inputs = np.ascontiguousarray(frames[:batch])
     stock = stock_segmentor(cfg, segmentor)
     folded = FrameToLabels(fold(deepcopy(segmentor)))
-    image = folded.prepared(torch.from_numpy(inputs)).contiguous()
+    image = folded.prepared(torch.from_numpy(inputs))
     yield _segmentor_run('PyTorch, MMSegmentation', stock, inputs, image)
     if 'ours' in rows:
         yield _segmentor_run('PyTorch, ours', segmentor, inputs, image)
@@ -147,7 +148,7 @@ def _prepare(cfg: Config, segmentor: nn.Module, frames: np.ndarray, batch: int, 
 def _segmentor_run(name: str, segmentor: nn.Module, inputs: np.ndarray, image: Tensor, device: str = 'cpu') -> _Run:
     """What MMSegmentation itself does, its pipeline apart."""
     segmentor = segmentor.to(device)
-    image = image.to(device)
+    image = image.permute(0, 3, 1, 2).contiguous().to(device)
     pictures = [torch.from_numpy(frame).permute(2, 0, 1) for frame in inputs]
     size = inputs.shape[1:3]
 
@@ -169,7 +170,7 @@ def _graph_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, d
                amp: bool = False, precision: str = 'f32', compile_options: dict | None = None) -> _Run:
     graph = deepcopy(graph).eval().to(device, memory_format=torch.channels_last)
     network = Network(graph).eval()
-    image = image.to(device, memory_format=torch.channels_last)
+    image = image.to(device)
     if compile_options is not None:
         graph, network = (torch.compile(module, **compile_options) for module in (graph, network))
     frames = torch.from_numpy(inputs)

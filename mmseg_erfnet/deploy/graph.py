@@ -1,5 +1,6 @@
 """A trained segmentor as one graph, from a camera's frame to labels, for exporters."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -128,20 +129,21 @@ class FrameToLabels(nn.Module):
                      for name, neutral in (('mean', 0.0), ('std', 1.0)))
         if mean.numel() != 3 or segmentor.test_cfg.get('mode', 'whole') != 'whole':
             raise UsageError('Only models for three-channel images with test_cfg.mode "whole" can be exported.')
-        self.backbone, self.head = backbone, segmentor.decode_head
+        self.backbone, self.head = deepcopy(backbone), segmentor.decode_head
         self.align_corners = segmentor.align_corners
         self.resize, self.output = resize, output
         # A network of ERFNet's depth halves the size three times.
         self.multiple = 2 ** sum(_is_downsampler(block) for block in backbone.encoder)
         # Its name depends on the distribution of MMSegmentation.
-        self.flip_channels = any(getattr(preprocessor, name, False)
-                                 for name in ('_channel_conversion', 'channel_conversion'))
+        reverse = any(getattr(preprocessor, name, False) for name in ('_channel_conversion', 'channel_conversion'))
+        first = self.backbone.encoder[0]
+        self.backbone.encoder[0] = (_FoldedStem if isinstance(first, _Downsampler) else _Stem)(first, reverse)
         side = 2 * self.multiple
         with torch.no_grad():
-            logits = self.head.eval()(backbone.eval()(torch.zeros(1, 3, side, side)))
+            logits = self.head.eval()(self.backbone.eval()(torch.zeros(1, side, side, 3)))
         self.doubles = logits.shape[-1] * 2 == side and not self.align_corners
-        self.register_buffer('mean', mean.view(1, 3, 1, 1))
-        self.register_buffer('std', std.view(1, 3, 1, 1))
+        for name, value in (('mean', mean), ('std', std)):
+            self.register_buffer(name, value.flatten().flip(0) if reverse else value.flatten())
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames, uint8 (N, H, W, 3) BGR, to labels, uint8 (N, H, W); or to logits or probabilities (N, C, H, W)."""
@@ -161,24 +163,26 @@ class FrameToLabels(nn.Module):
         height, width = self.resize(*frame_size) if self.resize else frame_size
         x = self.prepared(frames)
         logits = self.head(self.backbone(x))
-        logits = F.interpolate(logits, x.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        logits = F.interpolate(logits, x.shape[1:3], mode='bilinear', align_corners=self.align_corners)
         logits = logits[..., :height, :width]
         if self.resize:
             logits = F.interpolate(logits, frame_size, mode='bilinear', align_corners=self.align_corners)
         return logits
 
     def prepared(self, frames: Tensor) -> Tensor:
-        """Frames, uint8 (N, H, W, 3) BGR, to what the network is given, float32 (N, 3, h, w)."""
-        x = frames.permute(0, 3, 1, 2).to(self.mean.dtype)
-        if self.flip_channels:
-            x = x.flip(1)
+        """Frames, uint8 (N, H, W, 3) BGR, to what the first layer takes: normalised, float32 (N, h, w, 3) BGR."""
         if self.resize:
+            x = frames.permute(0, 3, 1, 2).to(self.mean.dtype)
             # OpenCV resizes in integers; its result is rounded.
             x = F.interpolate(x, self.resize(*frames.shape[1:3]), mode='bilinear', align_corners=False).round()
-        height, width = x.shape[2:]
+            frames = x.permute(0, 2, 3, 1)
+        height, width = frames.shape[1:3]
         bottom, right = (-(-side // self.multiple) * self.multiple - side for side in (height, width))
+        # Row by row, not pixel by pixel: three colours fill no vector of a CPU.
+        x = frames.flatten(2).to(self.mean.dtype) - self.mean.repeat(width)
         # Before the division: a pad right before a pooling makes ONNX Runtime 1.31 fuse the two, which is wrong.
-        return F.pad(x - self.mean, (0, right, 0, bottom)) / self.std
+        x = F.pad(x, (0, 3 * right, 0, bottom)) / self.std.repeat(width + right)
+        return x.unflatten(2, (width + right, 3))
 
 
 def labels_of_doubled(logits: Tensor) -> Tensor:
@@ -252,40 +256,86 @@ def _fold_sequence(layers: nn.ModuleList) -> None:
 class _Downsampler(nn.Module):
     """A folded downsampler, for even sizes.
 
-    Each branch has its norm and its activation before they are concatenated, so that those of the convolution become
-    part of it. Nothing depends on the input's size, which exporters of dynamic sizes need.
+    The pooled channels go through a 1x1 convolution that holds their scale. Where the convolution beside them makes
+    most of the channels, both make all of them, each with zeros for the other's, and are added: inference engines do
+    that inside the convolution, whereas a concatenation of 3 and 13 channels, or 16 and 48, costs copies and changes of
+    the layout. Nothing depends on the input's size, which exporters of dynamic sizes need.
     """
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        self.conv, self.pool = block.conv, nn.Sequential(block.pool)
-        after = block.bn
-        if isinstance(after, nn.BatchNorm2d):
-            first, second = _halves(after, block.conv.out_channels)
-            self.conv, after = fuse_conv_bn_eval(block.conv, first), nn.Identity()
-            self.pool.append(_Affine(second))
-        if isinstance(after, nn.Identity) and not (isinstance(block.act, nn.PReLU) and block.act.num_parameters > 1):
-            self.conv, self.pool = nn.Sequential(self.conv, block.act), self.pool.append(block.act)
-            self.after = nn.Identity()
-        else:
-            self.after = nn.Sequential(after, block.act)
+        conv, norm, act, pooled = block.conv, block.bn, block.act, block.conv.in_channels
+        scale, shift = torch.ones(pooled), torch.zeros(pooled)
+        if isinstance(norm, nn.BatchNorm2d):
+            first, second = _halves(norm, conv.out_channels)
+            conv, norm = fuse_conv_bn_eval(conv, first), nn.Identity()
+            scale = (second.weight * torch.rsqrt(second.running_var + second.eps)).detach()
+            shift = (second.bias - second.running_mean * scale).detach()
+        self.adds = type(conv) is nn.Conv2d and conv.groups == 1 and 2 * pooled <= conv.out_channels
+        before = conv.out_channels if self.adds else 0
+        self.conv, self.pool = _widened(conv, pooled) if self.adds else conv, block.pool
+        self.take = nn.Conv2d(pooled, before + pooled, 1)
+        self.take.weight.data = F.pad(torch.diag(scale), (0, 0, before, 0))[..., None, None]
+        self.take.bias.data = F.pad(shift, (before, 0))
+        self.act, self.after = nn.Identity(), nn.Sequential(norm, act)
+        if not self.adds and isinstance(norm, nn.Identity) and getattr(act, 'num_parameters', 1) == 1:
+            # Before the concatenation, it becomes part of the convolution.
+            self.act, self.after = act, nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.after(torch.cat([self.conv(x), self.pool(x)], 1))
+        return self.join(self.conv(x), self.take(self.pool(x)))
+
+    def join(self, made: Tensor, taken: Tensor) -> Tensor:
+        """Join the branches."""
+        return self.after(made + taken if self.adds else torch.cat([self.act(made), self.act(taken)], 1))
 
 
-class _Affine(nn.Module):
-    """A BN in evaluation as one product and one sum."""
+def _widened(conv: nn.Conv2d, more: int) -> nn.Conv2d:
+    """Return a convolution that makes so many more channels, of zeros."""
+    wide = nn.Conv2d(conv.in_channels, conv.out_channels + more, conv.kernel_size, conv.stride, conv.padding,
+                     conv.dilation, bias=conv.bias is not None, padding_mode=conv.padding_mode)
+    wide.weight.data = F.pad(conv.weight.data, (0, 0) * 3 + (0, more))
+    if conv.bias is not None:
+        wide.bias.data = F.pad(conv.bias.data, (0, more))
+    return wide
 
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
+
+class _Stem(nn.Module):
+    """The first downsampler, given pixels as they lie in a frame, (N, H, W, 3)."""
+
+    def __init__(self, block: nn.Module, reverse: bool) -> None:
         super().__init__()
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = norm.bias - norm.running_mean * scale
-        self.register_buffer('scale', scale.detach().view(1, -1, 1, 1))
-        self.register_buffer('shift', shift.detach().view(1, -1, 1, 1))
+        self.block, self.reverse = block, reverse
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale + self.shift
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.permute(0, 3, 1, 2)
+        return self.block(x.flip(1) if self.reverse else x)
+
+
+class _FoldedStem(nn.Module):
+    """The same, folded, which takes the colours in the frame's order.
+
+    Pooling of three channels takes OpenVINO longer than a convolution. The maximum of whole rows, and then of each and
+    itself three places further on, takes a quarter of that; half of its channels mean nothing and have no weight.
+    """
+
+    def __init__(self, block: _Downsampler, reverse: bool) -> None:
+        super().__init__()
+        self.block = block
+        if reverse:
+            for conv in (block.conv, block.take):
+                conv.weight.data = conv.weight.data.flip(1)
+        block.take.weight.data = F.pad(block.take.weight.data, (0, 0, 0, 0, 0, 3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        n, height, width = pixels.shape[:3]
+        rows = pixels.reshape(n, height // 2, 2, width * 3)
+        flat = torch.maximum(rows[:, :, 0], rows[:, :, 1]).flatten(1)
+        flat = torch.maximum(flat, F.pad(flat[:, 3:], (0, 3)))
+        pooled = flat.reshape(n, height // 2, width // 2, 6)
+        made, taken = (conv(x.permute(0, 3, 1, 2))
+                       for conv, x in ((self.block.conv, pixels), (self.block.take, pooled)))
+        return self.block.join(made, taken)
 
 
 def _halves(norm: nn.BatchNorm2d, channels: int) -> list[nn.BatchNorm2d]:
