@@ -3,8 +3,8 @@
 What: the schedule that the literature's best small networks share: 1e-3, batch 8, poly 0.9 by iteration after a
     warm-up of 500 iterations from a third, scales 0.5 to 2, crops of 360x480, mirroring, 1000 epochs
     (https://github.com/xiaoyufenfei/Efficient-Segmentation-Networks); but AdamW where they have Adam with L2, class
-    weights 1/ln(1.10 + p) where they have 1.02, the paper's dropout, and changes of light: shadow, brightness, contrast,
-    colour, blur, noise.
+    weights 1/ln(1.10 + p) where they have 1.02, the paper's dropout, and changes of light: shadow, brightness,
+    contrast, colour, blur, noise.
 Costs: 367,000 crops: more than a day on two CPU cores with AVX-512 and `--amp`. Shorten it there.
 Score to expect: not run in full yet. In this protocol, on test, trained on train and val together, others report 68.9
     mIoU (FBSNet) and 70.5 (LETNet) by it.

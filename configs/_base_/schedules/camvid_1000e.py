@@ -1,5 +1,5 @@
-# 1000 epochs of 46 iterations (367 frames in batches of 8): AdamW, a warm-up of 500 iterations from a third of the rate,
-# then poly 0.9 by iteration.
+# 1000 epochs of 46 iterations (367 frames in batches of 8): AdamW, a warm-up of 500 iterations from a third of the
+# rate, then poly 0.9 by iteration.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
