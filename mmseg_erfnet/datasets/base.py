@@ -5,10 +5,12 @@ from collections import Counter
 from typing import Any
 
 from mmengine import fileio
+from mmengine.dataset import Compose
 from mmseg.datasets import BaseSegDataset
 
 from mmseg_erfnet.errors import DataError, UsageError
 
+from .cache import FIXED_STEPS, SharedCache
 from .files import check_frame
 from .labels import IGNORE
 
@@ -17,11 +19,32 @@ class CheckedSegDataset(BaseSegDataset):
     """A `BaseSegDataset` that looks at its files before they are trusted.
 
     At construction a split without names, a name given twice, and a missing image or label are errors; each frame's
-    bytes are checked whenever it is fetched, so that a file that goes bad during training is named, too.
+    bytes are checked whenever they are read, so that a file that goes bad during training is named, too.
 
     The label files may hold other ids than those of `METAINFO['classes']`: `stored_ids` tells which, and reaches the
     loading transform through MMSegmentation's own `label_map`.
+
+    Args:
+        cache_gb: Memory, in 10^9 bytes, for what the steps of the pipeline before the first random one make of a frame:
+            decoded, and resized where that comes first, it is shared by all workers of this process, and no file is
+            read twice while there is room. Samples are the same with and without. 0 keeps nothing.
+        **kwargs: Those of `BaseSegDataset`.
     """
+
+    def __init__(self, *args, cache_gb: float = 0, **kwargs) -> None:
+        if not cache_gb >= 0:
+            raise UsageError(f'cache_gb is memory for decoded frames in GB, 0 for none: got {cache_gb}.')
+        self.cache_gb = cache_gb
+        self.cache = None
+        super().__init__(*args, **kwargs)
+
+    def full_init(self) -> None:
+        """Read the split, as in `BaseDataset`; and set the cache up, before there are workers."""
+        if not self._fully_initialized:
+            super().full_init()
+            if self.cache_gb:
+                paths = [self.get_data_info(index)['img_path'] for index in range(len(self))]
+                self.cache = SharedCache(paths, int(self.cache_gb * 1e9))
 
     def stored_ids(self) -> dict[int, int] | None:
         """The class id, or 255, of each id in the label files; None if the files hold class ids."""
@@ -98,8 +121,24 @@ class CheckedSegDataset(BaseSegDataset):
         """
         info = self.get_data_info(idx)
         path = info['img_path']
-        check_frame(read_bytes(path, self.backend_args), path)
-        return self.pipeline(info)
+        if self.cache is None:
+            check_frame(read_bytes(path, self.backend_args), path)
+            return self.pipeline(info)
+        fixed, others = self._steps()
+        results = self.cache.get(path)
+        if results is None:
+            check_frame(read_bytes(path, self.backend_args), path)
+            results = fixed(info)
+            self.cache.put(path, results)
+        results['sample_idx'] = info['sample_idx']
+        return others(results)
+
+    def _steps(self) -> tuple[Compose, Compose]:
+        """The pipeline up to the first step that is not known to be the same each time, and the rest."""
+        steps = self.pipeline.transforms
+        kinds = [type(step).__name__ in FIXED_STEPS for step in steps]
+        number = (kinds + [False]).index(False)
+        return Compose(steps[:number]), Compose(steps[number:])
 
 
 def read_bytes(path: str, backend_args: dict | None = None) -> bytes:

@@ -24,6 +24,7 @@ from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 from .checkpointing import latest_checkpoint
 from .guard import full_disk_reported
+from .memory import keep_freed_memory
 from .progress import QuietRunner
 from .schedule import shorten
 
@@ -124,10 +125,11 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
         DivergenceError: The loss is NaN or infinite.
     """
     install_safe_loading(trust=trust_checkpoint)
+    keep_freed_memory()
     if epochs is not None:
         shorten(cfg, epochs)
     if amp:
-        _use_amp(cfg)
+        use_amp(cfg)
     if resume:
         _resume(cfg, resume)
     _add_hook(cfg, type='mmseg_erfnet.CheckpointFitHook', use='resume' if resume else 'start')
@@ -148,7 +150,8 @@ def _add_hook(cfg: Config, **hook) -> None:
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 
-def _use_amp(cfg: Config) -> None:
+def use_amp(cfg: Config) -> None:
+    """Give a config the optimiser wrapper of mixed precision that the device has."""
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(f'--amp cannot replace an optim_wrapper of type {kind}; set the type in the config.')

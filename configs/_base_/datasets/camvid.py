@@ -39,7 +39,9 @@ train_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
-    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/train.txt', pipeline=train_pipeline))
+    # The frames are decoded once: 254 MB at 480x360, 1 GB at 960x720.
+    dataset=dict(
+        type=dataset_type, data_root=data_root, ann_file='splits/train.txt', pipeline=train_pipeline, cache_gb=2))
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
