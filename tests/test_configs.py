@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmseg_erfnet.datasets import CamVid11Dataset, standard_split
 from mmseg_erfnet.datasets.statistics import class_weights, label_statistics
 from mmseg_erfnet.engine.launch import evaluate, train
+from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.models import ERFNet
 
 
@@ -89,6 +90,13 @@ def test_camvid_learning_rate_of_every_epoch(small_config):
 def test_paper_learning_rate_of_every_epoch(name, small_config):
     rates = learning_rates(small_config(name), epochs=150)
     np.testing.assert_allclose(rates, [5e-4 * (1 - k / 150)**0.9 for k in range(150)], rtol=1e-10)
+
+
+def test_paper_learning_rate_of_a_shortened_run(small_config):
+    cfg = small_config('erfnet_cityscapes_paper_encoder')
+    shorten(cfg, 15)
+    rates = learning_rates(cfg, epochs=15)
+    np.testing.assert_allclose(rates, [5e-4 * (1 - k / 15)**0.9 for k in range(15)], rtol=1e-10)
 
 
 @pytest.mark.parametrize(('name', 'c'), [('encoder_class_weights', 1.20), ('class_weights', 1.10)])

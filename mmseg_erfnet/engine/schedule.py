@@ -25,7 +25,8 @@ def shorten(cfg: Config, epochs: int) -> None:
         raise UsageError(f'{epochs} epochs are none; give 1 or more.')
 
     def scaled(epoch: int) -> int:
-        return round(epoch * epochs / before)
+        # What ends an epoch after the run does, so that its last epoch does not learn at rate 0, still does.
+        return epochs + epoch - before if epoch > before else round(epoch * epochs / before)
 
     cfg.train_cfg.max_epochs = epochs
     cfg.train_cfg.val_interval = min(cfg.train_cfg.get('val_interval', 1), epochs)
