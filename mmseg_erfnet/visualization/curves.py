@@ -107,7 +107,9 @@ def draw_curves(history: History) -> Figure:
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
         elif not axes.lines:
-            axes.text(0.5, 0.5, 'nothing logged', transform=axes.transAxes, ha='center', color='#666666')
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.text(0.5, 0.5, 'nothing logged yet', transform=axes.transAxes, ha='center', color='#666666')
     return figure
 
 

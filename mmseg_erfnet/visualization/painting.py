@@ -143,7 +143,7 @@ def comparison(image: np.ndarray, prediction: np.ndarray, classes: Sequence[str]
     pictures = {'input': image} | {title: overlay(image, labels, palette, ignore_index=ignore_index)
                                    for title, labels in maps.items()}
     if with_errors and truth is not None:
-        pictures['errors in red'] = error_map(image, prediction, truth, ignore_index)
+        pictures['errors in red, not scored white'] = error_map(image, prediction, truth, ignore_index)
     present = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
     present = [int(label) for label in present if label != ignore_index]
     return panel(pictures, legend(present, classes, palette, width=image.shape[1] * len(pictures)))

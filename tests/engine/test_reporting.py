@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ def tested(small_config, tmp_path):
     checkpoint = tmp_path / 'oracle.pth'
     torch.save(dict(state_dict=dict(wrong=torch.tensor(0.5))), checkpoint)
 
-    def run(**options):
+    def run(config=None, **options):
         cfg = small_config('erfnet_camvid', **options)
+        object.__setattr__(cfg, '_filename', config)
         cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
         cfg.test_dataloader.dataset.ann_file = 'splits/train.txt'
         figures = evaluate(cfg, str(checkpoint))
@@ -40,6 +42,23 @@ def test_a_test_leaves_a_report_with_its_best_and_worst_images(tested):
     page = (work_dir / 'report.html').read_text()
     assert all(f'{example["kind"]}: {example["name"]}' in page for example in examples)
     assert f'{figures["mIoU"]:.2f} %' in page
+
+
+def test_a_test_replaces_nothing_of_a_training_run(tested, tmp_path):
+    work_dir = tmp_path / 'run'
+    work_dir.mkdir()
+    dumped = work_dir / 'config.py'
+    dumped.write_text('lr = 0.1')
+    for images in (1, 2):
+        tested(config='config.py', **{'test_dataloader.dataset.indices': images})
+        time.sleep(1)  # runs have folders named after the second
+    assert dumped.read_text() == 'lr = 0.1'
+    assert not list(work_dir.glob('2*.py'))
+    folders = sorted(path.parent for path in work_dir.glob('*/vis_data'))
+    kept = [json.loads((folder / 'metrics.json').read_text()) for folder in folders]
+    assert [figures['images'] for figures in kept] == [1, 2]
+    assert json.loads((work_dir / 'metrics.json').read_text()) == kept[1]
+    assert all('test_dataloader' in (folder / 'config.py').read_text() for folder in folders)
 
 
 def test_few_images_are_shown_once_each_though_the_config_has_no_hook(tested):

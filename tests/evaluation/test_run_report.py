@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -76,6 +77,14 @@ def test_a_test_without_training(tmp_path):
     write_test(tmp_path, 11)
     page = write_run_report(tmp_path).read_text()
     assert 'Training</h2>' not in page
+
+
+def test_a_test_older_than_the_training(tmp_path):
+    write_training(tmp_path)
+    write_test(tmp_path, 3)
+    assert 'Training has gone on since' not in write_run_report(tmp_path).read_text()
+    os.utime(tmp_path / 'metrics.json', (0, 0))
+    assert 'Training has gone on since' in write_run_report(tmp_path).read_text()
 
 
 def test_a_test_where_nothing_was_labelled(tmp_path):

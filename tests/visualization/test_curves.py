@@ -68,5 +68,5 @@ def test_iterations_and_other_users_names(tmp_path):
 
 def test_nothing_logged_is_said(tmp_path):
     figure = draw_curves(read_history(tmp_path))
-    assert [axes.texts[0].get_text() for axes in figure.axes] == ['nothing logged'] * 3
+    assert [axes.texts[0].get_text() for axes in figure.axes] == ['nothing logged yet'] * 3
     assert png(figure).startswith(b'\x89PNG')
