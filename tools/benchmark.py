@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from mmseg_erfnet import cli
-from mmseg_erfnet.deploy.arguments import ROWS, size
+from mmseg_erfnet.deploy.arguments import ROWS, export_packages, size
 
 
 def main() -> None:
@@ -32,7 +32,8 @@ def main() -> None:
     cli.add_config_options(parser)
     args = parser.parse_args()
 
-    from mmseg_erfnet.deploy.benchmark import benchmark, table
+    with export_packages():
+        from mmseg_erfnet.deploy.benchmark import benchmark, table
     from mmseg_erfnet.engine.launch import load_config
 
     result = benchmark(load_config(args.config, options=args.cfg_options), args.checkpoint, args.sizes, args.batch,
