@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 from mmseg_erfnet import cli
-from mmseg_erfnet.deploy.arguments import ROWS, size
+from mmseg_erfnet.deploy.arguments import ROWS, export_packages, size
 
 
 def main() -> None:
@@ -50,7 +50,8 @@ def main() -> None:
             result = training.benchmark_training(cfg, args.threads, args.rounds or 3)
             print(training.training_table(result))
     else:
-        from mmseg_erfnet.deploy.benchmark import benchmark, table
+        with export_packages():
+            from mmseg_erfnet.deploy.benchmark import benchmark, table
 
         result = benchmark(cfg, args.checkpoint, args.sizes, args.batch, args.threads, args.rounds or 10, args.rows,
                            args.trust_checkpoint)

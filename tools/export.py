@@ -12,7 +12,7 @@ kept. `tools/predict.py` and mmseg_erfnet.deploy.Segmenter run it.
 """
 
 from mmseg_erfnet import cli
-from mmseg_erfnet.deploy.arguments import size
+from mmseg_erfnet.deploy.arguments import export_packages, size
 
 
 def main() -> None:
@@ -32,7 +32,8 @@ def main() -> None:
     cli.add_config_options(parser)
     args = parser.parse_args()
 
-    from mmseg_erfnet.deploy.export import export
+    with export_packages():
+        from mmseg_erfnet.deploy.export import export
     from mmseg_erfnet.engine.launch import load_config
 
     cfg = load_config(args.config, options=args.cfg_options)

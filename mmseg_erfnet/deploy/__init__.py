@@ -3,6 +3,12 @@
 Importing this needs NumPy and OpenCV; a :class:`Segmenter` needs OpenVINO or ONNX Runtime besides.
 """
 
-from .runtime import Segmenter
+import sys
+
+# OpenVINO and NNCF report to a server that they are used, unasked and from a process that they fork amid their import.
+# Without this package, which they find missing, they do not.
+sys.modules.setdefault('openvino_telemetry', None)
+
+from .runtime import Segmenter  # noqa: E402
 
 __all__ = ['Segmenter']

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from .arguments import ROWS
 from .backends import OnnxRuntime, OpenVINO
-from .export import sample_frames, save, save_openvino, to_onnx, to_openvino, trace
+from .export import sample_frames
 from .graph import FrameToLabels, fold, load_segmentor
 from .metadata import versions
+from .writing import save, save_openvino, to_onnx, to_openvino, trace
 
+GPU = 'cuda'
 # A burst is short enough for the machine's mood to be shared by all rows of a round.
 BURST = 5
 CALIBRATION_FRAMES = 16
@@ -50,7 +52,7 @@ def benchmark(cfg: Config, checkpoint: str | None = None, sizes: Sequence[tuple[
 
     Returns:
         ``machine``, ``versions``, ``threads``, ``batch`` and ``sizes``. For each size: ``parameters``, ``macs`` of one
-        frame, ``limits``, the machine's 10^9 multiply-accumulates a second by precision, and ``rows``. A row has
+        frame, ``limits``, the machine's best 10^9 multiply-accumulates a second by precision, and ``rows``. A row has
         ``name``, ``device`` and ``precision``; ``frame_to_labels`` and ``network``, each with ``median``, ``p90`` and
         ``min`` in milliseconds and ``fps`` by the median; ``ratio`` to the baseline of its device; ``of_limit``; and
         ``agreement`` with the baseline's labels.
@@ -139,10 +141,10 @@ def _prepare(cfg: Config, segmentor: nn.Module, frames: np.ndarray, batch: int, 
     if any(row.startswith(('onnxruntime', 'openvino')) for row in rows):
         yield from _exported_runs(folded, inputs, image, frames, threads, rows, report)
     if 'cuda' in rows and torch.cuda.is_available():
-        yield _segmentor_run('PyTorch, MMSegmentation, CUDA', deepcopy(stock), inputs, image, 'cuda')
-        yield _graph_run('PyTorch, ours, folded, CUDA', folded, inputs, image, 'cuda')
-        yield _graph_run('PyTorch, ours, folded, CUDA, AMP', folded, inputs, image, 'cuda', amp=True)
-        yield from _compiled_run('PyTorch, ours, compiled, CUDA graphs', folded, inputs, image, report, 'cuda')
+        yield _segmentor_run('PyTorch, MMSegmentation, CUDA', deepcopy(stock), inputs, image, GPU)
+        yield _graph_run('PyTorch, ours, folded, CUDA', folded, inputs, image, GPU)
+        yield _graph_run('PyTorch, ours, folded, CUDA, AMP', folded, inputs, image, GPU, amp=True)
+        yield from _compiled_run('PyTorch, ours, compiled, CUDA graphs', folded, inputs, image, report, GPU)
 
 
 def _segmentor_run(name: str, segmentor: nn.Module, inputs: np.ndarray, image: Tensor, device: str = 'cpu') -> _Run:
@@ -176,7 +178,7 @@ def _graph_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, d
     frames = torch.from_numpy(inputs)
 
     def autocast():
-        return torch.autocast(device, torch.float16 if device == 'cuda' else torch.bfloat16, enabled=amp)
+        return torch.autocast(device, torch.float16 if device == GPU else torch.bfloat16, enabled=amp)
 
     def frame_to_labels() -> np.ndarray:
         with torch.inference_mode(), autocast():
@@ -192,7 +194,7 @@ def _graph_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, d
 
 def _compiled_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, report: Callable[[str], None],
                   device: str = 'cpu') -> Iterator[_Run]:
-    options = dict(mode='reduce-overhead') if device == 'cuda' else {}
+    options = dict(mode='reduce-overhead') if device == GPU else {}
     run = _graph_run(name, graph, inputs, image, device, compile_options=options)
     try:
         for function in run.functions.values():
@@ -205,7 +207,7 @@ def _compiled_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor
 
 
 def _wait(device: str) -> None:
-    if device == 'cuda':
+    if device == GPU:
         torch.cuda.synchronize()
 
 
@@ -256,7 +258,7 @@ def cpu_precisions() -> list[str]:
 
 
 def _measure(runs: Sequence[_Run], convolutions: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Let all rows and the convolutions of :func:`matrix_convolutions` take turns; return the rates of the latter."""
+    """Let all rows and the convolutions of :func:`matrix_convolutions` take turns; return the latter's best rates."""
     rates: dict[str, list[float]] = {name: [] for name in convolutions}
     for round_ in range(rounds + 1):
         for run in runs:
@@ -270,7 +272,7 @@ def _measure(runs: Sequence[_Run], convolutions: dict[str, Callable[[], float]],
                         run.seconds[what].append(time.perf_counter() - started)
         for name, function in convolutions.items():
             rates[name] += [function() for _ in range(BURST)][1:]
-    return {name: float(np.median(values)) for name, values in rates.items()}
+    return {name: max(values) for name, values in rates.items()}
 
 
 def _rows(runs: Sequence[_Run], batch: int, limits: dict[str, float], macs: int, checkpoint: str | None) -> list[dict]:

@@ -1,14 +1,8 @@
-"""Write a segmentor as self-sufficient models, each checked against PyTorch before it appears.
-
-The ONNX model comes from PyTorch and OpenVINO's is made of it, so that both are one graph.
-"""
+"""Write a segmentor as self-sufficient models, each checked against PyTorch before it appears."""
 
 import contextlib
-import json
-import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -16,20 +10,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-import torch
 from mmengine.config import Config
 from mmseg.apis import inference_model
 from torch import nn
-from torch.export import Dim
 
 from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.errors import DataError, UsageError, UserError
 from mmseg_erfnet.registry import DATASETS
 
+from .arguments import export_packages
 from .backends import BACKENDS
 from .graph import OUTPUTS, FrameToLabels, fold, frame_resize, load_segmentor
 from .metadata import describe
-from .runtime import METADATA_KEY, Segmenter
+from .runtime import Segmenter
+from .writing import save, to_onnx
 
 FORMATS = {'onnx': '.onnx', 'openvino': '.xml'}
 # How far an exported model in float32 may be from PyTorch.
@@ -74,6 +68,9 @@ def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequen
                          f'{", ".join(formats) or "none"} and {output}.')
     if int8 and ('openvino' not in formats or output != 'labels'):
         raise UsageError('int8 is for the format openvino and the output labels.')
+    if int8:
+        with export_packages():
+            from .quantize import export_int8
     if any(number is not None and number < 1 for number in (*(size or ()), batch)):
         raise UsageError(f'size and batch are 1 or more: got {size} and {batch}.')
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
@@ -96,7 +93,6 @@ def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequen
                 save(model, path, metadata)
                 report(f'{path.name}: {check_parity(path, logits, segmentor, frames)}')
             if int8:
-                from .quantize import export_int8
                 files.append(Path(folder) / f'{stem}_int8.xml')
                 flexible = model if size is batch is None else to_onnx(FrameToLabels(folded, resize))
                 export_int8(flexible, files[-1], metadata, cfg, max_drop, report)
@@ -113,63 +109,6 @@ def _publish(path: Path, out: Path) -> Path:
         os.replace(path.with_suffix('.bin'), out / f'{path.stem}.bin')
     os.replace(path, out / path.name)
     return out / path.name
-
-
-# --- Writing ----------------------------------------------------------------------------------------------------------
-
-
-def to_onnx(graph: nn.Module, size: tuple[int, int] | None = None, batch: int | None = None) -> onnx.ModelProto:
-    """Export a graph of frames, uint8 (N, H, W, 3), with its dimensions open or fixed."""
-    # The numbers in place of open dimensions must be none that means something: not 1, not a multiple of 8.
-    height, width = size or (90, 130)
-    frames = torch.zeros((batch or 2, height, width, 3), dtype=torch.uint8)
-    names = {0: None if batch else 'batch', 1: None if size else 'height', 2: None if size else 'width'}
-    return trace(graph, frames, graph.output, {axis: Dim(name) for axis, name in names.items() if name})
-
-
-def trace(module: nn.Module, example: torch.Tensor, output: str, dynamic: dict[int, Dim]) -> onnx.ModelProto:
-    """Export a module of one input, called frames, and one output, without the exporter's talk."""
-    logger = logging.getLogger('torch.onnx')
-    level = logger.level
-    try:
-        logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            program = torch.onnx.export(
-                module.eval(), (example,), dynamo=True, verbose=False, opset_version=18, input_names=['frames'],
-                output_names=[output], dynamic_shapes=(dynamic,))
-    finally:
-        logger.setLevel(level)
-    return program.model_proto
-
-
-def save(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
-    """Write a model, in the format that the file's name ends in, with its metadata."""
-    metadata = json.dumps(metadata)
-    if path.suffix == '.onnx':
-        model = deepcopy(model)
-        onnx.helper.set_model_props(model, {METADATA_KEY: metadata})
-        onnx.save(model, path)
-    else:
-        save_openvino(to_openvino(model), path, metadata)
-
-
-def to_openvino(model: onnx.ModelProto):
-    """Convert a model to ``openvino.Model``."""
-    import openvino
-
-    with tempfile.NamedTemporaryFile(suffix='.onnx') as file:
-        file.write(model.SerializeToString())
-        file.flush()
-        return openvino.convert_model(file.name)
-
-
-def save_openvino(model, path: Path, metadata: str) -> None:
-    """Write an ``openvino.Model`` with its metadata."""
-    import openvino
-
-    model.set_rt_info(metadata, [METADATA_KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)
 
 
 # --- Checking ---------------------------------------------------------------------------------------------------------

@@ -330,9 +330,9 @@ class _FoldedStem(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         n, height, width = pixels.shape[:3]
         rows = pixels.reshape(n, height // 2, 2, width * 3)
-        flat = torch.maximum(rows[:, :, 0], rows[:, :, 1]).flatten(1)
-        flat = torch.maximum(flat, F.pad(flat[:, 3:], (0, 3)))
-        pooled = flat.reshape(n, height // 2, width // 2, 6)
+        rows = torch.maximum(rows[:, :, 0], rows[:, :, 1])
+        rows = torch.maximum(rows, F.pad(rows[..., 3:], (0, 3)))
+        pooled = rows.reshape(n, height // 2, width // 2, 6)
         made, taken = (conv(x.permute(0, 3, 1, 2))
                        for conv, x in ((self.block.conv, pixels), (self.block.take, pooled)))
         return self.block.join(made, taken)

@@ -18,9 +18,9 @@ from mmseg_erfnet.errors import DataError, UserError
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.registry import DATASETS
 
-from .export import save_openvino, to_openvino
 from .graph import frame_resize
 from .runtime import Segmenter
+from .writing import save_openvino, to_openvino
 
 # NNCF's own number for calibration.
 CALIBRATION_FRAMES = 300

@@ -71,3 +71,25 @@ def test_rates_are_of_the_right_order():
     assert {'f32', 'int8'} <= set(rates)
     # From a tenth of a slow core to more than any core has.
     assert all(0.5 < rate < 10_000 for rate in rates.values())
+
+
+def test_rows_of_a_gpu(no_rates, monkeypatch):
+    """All that those rows run but the GPU itself, for which the CPU stands in."""
+    waited = []
+    monkeypatch.setattr(benchmark, 'GPU', 'cpu')
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')  # mmengine's logger counts devices
+    for name, function in (('is_available', lambda: True), ('get_device_name', lambda: 'a GPU'),
+                           ('synchronize', lambda: waited.append(1))):
+        monkeypatch.setattr(torch.cuda, name, function)
+    monkeypatch.setattr(torch, 'compile', lambda module, mode: module)
+    threads = torch.get_num_threads()
+    try:
+        result = benchmark.benchmark(config('erfnet_camvid11'), str(checkpoint('erfnet_camvid11')), [(64, 96)],
+                                     threads=1, rounds=1, rows=('cuda',), report=lambda line: None)
+    finally:
+        torch.set_num_threads(threads)
+    rows = result['sizes'][0]['rows'][1:]
+    assert [row['name'].removeprefix('PyTorch, ') for row in rows] == [
+        'MMSegmentation, CUDA', 'ours, folded, CUDA', 'ours, folded, CUDA, AMP', 'ours, compiled, CUDA graphs']
+    assert all(row['agreement'] > 0.95 for row in rows)
+    assert waited

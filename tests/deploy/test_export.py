@@ -1,6 +1,7 @@
 """What `export` writes, and that a model which differs from PyTorch is not written."""
 
 import hashlib
+import sys
 
 import cv2
 import numpy as np
@@ -119,6 +120,13 @@ def test_what_is_asked_for_is_checked(arguments, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         export.export(config('erfnet_camvid11'), None, tmp_path / 'out', **arguments)
     assert not (tmp_path / 'out').exists()
+
+
+def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'nncf', None)
+    monkeypatch.delitem(sys.modules, 'mmseg_erfnet.deploy.quantize', raising=False)
+    with pytest.raises(UsageError, match=r'needs nncf: pip install "mmseg_erfnet\[export\]"'):
+        export.export(config('erfnet_camvid11'), None, tmp_path, ('openvino',), int8=True)
 
 
 def test_frames_are_synthetic_where_there_are_no_data(tmp_path):

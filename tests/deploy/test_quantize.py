@@ -1,6 +1,8 @@
 """The score beside quantisation, and that a model which loses too much is not kept."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,7 +19,6 @@ openvino = pytest.importorskip('openvino')
 quantize = pytest.importorskip('mmseg_erfnet.deploy.quantize')
 export = pytest.importorskip('mmseg_erfnet.deploy.export')
 eager = pytest.importorskip('mmseg_erfnet.deploy.eager')
-
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +105,17 @@ def test_int8_is_scored_and_says_so(tmp_path):
     assert json.dumps(quantised.metadata)
     small_file, large_file = (path.with_suffix('.bin').stat().st_size for path in reversed(files))
     assert small_file < large_file / 2
+
+
+def test_nothing_reports_to_a_server():
+    program = """
+import multiprocessing
+def forbidden(*arguments, **options):
+    raise SystemExit('a process was started')
+multiprocessing.Process.start = forbidden
+import mmseg_erfnet.deploy, openvino, nncf
+from openvino.tools.ovc import telemetry_utils
+print(type(telemetry_utils.init_ovc_telemetry()).__module__, type(nncf.telemetry.telemetry).__name__)
+"""
+    found = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ['openvino.tools.ovc.telemetry_stub', 'MagicMock']
