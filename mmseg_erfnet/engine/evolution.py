@@ -28,7 +28,7 @@ class EvolutionHook(Hook):
     """Predict the same frames of train and of val again and again, and make an animation of each at the end.
 
     ``evolution/train.gif`` and ``evolution/val.gif`` in the work dir show the frames above, their truth in the middle
-    and the predictions below, the epoch written over them and a legend under them. The predictions are kept as
+    and the predictions below, between them the epoch, and a legend at the bottom. The predictions are kept as
     ``evolution/*/epoch_*.png``, which is how a resumed run continues its animation; those of epochs that it trains
     again are replaced.
 
@@ -122,8 +122,9 @@ class EvolutionHook(Hook):
             rows = [(epoch, row) for epoch, row in rows if row.shape == truths.shape]
             if rows:
                 strip = self._legend(truths, rows[-1][1])
-                pictures = [titled(np.vstack([inputs, gap, truths, gap, row, gap, strip]),
-                                   f'{split} after epoch {epoch}; from the top: input, truth, prediction')
+                # What changes lies close together, title and predictions: all else is in the file once.
+                pictures = [np.vstack([inputs, gap, truths, titled(row, f'{split}: input, truth, and below the '
+                                                                        f'prediction after epoch {epoch}'), gap, strip])
                             for epoch, row in rows]
                 write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
                 runner.logger.info(f'Animation: {self.folder / split}.gif')

@@ -11,7 +11,13 @@ from mmengine.dist import all_gather_object, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmseg_erfnet.evaluation.run_report import EXAMPLES, environment, write_examples, write_run_report
+from mmseg_erfnet.evaluation.run_report import (
+    EXAMPLES,
+    VALIDATED_ON,
+    environment,
+    write_examples,
+    write_run_report,
+)
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.registry import HOOKS
 from mmseg_erfnet.visualization.charts import png
@@ -56,7 +62,12 @@ class ReportHook(Hook):
 
     @master_only
     def before_run(self, runner: Runner) -> None:
-        write_bytes(Path(runner.log_dir) / 'environment.json', json.dumps(environment(), indent=1).encode())
+        facts = environment()
+        validation = runner.cfg.get('val_dataloader')
+        if validation is not None:
+            split = validation.dataset.get('ann_file') or validation.dataset.get('data_prefix', {}).get('img_path')
+            facts[VALIDATED_ON] = f'{validation.dataset.type}, {split}'
+        write_bytes(Path(runner.log_dir) / 'environment.json', json.dumps(facts, indent=1).encode())
 
     def before_test_epoch(self, runner: Runner) -> None:
         self.examples = []

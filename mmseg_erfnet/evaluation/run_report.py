@@ -19,6 +19,7 @@ from mmseg_erfnet.visualization.painting import comparison
 from mmseg_erfnet.visualization.report import Report, jpeg, write_bytes
 
 EXAMPLES = 'examples'
+VALIDATED_ON = 'validated on'  # in environment.json: dataset and split
 COLOUR = [31, 111, 180]  # of classes without one
 DISTRIBUTIONS = ('onedl-mmsegmentation', 'onedl-mmcv', 'onedl-mmengine', 'mmsegmentation', 'mmcv', 'mmengine', 'torch',
                  'numpy', 'opencv-python')
@@ -52,7 +53,7 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
             report.text('Training has gone on since this test: tools/test.py scores what has come out of it.')
         _add_examples(report, work_dir / EXAMPLES)
     else:
-        _add_best(report, history)
+        _add_best(report, history, _environment(_training_folders(work_dir)))
     if history.train or history.val:
         report.section('Training')
         report.picture(draw_curves(history), 'Loss, mIoU and learning rate of the training run.')
@@ -99,11 +100,12 @@ def _add_scores(report: Report, metrics: dict) -> None:
                    'below 0.5 % carry no number; grey rows have no pixels.')
 
 
-def _add_best(report: Report, history: History) -> None:
+def _add_best(report: Report, history: History, facts: dict) -> None:
     report.section('Scores')
     best = history.best()
     if best:
         report.figures({f'best mIoU on val, {history.unit} {best["x"]}': f'{best["mIoU"]:.2f} %'})
+        report.table([(name, facts[name]) for name in (VALIDATED_ON,) if name in facts])
         iou = {name.removeprefix('IoU/'): value for name, value in best.items() if name.startswith('IoU/')}
         if iou:
             report.picture(class_bars(list(iou.values()), list(iou), [COLOUR] * len(iou), 'IoU in %'),
@@ -145,11 +147,11 @@ def _add_setting(report: Report, work_dir: Path) -> None:
     runs, trained = run_folders(work_dir), _training_folders(work_dir)
     configs = [folder / 'vis_data' / 'config.py' for folder in trained or runs]
     configs = [path for path in configs if path.is_file()]
-    environments = [path for path in (folder / 'environment.json' for folder in runs) if path.is_file()]
-    if configs or environments:
+    facts = _environment(runs)
+    if configs or facts:
         report.section('Setting')
-    if environments:
-        report.table(json.loads(environments[-1].read_text()).items())
+    if facts:
+        report.table(facts.items())
     if configs:
         report.listing(f'Config of the {"training run" if trained else "test"} begun {configs[-1].parents[1].name}',
                        configs[-1].read_text())
@@ -157,6 +159,12 @@ def _add_setting(report: Report, work_dir: Path) -> None:
 
 def _training_folders(work_dir: Path) -> list[Path]:
     return [folder for folder in run_folders(work_dir) if (folder / 'vis_data' / 'scalars.json').is_file()]
+
+
+def _environment(runs: Sequence[Path]) -> dict[str, str]:
+    """What the last of some runs ran on, and was validated on."""
+    files = [path for path in (folder / 'environment.json' for folder in runs) if path.is_file()]
+    return json.loads(files[-1].read_text()) if files else {}
 
 
 def environment() -> dict[str, str]:

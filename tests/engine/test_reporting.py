@@ -78,6 +78,7 @@ def test_training_draws_curves_and_a_report(small_config, tmp_path):
     assert len(np.unique(curves.reshape(-1, curves.shape[2]), axis=0)) > 3, 'something is drawn'
     page = (tmp_path / 'run' / 'report.html').read_text()
     assert 'best mIoU on val, epoch' in page
+    assert 'mmseg_erfnet.CamVidDataset, splits/val.txt' in page
     assert 'num_images=100' in page, 'the config'
     [environment] = (tmp_path / 'run').glob('*/environment.json')
     assert json.loads(environment.read_text())['torch'] == torch.__version__

@@ -39,7 +39,7 @@ def write_training(work_dir) -> None:
              {'val/mIoU': 41.5, 'val/IoU/car': 60.0, 'step': 1}]
     (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
     (folder / 'config.py').write_text('lr = 0.1  # if a < b')
-    (folder.parent / 'environment.json').write_text(json.dumps({'torch': '1.2.3'}))
+    (folder.parent / 'environment.json').write_text(json.dumps({'torch': '1.2.3', 'validated on': 'Set, splits/v.txt'}))
 
 
 @pytest.mark.parametrize('count', [11, 19, 32])
@@ -69,6 +69,7 @@ def test_training_without_a_test(tmp_path):
     page = write_run_report(tmp_path).read_text()
     assert 'best mIoU on val, epoch 1' in page
     assert '41.50 %' in page
+    assert page.index('41.50 %') < page.index('Set, splits/v.txt') < page.index('IoU of each class')
     assert 'IoU of each class in that validation.' in page
     assert 'No checkpoint has been tested yet' in page
 
