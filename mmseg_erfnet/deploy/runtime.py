@@ -53,7 +53,7 @@ class Segmenter:
             raise UsageError(f'threads must be 1 or more: got {threads}.')
         backend = BACKENDS[path.suffix](path, device, threads, precision)
         text = backend.metadata(METADATA_KEY)
-        if text is None:
+        if not text:
             raise UsageError(f'{path} was not written by tools/export.py: it lacks the names of its classes.')
         self._set(path.name, backend, json.loads(text))
 
