@@ -28,6 +28,9 @@ ALIKE = {
     **{f'model.{part}.{name}': value for part in ('backbone', 'decode_head')
        for name, value in (('norm_cfg', dict(type='GN', num_groups=4)), ('dropout_ratio', 0.0))},
     'model.decode_head.loss_decode.class_weight': None,
+    # Not Adam, whose first steps have the size of the rate whatever the gradient's: it would hide a sum in place of a
+    # mean, and make much of a difference in the last bit.
+    **{f'optim_wrapper.optimizer.{name}': value for name, value in dict(type='SGD', lr=0.1, momentum=0.9).items()},
 }
 UNSCORED = {'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None, 'default_hooks.checkpoint.save_best': None,
             'custom_hooks': [dict(type='mmseg_erfnet.EpochSeedHook')]}

@@ -95,7 +95,8 @@ def draw_curves(history: History) -> Figure:
     if best:
         score.plot(best['x'], best['mIoU'], 'o', color='black', zorder=3,
                    label=f'best on val: {best["mIoU"]:.2f}, {history.unit} {best["x"]}')
-        score.set_ylim(0, 1.08 * max(line.get('mIoU', 0) for line in (*history.val, *history.train_scores)) or 1)
+        highest = np.nanmax([line.get('mIoU', 0) for line in (*history.val, *history.train_scores)] + [0])
+        score.set_ylim(0, 1.08 * highest or 1)
     rate.set_ylim(bottom=0)
     rate.ticklabel_format(axis='y', style='sci', scilimits=(0, 0))
     for axes, title in ((loss, 'loss'), (score, 'mIoU in %'), (rate, 'learning rate')):

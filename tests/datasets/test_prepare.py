@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -305,13 +304,15 @@ def test_full_disk(official, tmp_path, monkeypatch):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path, number):
     """Killed while it waits in the middle of its work; a later run is as if nothing had been."""
-    code = ('import runpy, sys, time\n'
+    go_on = tmp_path.with_name(f'{tmp_path.name}.go_on')
+    code = ('import pathlib, runpy, sys, time\n'
             'from mmseg_erfnet.datasets import prepare\n'
             'write = prepare._write\n'
             'def slow(target, unknown, name, *files):\n'
             f'    if name == {ALL[-1]!r}:\n'
             "        print('waiting', flush=True)\n"
-            '        time.sleep(2)\n'
+            f'        while not pathlib.Path({str(go_on)!r}).exists():\n'
+            '            time.sleep(0.05)\n'
             '    write(target, unknown, name, *files)\n'
             'prepare._write = slow\n'
             f'sys.argv = ["prepare", {str(official)!r}, "--out", {str(tmp_path / "out")!r}]\n'
@@ -319,8 +320,8 @@ def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path,
     process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.stdout.readline() != 'waiting\n':
         assert process.poll() is None, process.stderr.read()
-    time.sleep(0.1)
     process.send_signal(number)
+    go_on.touch()  # the signal is there by now
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert not (tmp_path / 'out').exists()
