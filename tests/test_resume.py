@@ -41,7 +41,7 @@ def config_file(small_config, tmp_path) -> Path:
 def kill_and_resume(config: Path, work_dir: Path, *arguments: str) -> str:
     command = [sys.executable, '-W', 'ignore', str(ROOT / 'tests' / 'kill_and_resume.py'), str(config),
                '--work-dir', str(work_dir), *arguments]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800, check=False)
     logs = '\n'.join(path.read_text()[-2000:] for path in work_dir.glob('*.log'))
     assert done.returncode == 0, f'{done.stdout}\n{done.stderr}\n{logs}'
     return done.stdout
