@@ -88,10 +88,19 @@ class OpenVINO:
         return requests[key]
 
     def _compile(self, shape: tuple | None):
-        model = self._model
-        if shape is not None and model.is_dynamic():
-            model = model.clone()
+        import openvino
+
+        model = self._model.clone()
+        if shape is not None:
             model.reshape(list(shape))
+        outputs = model.outputs
+        # Of two, the second is at the network's size.
+        fits = shape is not None and len(outputs) > 1 and list(outputs[1].get_partial_shape()) == list(shape[:3])
+        model = openvino.Model([outputs[fits]], model.get_parameters())
+        for op in model.get_ops():
+            # To the size that there is already; OpenVINO 2026.4 computes it all the same.
+            if op.get_type_name() == 'Interpolate' and fits and op.get_input_shape(0) == op.get_output_shape(0):
+                op.output(0).replace(op.input_value(0))
         return self._core.compile_model(model, self._device, self._options)
 
 

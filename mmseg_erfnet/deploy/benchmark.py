@@ -213,7 +213,7 @@ def _wait(device: str) -> None:
 
 def _exported_runs(folded: FrameToLabels, inputs: np.ndarray, image: Tensor, calibration: np.ndarray, threads: int,
                    rows: Sequence[str], report: Callable[[str], None]) -> Iterator[_Run]:
-    models = to_onnx(folded, inputs.shape[1:3], len(inputs)), trace(Network(folded), image, 'logits', {})
+    models = to_onnx(folded, inputs.shape[1:3], len(inputs)), trace(Network(folded), image, ['logits'], {})
     image = image.numpy()
 
     def run(name: str, kind: str, backend: type, suffix: str, **options) -> _Run:

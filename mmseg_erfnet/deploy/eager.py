@@ -1,5 +1,7 @@
 """A model in PyTorch behind the interface of exported ones."""
 
+from copy import copy
+
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -20,11 +22,15 @@ class Eager:
     def __init__(self, graph: torch.nn.Module, device: str = 'cpu') -> None:
         self.device = device
         self.graph = graph.eval().to(device, memory_format=torch.channels_last)
+        self.resize, self.without_resize = graph.resize, copy(self.graph)
+        self.without_resize.resize = None
 
     def run(self, frames: np.ndarray) -> np.ndarray:
         """Frames, uint8 (N, H, W, 3), to the graph's output."""
+        size = frames.shape[1:3]
+        graph = self.graph if self.resize and self.resize(*size) != size else self.without_resize
         with torch.inference_mode():
-            return self.graph(torch.from_numpy(frames).to(self.device)).cpu().numpy()
+            return graph(torch.from_numpy(frames).to(self.device)).cpu().numpy()
 
 
 def eager_segmenter(cfg: Config, checkpoint: str, device: str | None = None, threads: int | None = None,

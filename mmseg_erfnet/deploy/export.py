@@ -87,14 +87,16 @@ def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequen
         raise UsageError(f'The folder {out} cannot be made ({error.strerror}): give another.') from error
     try:
         with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out) as folder:
-            model, logits = (to_onnx(FrameToLabels(folded, resize, what), size, batch) for what in (output, 'logits'))
+            logits = to_onnx(FrameToLabels(folded, resize, 'logits'), size, batch)
             files = [Path(folder) / f'{stem}{FORMATS[name]}' for name in formats]
             for path in files:
-                save(model, path, metadata)
+                # Of two outputs, OpenVINO's runtime computes the one that is needed; ONNX's computes both.
+                with_own = path.suffix == '.xml'
+                save(to_onnx(FrameToLabels(folded, resize, output, with_own), size, batch), path, metadata)
                 report(f'{path.name}: {check_parity(path, logits, segmentor, frames)}')
             if int8:
                 files.append(Path(folder) / f'{stem}_int8.xml')
-                flexible = model if size is batch is None else to_onnx(FrameToLabels(folded, resize))
+                flexible = to_onnx(FrameToLabels(folded, resize, with_own=True))
                 export_int8(flexible, files[-1], metadata, cfg, max_drop, report)
             return [_publish(path, out) for path in files]
     finally:

@@ -114,12 +114,15 @@ class FrameToLabels(nn.Module):
         segmentor: An ``EncoderDecoder`` with an ERFNet; its weights are used, and folded where ``fold`` is set.
         resize: From :func:`frame_resize`.
         output: 'labels', 'logits' or 'probabilities'.
+        with_own: Where frames are resized, return their labels at the network's own size, too: for frames that have it
+            already, they are the labels, and found sooner.
 
     Raises:
         UsageError: It is no such segmentor.
     """
 
-    def __init__(self, segmentor: nn.Module, resize: FrameResize | None = None, output: str = 'labels') -> None:
+    def __init__(self, segmentor: nn.Module, resize: FrameResize | None = None, output: str = 'labels',
+                 with_own: bool = False) -> None:
         super().__init__()
         backbone, preprocessor = segmentor.backbone, segmentor.data_preprocessor
         if type(backbone).__name__ != 'ERFNet' or getattr(backbone, 'encoder_only', False) or segmentor.with_neck:
@@ -142,40 +145,43 @@ class FrameToLabels(nn.Module):
         with torch.no_grad():
             logits = self.head.eval()(self.backbone.eval()(torch.zeros(1, side, side, 3)))
         self.doubles = logits.shape[-1] * 2 == side and not self.align_corners
+        self.with_own = bool(with_own and resize and self.doubles and output == 'labels')
         for name, value in (('mean', mean), ('std', std)):
             self.register_buffer(name, value.flatten().flip(0) if reverse else value.flatten())
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Frames, uint8 (N, H, W, 3) BGR, to labels, uint8 (N, H, W); or to logits or probabilities (N, C, H, W)."""
-        if self.output == 'labels' and self.doubles and not self.resize:
-            height, width = frames.shape[1:3]
-            return labels_of_doubled(self.head(self.backbone(self.prepared(frames))))[:, :height, :width]
-        logits = self.logits(frames)
-        if self.output == 'logits':
-            return logits
-        if self.output == 'probabilities':
-            return logits.softmax(1)
-        return logits.argmax(1).to(torch.uint8)
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what is returned."""
+        return [self.output, 'own_labels'] if self.with_own else [self.output]
 
-    def logits(self, frames: Tensor) -> Tensor:
-        """Frames, uint8 (N, H, W, 3) BGR, to logits at their size, float32 (N, C, H, W)."""
+    def forward(self, frames: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Frames, uint8 (N, H, W, 3) BGR, to labels, uint8 (N, H, W); or to logits or probabilities (N, C, H, W)."""
         frame_size = frames.shape[1:3]
         height, width = self.resize(*frame_size) if self.resize else frame_size
         x = self.prepared(frames)
-        logits = self.head(self.backbone(x))
+        logits, own = self.head(self.backbone(x)), None
+        if self.output == 'labels' and self.doubles and (self.with_own or not self.resize):
+            own = labels_of_doubled(logits)[:, :height, :width]
+            if not self.resize:
+                return own
         logits = F.interpolate(logits, x.shape[1:3], mode='bilinear', align_corners=self.align_corners)
         logits = logits[..., :height, :width]
         if self.resize:
             logits = F.interpolate(logits, frame_size, mode='bilinear', align_corners=self.align_corners)
-        return logits
+        if self.output == 'logits':
+            return logits
+        if self.output == 'probabilities':
+            return logits.softmax(1)
+        labels = logits.argmax(1).to(torch.uint8)
+        return (labels, own) if self.with_own else labels
 
     def prepared(self, frames: Tensor) -> Tensor:
         """Frames, uint8 (N, H, W, 3) BGR, to what the first layer takes: normalised, float32 (N, h, w, 3) BGR."""
         if self.resize:
-            x = frames.permute(0, 3, 1, 2).to(self.mean.dtype)
+            x = frames.to(self.mean.dtype).permute(0, 3, 1, 2)
+            x = F.interpolate(x, self.resize(*frames.shape[1:3]), mode='bilinear', align_corners=False)
             # OpenCV resizes in integers; its result is rounded.
-            x = F.interpolate(x, self.resize(*frames.shape[1:3]), mode='bilinear', align_corners=False).round()
-            frames = x.permute(0, 2, 3, 1)
+            frames = x.permute(0, 2, 3, 1).round()
         height, width = frames.shape[1:3]
         bottom, right = (-(-side // self.multiple) * self.multiple - side for side in (height, width))
         # Row by row, not pixel by pixel: three colours fill no vector of a CPU.
@@ -190,17 +196,17 @@ def labels_of_doubled(logits: Tensor) -> Tensor:
 
     A pixel of the result weighs the four logits around it by 9, 3, 3 and 1 sixteenths, in one of four arrangements: so
     many small convolutions, of which each is decided at once. Only the labels are woven together. With OpenVINO in
-    bf16, that takes half the time of resizing all classes and then deciding.
+    bf16, that takes half the time of resizing all classes and then deciding. Beyond the border there are zeros, not the
+    border's logits once more: that makes the sums of all classes smaller by one factor, which decides nothing.
     """
     height, width = logits.shape[2:]
     classes = logits.shape[1]
-    padded = F.pad(logits, (1, 1, 1, 1), mode='replicate')
     near, far = torch.tensor([0.75, 0.25]), torch.tensor([0.25, 0.75])
     labels = []
     for top, rows in enumerate((far, near)):
         for left, columns in enumerate((far, near)):
             kernel = torch.outer(rows, columns).to(logits).expand(classes, 1, 2, 2)
-            found = F.conv2d(padded, kernel, groups=classes)
+            found = F.conv2d(logits, kernel, padding=1, groups=classes)
             # Flat, so that OpenVINO decides plane by plane, not pixel by pixel.
             found = found.flatten(2).argmax(1).to(torch.uint8).view(-1, height + 1, width + 1)
             labels.append(found[:, top:top + height, left:left + width])

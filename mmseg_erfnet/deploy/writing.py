@@ -24,11 +24,11 @@ def to_onnx(graph: nn.Module, size: tuple[int, int] | None = None, batch: int | 
     height, width = size or (90, 130)
     frames = torch.zeros((batch or 2, height, width, 3), dtype=torch.uint8)
     names = {0: None if batch else 'batch', 1: None if size else 'height', 2: None if size else 'width'}
-    return trace(graph, frames, graph.output, {axis: Dim(name) for axis, name in names.items() if name})
+    return trace(graph, frames, graph.outputs, {axis: Dim(name) for axis, name in names.items() if name})
 
 
-def trace(module: nn.Module, example: torch.Tensor, output: str, dynamic: dict[int, Dim]) -> onnx.ModelProto:
-    """Export a module of one input, called frames, and one output, without the exporter's talk."""
+def trace(module: nn.Module, example: torch.Tensor, outputs: list[str], dynamic: dict[int, Dim]) -> onnx.ModelProto:
+    """Export a module of one input, called frames, without the exporter's talk."""
     logger = logging.getLogger('torch.onnx')
     level = logger.level
     try:
@@ -37,7 +37,7 @@ def trace(module: nn.Module, example: torch.Tensor, output: str, dynamic: dict[i
             warnings.simplefilter('ignore')
             program = torch.onnx.export(
                 module.eval(), (example,), dynamo=True, verbose=False, opset_version=18, input_names=['frames'],
-                output_names=[output], dynamic_shapes=(dynamic,))
+                output_names=outputs, dynamic_shapes=(dynamic,))
     finally:
         logger.setLevel(level)
     return program.model_proto

@@ -72,6 +72,17 @@ def test_labels_are_those_of_mmseg(suffix):
     assert np.array_equal(batch, np.stack([segmenter.predict(frame) for frame in frames()]))
 
 
+def test_frames_of_the_networks_size_are_not_resized():
+    """Nor are their logits: OpenVINO then computes what `export` traced for them."""
+    onnx_model, openvino_model = (Segmenter(exported() / f'erfnet_camvid11{suffix}') for suffix in ('.onnx', '.xml'))
+    for size, resizes in (((72, 96), False), ((96, 128), True)):
+        frame = cv2.resize(frames()[0], size[::-1])
+        labels = openvino_model.predict(frame)
+        assert (labels == onnx_model.predict(frame)).mean() > 0.999
+        layers = openvino_model._backend._compiled[1, *size, 3].get_runtime_model().get_ops()
+        assert any(layer.get_rt_info()['layerType'].astype(str) == 'Interpolate' for layer in layers) == resizes
+
+
 def test_any_size_is_padded(tmp_path):
     cfg = without_resize(config('erfnet_camvid11'))
     path, = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, ('openvino',), report=lambda line: None)
