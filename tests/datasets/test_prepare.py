@@ -317,7 +317,9 @@ def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path,
             'prepare._write = slow\n'
             f'sys.argv = ["prepare", {str(official)!r}, "--out", {str(tmp_path / "out")!r}]\n'
             f'runpy.run_path({str(TOOL)!r}, run_name="__main__")\n')
-    process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Tests that run in a shell's background ignore Ctrl-C, and so would what they start.
+    process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     while process.stdout.readline() != 'waiting\n':
         assert process.poll() is None, process.stderr.read()
     process.send_signal(number)
