@@ -69,7 +69,8 @@ WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mmseg_erfnet/mmcv-2.1.0-torch-2
 
 # Where the two families could differ: look-ups, configs, checkpoints, labels, and a run from its first epoch to its score.
 COMPATIBILITY := $(addprefix tests/,models datasets/test_camvid.py datasets/test_cityscapes.py datasets/test_loading.py \
-	test_registry.py test_configs.py test_doctor.py test_train_and_score.py test_checkpoints_refused.py test_resume.py test_processes.py)
+	test_registry.py test_configs.py test_doctor.py test_train_and_score.py test_checkpoints_refused.py test_resume.py \
+	test_processes.py)
 
 test-openmmlab: .venv-openmmlab/.ready
 	$(OPENMMLAB)/python -m pytest --numprocesses 2 $(COMPATIBILITY)
