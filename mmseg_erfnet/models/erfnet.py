@@ -91,7 +91,9 @@ class DownsamplerBlock(BaseModule):
         if height % 2 or width % 2:
             size = ((height + 1) // 2, (width + 1) // 2)
             pooled = F.interpolate(pooled, size, mode='bilinear', align_corners=False)
-        return self.act(self.bn(torch.cat([self.conv(x), pooled], 1)))
+        out = self.conv(x)
+        # Under autocast the image would make float32 of all that follows.
+        return self.act(self.bn(torch.cat([out, pooled.to(out.dtype)], 1)))
 
 
 class NonBottleneck1d(BaseModule):
