@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib
 import io
 import multiprocessing
 import os
@@ -34,6 +35,12 @@ def import_mmseg() -> bool:
     except Exception:  # whatever an installation can raise: a missing library, a version check
         return False
     return True
+
+
+def call_quietly(module: str, name: str, *args) -> None:
+    """Call a function of a module that needs MMSegmentation, without the remarks. What a new process starts with."""
+    import_mmseg()
+    getattr(importlib.import_module(module), name)(*args)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

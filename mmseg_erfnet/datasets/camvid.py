@@ -150,6 +150,24 @@ class _CamVid(CheckedSegDataset):
                  **kwargs) -> None:
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, data_prefix=data_prefix, **kwargs)
 
+    def filter_data(self) -> list[dict]:
+        """Keep the frames of `filter_cfg`'s sequences.
+
+        Raises:
+            UsageError: The split has no frame of one of them.
+        """
+        wanted = (self.filter_cfg or {}).get('sequences')
+        if wanted is None:
+            return self.data_list
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        # 0016E5_08370: the sequence, and the number of the frame.
+        of_sequence = [(Path(info['img_path']).stem.partition('_')[0], info) for info in self.data_list]
+        there = {sequence for sequence, _ in of_sequence}
+        if not wanted or set(wanted) - there:
+            raise UsageError(f'filter_cfg asks for the sequences {", ".join(wanted) or "(none)"}; '
+                             f'{self.ann_file or "the data"} has {", ".join(sorted(there))}.')
+        return [info for sequence, info in of_sequence if sequence in wanted]
+
 
 @DATASETS.register_module()
 class CamVidDataset(_CamVid):
@@ -160,8 +178,10 @@ class CamVidDataset(_CamVid):
     Args:
         ignore_void: Turn the pixels of Void to 255, which neither loss nor metric counts. The classes stay 32.
         **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
+            `filter_cfg=dict(sequences=['0016E5'])` keeps the frames of these drives, to hold others out.
 
     Raises:
+        UsageError: There is no such sequence.
         DataError: See `CheckedSegDataset`.
     """
 
@@ -187,9 +207,10 @@ class CamVid11Dataset(_CamVid):
             360x480 do; `exact` counts the 11 colours that the groups are named after and ignores the other 21, as
             results at 720x960 do. The two scores are not comparable.
         **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
+            `filter_cfg=dict(sequences=['0016E5'])` keeps the frames of these drives, to hold others out.
 
     Raises:
-        UsageError: There is no such grouping.
+        UsageError: There is no such grouping, or no such sequence.
         DataError: See `CheckedSegDataset`.
     """
 

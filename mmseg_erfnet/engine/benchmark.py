@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -27,6 +28,7 @@ from mmseg.registry import DATASETS, MODELS
 from torch.multiprocessing import get_context
 from torch.nn.parallel import DistributedDataParallel
 
+from mmseg_erfnet.cli import call_quietly
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 from mmseg_erfnet.errors import DataError, UsageError
 
@@ -245,7 +247,8 @@ def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] 
     context = get_context('spawn')
     near, far = context.Pipe()
     # Not a daemon, which may not start a data loader's workers.
-    process = context.Process(target=_serve, args=(far, cfg, ours, threads, group))
+    process = context.Process(
+        target=call_quietly, args=(__name__, _serve.__name__, far, cfg, ours, threads, group))
     process.start()
     far.close()
     try:
@@ -258,6 +261,7 @@ def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] 
 
 def _serve(connection: object, cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] | None) -> None:
     """Train as many iterations as the other end asks for, until it closes."""
+    MMLogger.get_current_instance().setLevel('WARNING')  # else a line for each parameter without weight decay
     init_default_scope('mmseg')
     torch.set_num_threads(threads)
     torch.manual_seed(0)

@@ -152,6 +152,21 @@ def test_a_config_finds_the_datasets_by_their_prefix(synthetic_camvid):
 # Data that is not as it should be
 
 
+def test_sequences_are_held_out(root):
+    split = root / 'splits/val.txt'
+    names = split.read_text().split()
+    for kind, suffix in ((FRAMES, ''), (LABELS, '_L')):
+        (root / kind / f'{names[0]}{suffix}.png').rename(root / kind / f'0006R0_f01{suffix}.png')
+    split.write_text('\n'.join(['0006R0_f01', *names[1:]]))
+    others = sorted({name.partition('_')[0] for name in names[1:]})
+    found = [a_frame(build(root, filter_cfg=dict(sequences=wanted))).stem.partition('_')[0]
+             for wanted in ('0006R0', others)]
+    assert found == ['0006R0', others[0]]
+    assert len(build(root, filter_cfg=dict(sequences=others))) == len(names) - 1
+    with pytest.raises(UsageError, match=f'the sequences 0001TP; .*val.txt has 0006R0, {others[0]}'):
+        build(root, filter_cfg=dict(sequences='0001TP'))
+
+
 def test_empty_split(root):
     (root / 'splits/val.txt').write_text('\n\n')
     with pytest.raises(DataError, match=r'splits/val\.txt is empty; write one name a line'):
