@@ -151,22 +151,27 @@ class _CamVid(CheckedSegDataset):
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, data_prefix=data_prefix, **kwargs)
 
     def filter_data(self) -> list[dict]:
-        """Keep the frames of `filter_cfg`'s sequences.
+        """Keep the frames of the sequences that `filter_cfg` wants.
 
         Raises:
-            UsageError: The split has no frame of one of them.
+            UsageError: `filter_cfg` has another key, or names a sequence of which the split has no frame.
         """
-        wanted = (self.filter_cfg or {}).get('sequences')
-        if wanted is None:
+        if not self.filter_cfg:
             return self.data_list
-        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        (key, named), *others = self.filter_cfg.items()
+        if key not in ('only', 'without') or others:
+            raise UsageError("filter_cfg is dict(only=...) or dict(without=...), one sequence or a list of them: got "
+                             f'{self.filter_cfg}.')
+        named = named if isinstance(named, (list, tuple)) else [named]
         # 0016E5_08370: the sequence, and the number of the frame.
-        of_sequence = [(Path(info['img_path']).stem.partition('_')[0], info) for info in self.data_list]
-        there = {sequence for sequence, _ in of_sequence}
-        if not wanted or set(wanted) - there:
-            raise UsageError(f'filter_cfg asks for the sequences {", ".join(wanted) or "(none)"}; '
-                             f'{self.ann_file or "the data"} has {", ".join(sorted(there))}.')
-        return [info for sequence, info in of_sequence if sequence in wanted]
+        sequences = [Path(info['img_path']).stem.partition('_')[0] for info in self.data_list]
+        unknown = [str(name) for name in named if name not in sequences]
+        if unknown or not named:
+            raise UsageError(f'filter_cfg names {", ".join(unknown) or "no sequence"}; {self.ann_file or "the data"} '
+                             f'has {", ".join(sorted(set(sequences)))}. (--cfg-options takes 0016E5 for a number: '
+                             "name the others.)")
+        return [info for sequence, info in zip(sequences, self.data_list, strict=True)
+                if (sequence in named) == (key == 'only')]
 
 
 @DATASETS.register_module()
@@ -178,7 +183,8 @@ class CamVidDataset(_CamVid):
     Args:
         ignore_void: Turn the pixels of Void to 255, which neither loss nor metric counts. The classes stay 32.
         **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
-            `filter_cfg=dict(sequences=['0016E5'])` keeps the frames of these drives, to hold others out.
+            `filter_cfg=dict(without='0006R0')` holds a sequence out of the split, `dict(only='0006R0')` keeps nothing
+            else.
 
     Raises:
         UsageError: There is no such sequence.
@@ -207,7 +213,8 @@ class CamVid11Dataset(_CamVid):
             360x480 do; `exact` counts the 11 colours that the groups are named after and ignores the other 21, as
             results at 720x960 do. The two scores are not comparable.
         **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
-            `filter_cfg=dict(sequences=['0016E5'])` keeps the frames of these drives, to hold others out.
+            `filter_cfg=dict(without='0006R0')` holds a sequence out of the split, `dict(only='0006R0')` keeps nothing
+            else.
 
     Raises:
         UsageError: There is no such grouping, or no such sequence.

@@ -158,13 +158,15 @@ def test_sequences_are_held_out(root):
     for kind, suffix in ((FRAMES, ''), (LABELS, '_L')):
         (root / kind / f'{names[0]}{suffix}.png').rename(root / kind / f'0006R0_f01{suffix}.png')
     split.write_text('\n'.join(['0006R0_f01', *names[1:]]))
-    others = sorted({name.partition('_')[0] for name in names[1:]})
-    found = [a_frame(build(root, filter_cfg=dict(sequences=wanted))).stem.partition('_')[0]
-             for wanted in ('0006R0', others)]
-    assert found == ['0006R0', others[0]]
-    assert len(build(root, filter_cfg=dict(sequences=others))) == len(names) - 1
-    with pytest.raises(UsageError, match=f'the sequences 0001TP; .*val.txt has 0006R0, {others[0]}'):
-        build(root, filter_cfg=dict(sequences='0001TP'))
+    only, without = (build(root, filter_cfg={key: '0006R0'}) for key in ('only', 'without'))
+    assert [Path(only[index]['img_path']).stem for index in range(len(only))] == ['0006R0_f01']
+    assert [Path(without[index]['img_path']).stem for index in range(len(without))] == names[1:]
+    with pytest.raises(UsageError, match=r'names 1600000\.0; .*val.txt has .*0006R0.* takes 0016E5 for a number'):
+        build(root, filter_cfg=dict(only=16e5))
+    with pytest.raises(UsageError, match='names no sequence'):
+        build(root, filter_cfg=dict(without=[]))
+    with pytest.raises(UsageError, match=r'is dict\(only=...\) or dict\(without=...\)'):
+        build(root, filter_cfg=dict(sequences='0006R0'))
 
 
 def test_empty_split(root):
