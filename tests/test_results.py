@@ -8,7 +8,7 @@ from conftest import ROOT
 from mmseg_erfnet.datasets.camvid import standard_split
 from mmseg_erfnet.engine.launch import evaluate, load_config
 from mmseg_erfnet.errors import DataError
-from mmseg_erfnet.evaluation.model_index import BEGIN, END, read_models, with_results
+from mmseg_erfnet.evaluation.model_index import BEGIN, END, read_models, results_table, with_results
 from mmseg_erfnet.models.checkpoints import load_checkpoint_file
 
 MODELS = {model['Name']: model for model in read_models(ROOT / 'model-index.yml')}
@@ -24,6 +24,11 @@ def test_a_readme_without_marks_is_refused():
     with pytest.raises(DataError, match='results'):
         with_results('# No table', [])
     assert with_results(f'a\n{BEGIN}\nold\n{END}\nb', []).startswith(f'a\n{BEGIN}\n\n|')
+
+
+def test_a_model_that_was_not_scored_has_a_row_without_figures():
+    model = dict(Name='a', Metadata={'Training Data': 'b', 'Training': 'c'}, Results=[])
+    assert results_table([model]).endswith('\n| a | b | c | not scored | - | - |')
 
 
 @pytest.mark.parametrize('name', SHIPPED)

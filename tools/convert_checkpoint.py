@@ -9,7 +9,6 @@ The first result is for ERFNet with ERFNetHead (configs/erfnet_cityscapes_paper.
 the authors' Cityscapes weights have 20. Weights of MMSegmentation's own ERFNet need no conversion.
 """
 
-import os
 from pathlib import Path
 
 from mmseg_erfnet import cli
@@ -26,21 +25,13 @@ def main() -> None:
     args = parser.parse_args()
 
     cli.import_mmseg()
-    import torch
-
+    from mmseg_erfnet.engine.checkpointing import save_whole
     from mmseg_erfnet.models.checkpoints import from_authors, load_checkpoint_file, to_authors
 
     convert = to_authors if args.to_authors else from_authors
     checkpoint = load_checkpoint_file(args.source, trust=args.trust_checkpoint)
     converted = convert(checkpoint, encoder_only=args.encoder_only or None)
-
-    args.target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = args.target.with_name(f'{args.target.name}.unfinished')
-    try:
-        torch.save(converted, unfinished)
-        os.replace(unfinished, args.target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    save_whole(converted, args.target)
     print(f'{args.target}: {len(converted.get("state_dict", converted))} arrays')
 
 

@@ -5,6 +5,7 @@ it saves can leave neither; and a run killed while it validates never makes that
 :class:`SafeCheckpointHook` mends both.
 """
 
+import io
 import os
 from pathlib import Path
 
@@ -46,6 +47,14 @@ class AtomicBackend(LocalBackend):
 
 
 register_backend('atomic', AtomicBackend, force=True)
+
+
+def save_whole(checkpoint: dict, path: str | Path) -> bytes:
+    """Write a checkpoint whole or not at all; return what was written."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    AtomicBackend().put(buffer.getvalue(), path)
+    return buffer.getvalue()
 
 
 class _LateRemoval:

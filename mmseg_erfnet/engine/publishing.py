@@ -1,16 +1,13 @@
 """Handing on what a run has made."""
 
 import hashlib
-import io
 import json
 from pathlib import Path
-
-import torch
 
 from mmseg_erfnet.models.checkpoints import load_checkpoint_file, publishable
 from mmseg_erfnet.visualization.curves import read_history
 
-from .checkpointing import AtomicBackend
+from .checkpointing import AtomicBackend, save_whole
 
 
 def publish(source: str | Path, target: str | Path, trust_checkpoint: bool = False) -> str:
@@ -28,13 +25,10 @@ def publish(source: str | Path, target: str | Path, trust_checkpoint: bool = Fal
         CheckpointError: The source cannot be loaded.
     """
     target = Path(target)
-    buffer = io.BytesIO()
-    torch.save(publishable(load_checkpoint_file(source, trust=trust_checkpoint)), buffer)
-    AtomicBackend().put(buffer.getvalue(), target)
+    data = save_whole(publishable(load_checkpoint_file(source, trust=trust_checkpoint)), target)
     history = read_history(Path(source).parent)
     # Of each epoch the last line.
     last = {line['x']: {key: line[key] for key in ('iter', 'loss', 'lr') if key in line} for line in history.train}
     log = {'unit': history.unit, 'train': last, 'val': history.val, 'train_frames': history.train_scores}
     AtomicBackend().put_text(json.dumps(log, indent=1), target.with_suffix('.log.json'))
-    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    return f'{target}: {len(buffer.getvalue()) / 1e6:.2f} MB, SHA-256 {digest}'
+    return f'{target}: {len(data) / 1e6:.2f} MB, SHA-256 {hashlib.sha256(data).hexdigest()}'
