@@ -242,6 +242,16 @@ def test_no_resize_where_sizes_agree():
     assert [call for call in calls if 'upsample' in call or 'interpolate' in call] == []
 
 
+def test_autocast_reaches_the_residual_stream():
+    model = ERFNet().train()
+    kinds = []
+    for block in (*model.encoder, *model.decoder):
+        block.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    with torch.autocast('cpu', torch.bfloat16):
+        model(torch.rand(1, 3, 32, 32))
+    assert set(kinds) == {torch.bfloat16}
+
+
 def test_trace_at_an_odd_size():
     model = seed_weights(ERFNet()).eval()
     x = image(1, 3, 33, 47)
