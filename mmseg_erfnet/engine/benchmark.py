@@ -9,6 +9,7 @@ import os
 import socket
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -23,6 +24,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
 from mmseg.models.backbones import ERFNet as StockERFNet
 from mmseg.registry import DATASETS, MODELS
 from torch.multiprocessing import get_context
@@ -262,6 +264,8 @@ def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] 
 def _serve(connection: object, cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] | None) -> None:
     """Train as many iterations as the other end asks for, until it closes."""
     MMLogger.get_current_instance().setLevel('WARNING')  # else a line for each parameter without weight decay
+    warnings.simplefilter('ignore')  # remarks on the stock loss, and on workers that start in another way than this
+    set_multi_processing(**cfg.env_cfg.mp_cfg)
     init_default_scope('mmseg')
     torch.set_num_threads(threads)
     torch.manual_seed(0)
