@@ -1,7 +1,6 @@
 """Shared by the tests: where the project is, where real frames are if there are any, and small runs without them."""
 
 import os
-import uuid
 from pathlib import Path
 
 import cv2
@@ -89,8 +88,6 @@ def small_config(synthetic_camvid, synthetic_cityscapes, tmp_path):
         small = {(256, 256): (64, 64), (480, 360): (96, 72), (360, 480): (72, 96),
                  (2048, 1024): (256, 128), (1024, 512): (256, 128), (512, 1024): (128, 256)}
         cfg = Config(_replace(cfg._cfg_dict.to_dict(), small))
-        # MMEngine finds loggers and visualizers again by it; without it two runs of one second would share them.
-        cfg.experiment_name = uuid.uuid4().hex
         cfg.merge_from_dict(options)
         return cfg
 

@@ -22,7 +22,22 @@ DETAILS = re.compile(
 
 
 class QuietRunner(Runner):
-    """mmengine's ``Runner``, except that its details go to the log file alone and not to the console, too."""
+    """mmengine's ``Runner``, with its details in the log file alone and not on the console, too, and a log of its own.
+
+    mmengine names a run by config and second: a second run of that second in one process would write in the first's
+    log.
+    """
+
+    _timestamps: set[str] = set()
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Do what mmengine's ``Runner`` does, and give the run a time stamp that no other run of this process has."""
+        super().setup_env(env_cfg)
+        second, number = self._timestamp, 1
+        while self._timestamp in self._timestamps:
+            number += 1
+            self._timestamp = f'{second}_{number}'
+        self._timestamps.add(self._timestamp)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build what mmengine's ``Runner`` builds, and say where its file is."""

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from oracle import Oracle  # noqa: F401  (registers it)
 from PIL import Image
 
 from mmseg_erfnet.datasets.camvid import PALETTE
 from mmseg_erfnet.engine import EvolutionHook
 from mmseg_erfnet.engine.launch import train
+from mmseg_erfnet.engine.progress import QuietRunner
 from mmseg_erfnet.errors import UsageError
 
 
@@ -90,7 +90,7 @@ def test_draws_no_random_numbers_and_leaves_the_mode(small_config):
         def after_train_epoch(self, runner):
             self.state(runner)
 
-    runner = Runner.from_cfg(config(small_config, **{'train_cfg.max_epochs': 1}))
+    runner = QuietRunner.from_cfg(config(small_config, **{'train_cfg.max_epochs': 1}))
     runner.register_hook(Before())
     runner.register_hook(After())
     runner.train()
@@ -101,7 +101,7 @@ def test_draws_no_random_numbers_and_leaves_the_mode(small_config):
 def test_interval_and_loop(small_config):
     cfg = config(small_config, **{'train_cfg.max_epochs': 280})
     cfg.custom_hooks = []
-    runner = Runner.from_cfg(cfg)
+    runner = QuietRunner.from_cfg(cfg)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     some_sixty, seventh = EvolutionHook(), EvolutionHook(interval=7)
     some_sixty.before_train(runner)

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from mmengine.runner import Runner
 from oracle import Oracle  # noqa: F401  (registers it)
 
 from mmseg_erfnet.engine import ProgressBarHook
 from mmseg_erfnet.engine.launch import train
+from mmseg_erfnet.engine.progress import QuietRunner
 
 LINE = (r'epoch 2/[23] \[2/3\]  loss \d\.\d{4}  lr 8\.0e-04  [\d.e+]+ img/s  best mIoU \d+\.\d\d  '
         r'\d+:\d\d:\d\d left$')
@@ -26,7 +26,7 @@ def run(small_config, terminal: io.StringIO | None = None, **options) -> tuple[s
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     cfg.custom_hooks = [dict(type='mmseg_erfnet.ProgressBarHook')]
     cfg.default_hooks.checkpoint.update(interval=100, save_best=None)
-    runner = Runner.from_cfg(cfg)
+    runner = QuietRunner.from_cfg(cfg)
     if terminal is not None:
         [console] = [handler for handler in runner.logger.handlers if type(handler) is logging.StreamHandler]
         console.setStream(terminal)
@@ -45,6 +45,15 @@ def test_one_line_says_it_all(small_config):
     assert 'IoU/Sky' not in text
     assert {'train/loss', 'train/lr', 'train/time', 'epoch', 'iter'} <= set(scalars[0])
     assert 'val/IoU/Sky' in scalars[3], 'loggers get everything'
+
+
+def test_two_runs_of_one_second_have_logs_of_their_own(small_config, monkeypatch):
+    monkeypatch.setattr('mmengine.runner.runner.time.time', lambda: 1e9)
+    runners = [QuietRunner.from_cfg(small_config('erfnet_camvid')) for _ in range(2)]
+    for number, runner in enumerate(runners):
+        runner.logger.info(f'run {number}')
+    assert [re.findall(r'run \d$', Path(runner.logger.log_file).read_text(), re.MULTILINE) for runner in runners] == [
+        ['run 0'], ['run 1']]
 
 
 def test_iterations(small_config):
