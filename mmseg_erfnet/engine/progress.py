@@ -28,16 +28,16 @@ class QuietRunner(Runner):
     log.
     """
 
-    _timestamps: set[str] = set()
+    _taken: set[str] = set()
 
     def setup_env(self, env_cfg: dict) -> None:
         """Do what mmengine's ``Runner`` does, and give the run a time stamp that no other run of this process has."""
         super().setup_env(env_cfg)
         second, number = self._timestamp, 1
-        while self._timestamp in self._timestamps:
+        while self._timestamp in self._taken:
             number += 1
             self._timestamp = f'{second}_{number}'
-        self._timestamps.add(self._timestamp)
+        self._taken.add(self._timestamp)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build what mmengine's ``Runner`` builds, and say where its file is."""
