@@ -24,20 +24,17 @@ DETAILS = re.compile(
 class QuietRunner(Runner):
     """mmengine's ``Runner``, with its details in the log file alone and not on the console, too, and a log of its own.
 
-    mmengine names a run by config and second: a second run of that second in one process would write in the first's
-    log.
+    mmengine names a run, and its logger, by config and second: a second run of that second in one process would write
+    in the first's log.
     """
 
-    _taken: set[str] = set()
-
     def setup_env(self, env_cfg: dict) -> None:
-        """Do what mmengine's ``Runner`` does, and give the run a time stamp that no other run of this process has."""
+        """Do what mmengine's ``Runner`` does, and give the run a time stamp that no logger of this process has."""
         super().setup_env(env_cfg)
         second, number = self._timestamp, 1
-        while self._timestamp in self._taken:
+        while any(name.endswith(self._timestamp) for name in MMLogger._instance_dict):
             number += 1
             self._timestamp = f'{second}_{number}'
-        self._taken.add(self._timestamp)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build what mmengine's ``Runner`` builds, and say where its file is."""
