@@ -3,8 +3,8 @@
 What: the recipe of `erfnet_camvid11.py`, untouched. Nothing is chosen here: there is no validation, and what counts is
     the last checkpoint. `tools/test.py` scores the test split, 233 frames.
 Costs: 1.3 times what `erfnet_camvid11.py` costs.
-Score to expect: not run in full yet, and test not scored: weights/erfnet_camvid11_trainval.pth is from 20 epochs after
-    141 on train alone (docs/results.md). Others report 68.9 mIoU (FBSNet) and 70.5 (LETNet) in this way.
+Score to expect: not run in full yet, and test not scored: weights/erfnet_camvid11_trainval.pth is from 27 epochs after
+    222 on train alone (docs/results.md). Others report 68.9 mIoU (FBSNet) and 70.5 (LETNet) in this way.
 Run: python tools/train.py configs/erfnet_camvid11_trainval.py
      python tools/test.py configs/erfnet_camvid11_trainval.py work_dirs/erfnet_camvid11_trainval/epoch_1000.pth
 """
