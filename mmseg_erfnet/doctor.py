@@ -11,6 +11,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmseg_erfnet.environment import version
+from mmseg_erfnet.text import listed
+
 FAMILIES = {
     'onedl': ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation'),
     'openmmlab': ('mmengine', 'mmcv', 'mmsegmentation'),
@@ -63,20 +66,13 @@ def examine(config: str | None = None, options: dict | None = None) -> Iterator[
 
 
 def _python() -> Iterator[Finding]:
-    version = platform.python_version()
+    number = platform.python_version()
     remedy = '' if sys.version_info >= (3, 11) else 'use Python 3.11 or newer'
-    yield Finding('Python', f'{version} on {platform.system()} {platform.machine()}', remedy)
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    yield Finding('Python', f'{number} on {platform.system()} {platform.machine()}', remedy)
 
 
 def _packages() -> Iterator[Finding]:
-    installed = {family: {name: _version(name) for name in names} for family, names in FAMILIES.items()}
+    installed = {family: {name: version(name) for name in names} for family, names in FAMILIES.items()}
     present = {family: {name: version for name, version in versions.items() if version}
                for family, versions in installed.items()}
     text = ', '.join(f'{name} {version}' for versions in present.values() for name, version in versions.items())
@@ -94,11 +90,11 @@ def _packages() -> Iterator[Finding]:
     yield Finding('family', f'{family}: {text}')
     for module in ('torch', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmseg'):
         try:
-            version = importlib.import_module(module).__version__
+            found = importlib.import_module(module).__version__
         except Exception as error:  # whatever an installation can raise: a missing library, a version check
             yield Finding(module, f'cannot be imported: {error}', f'pip install "mmseg_erfnet[{family}]"')
             return
-        yield Finding(module, version)
+        yield Finding(module, found)
     try:
         importlib.import_module('mmcv._ext')
         yield Finding('compiled ops of mmcv', 'present; ERFNet needs none')
@@ -223,12 +219,13 @@ def _split(part: str, loader, model) -> Iterator:
 def _labels(part: str, dataset) -> Iterator[Finding]:
     import numpy as np
 
-    loading = [step for step in dataset.pipeline.transforms
-               if type(step).__name__ in ('LoadImageFromFile', 'LoadSegLabels', 'LoadAnnotations')]
-    indices = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED_LABELS).astype(int))
+    from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
+
+    loading = loading_steps(dataset.pipeline.transforms)
+    indices = evenly_spaced(len(dataset), SAMPLED_LABELS)
     values, sizes, label_sizes, ignored = set(), set(), set(), []
     for index in indices:
-        results = dataset.get_data_info(int(index))
+        results = dataset.get_data_info(index)
         name = results['img_path']
         try:
             for step in loading:
@@ -258,7 +255,7 @@ def _labels(part: str, dataset) -> Iterator[Finding]:
 
 
 def _shown(sizes: set[tuple[int, int]]) -> str:
-    return ', '.join(f'{width}x{height}' for width, height in sorted(sizes)[:4]) + (', ...' if len(sizes) > 4 else '')
+    return listed((f'{width}x{height}' for width, height in sorted(sizes)), 4)
 
 
 def _leaks(datasets: dict) -> Iterator[Finding]:

@@ -1,11 +1,12 @@
-"""What can go wrong through no fault of the code. Needs nothing but Python."""
+"""Errors that a user can cause. Needs nothing but Python.
+
+The contract: whatever a user can cause (an option, a config value, a file, a folder, a device, a missing package) ends
+every tool with exit status 1 and one sentence that names the thing and the remedy. A traceback means a bug.
+"""
 
 
 class UserError(Exception):
-    """Something that was given or asked for does not fit. The message is a sentence that names it and the remedy.
-
-    The tools print it without a traceback and end with status 1.
-    """
+    """Base class. The message is one sentence that names what is wrong and the remedy; tools print it alone."""
 
 
 class UsageError(UserError, ValueError):
@@ -21,8 +22,22 @@ class CheckpointError(UserError, RuntimeError):
 
 
 class StorageError(UserError, OSError):
-    """There is no room for what is to be written. The run can be continued."""
+    """A file or folder cannot be written: no room, no permission, a name that is too long.
+
+    Attributes:
+        resumable: The run that it ended can be continued from a checkpoint.
+    """
+
+    resumable = False
 
 
 class DivergenceError(UserError, ArithmeticError):
     """A loss is NaN or infinite."""
+
+
+class ParityError(UserError, RuntimeError):
+    """An exported model does not compute what PyTorch computes."""
+
+
+class QuantizationError(UserError, RuntimeError):
+    """A model in int8 loses more accuracy than is allowed."""

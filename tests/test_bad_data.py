@@ -1,18 +1,16 @@
 """Data that is not as it should be, from the user's side: one sentence at the terminal that names the file."""
 
 import re
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers.tools import run_tool
 
-from mmseg_erfnet import cli
+from mmseg_erfnet.cli.common import tool
 from mmseg_erfnet.datasets.camvid import COLOURS
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.errors import DataError
@@ -25,22 +23,18 @@ def root(synthetic_camvid, tmp_path) -> Path:
 
 
 @pytest.fixture
-def complaint(small_config, root, tmp_path, monkeypatch):
+def complaint(small_config, root, tmp_path):
     """A function that trains with `tools/train.py` and returns what it says when it fails."""
-    monkeypatch.setattr(cli, 'end_on_signals', lambda state: None)  # this process has other tests to do
 
     def run(workers: int = 0) -> str:
         cfg = small_config('erfnet_camvid', tmp_path / 'run', **{
             'train_dataloader.num_workers': workers, 'train_dataloader.dataset.data_root': str(root),
             'val_dataloader.dataset.data_root': str(root)})
         cfg.dump(tmp_path / 'config.py')
-        script = str(ROOT / 'tools' / 'train.py')
-        monkeypatch.setattr(sys, 'argv', [script, str(tmp_path / 'config.py')])
-        with pytest.raises(SystemExit) as info:
-            runpy.run_path(script, run_name='__main__')
+        ended = run_tool('train', tmp_path / 'config.py')
+        assert ended.status == 1
         assert not list(tmp_path.rglob('*.pth'))
-        sentence, = info.value.code.splitlines()
-        return sentence
+        return ended.sentence
 
     return run
 
@@ -80,16 +74,17 @@ def test_a_file_that_is_met_in_mid_epoch(root, complaint, kind):
     spoil(which(root))
     # One comes through a worker's traceback. One only: to collect the worker afterwards takes torch five seconds.
     sentence = complaint(workers=1 if kind == 'truncated frame' else 0)
-    assert sentence.startswith(f'error: {which(root)} ')
+    assert sentence.startswith(f'{which(root)} ')
     assert re.search(words, sentence)
 
 
 def test_a_sentence_is_told_whole():
-    def main() -> None:
+    @tool
+    def main(argv=None) -> None:
         raise DataError('/data/Error: 1.png is truncated: put the original in its place')
 
     with pytest.raises(SystemExit, match=r'^error: /data/Error: 1\.png is truncated: put the original in its place$'):
-        cli.run(main)
+        main()
 
 
 def split(root: Path) -> Path:

@@ -1,29 +1,17 @@
 """What a checkpoint should not be, given to every tool that takes one: a sentence, status 1, and nothing of it runs."""
 
 import os
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from helpers.hostile import touching
+from helpers.tools import run_tool
 from mmseg.apis import init_model
 
-from mmseg_erfnet import cli
 from mmseg_erfnet.engine.launch import train
 
 TOOLS = ['train --resume', 'train load_from', 'test', 'export', 'predict', 'convert']
-
-
-class Call:
-    """A pickle of this calls `os.system` when it is loaded."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
 
 
 @pytest.fixture
@@ -35,9 +23,8 @@ def weights(small_config, tmp_path) -> dict:
 
 
 @pytest.fixture
-def refusal(synthetic_camvid, tmp_path, monkeypatch):
+def refusal(synthetic_camvid, tmp_path):
     """A function that gives a checkpoint to a tool and returns what it says when it ends with status 1."""
-    monkeypatch.setattr(cli, 'end_on_signals', lambda state: None)  # this process has other tests to do
     config, image = str(tmp_path / 'config.py'), str(next(synthetic_camvid.rglob('*.png')))
 
     def run(tool: str, path: Path) -> str:
@@ -49,14 +36,10 @@ def refusal(synthetic_camvid, tmp_path, monkeypatch):
             'predict': ('predict', config, path, image, '--out', tmp_path / 'predicted'),
             'convert': ('convert_checkpoint', path, tmp_path / 'converted.pth'),
         }[tool]
-        script = str(ROOT / 'tools' / f'{name}.py')
-        monkeypatch.setattr(sys, 'argv', [script, *map(str, arguments)])
-        with pytest.raises(SystemExit) as info:
-            runpy.run_path(script, run_name='__main__')
-        # What sys.exit is given as a text, it prints, and ends with status 1.
-        sentence, = info.value.code.splitlines()
+        ended = run_tool(name, *arguments)
+        assert ended.status == 1
         assert not any((tmp_path / folder).exists() for folder in ('exported', 'predicted', 'converted.pth'))
-        return sentence
+        return ended.sentence
 
     return run
 
@@ -64,7 +47,7 @@ def refusal(synthetic_camvid, tmp_path, monkeypatch):
 @pytest.mark.parametrize('tool', TOOLS)
 def test_a_hostile_file(weights, refusal, tmp_path, tool):
     mark, path = tmp_path / 'mark', tmp_path / 'hostile.pth'
-    torch.save(dict(state_dict=weights, meta=Call(f'touch {mark}')), path)
+    torch.save(dict(state_dict=weights, meta=touching(mark)), path)
     sentence = refusal(tool, path)
     assert 'hostile.pth was not loaded, because it is more than data and could run code' in sentence
     assert '--trust-checkpoint' in sentence

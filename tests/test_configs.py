@@ -94,7 +94,7 @@ def test_paper_learning_rate_of_every_epoch(name, small_config):
 
 def test_paper_learning_rate_of_a_shortened_run(small_config):
     cfg = small_config('erfnet_cityscapes_paper_encoder')
-    shorten(cfg, 15)
+    cfg = shorten(cfg, 15)
     rates = learning_rates(cfg, epochs=15)
     np.testing.assert_allclose(rates, [5e-4 * (1 - k / 15)**0.9 for k in range(15)], rtol=1e-10)
 

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import shutil
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from helpers.tools import start_tool
 
 from mmseg_erfnet import doctor
 
@@ -172,8 +172,7 @@ def test_full_disk(data, monkeypatch):
 
 
 def test_tool_ends_with_1_if_anything_is_wrong(tmp_path):
-    result = subprocess.run([sys.executable, str(ROOT / 'tools' / 'doctor.py'), 'nowhere.py'], cwd=tmp_path,
-                            capture_output=True, text=True, check=False)
+    result = start_tool('doctor', 'nowhere.py', cwd=tmp_path)
     assert result.returncode == 1
     assert result.stdout.endswith('1 problem.\n')
     assert 'PROBLEM config: There is no config nowhere.py' in result.stdout

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from helpers.two_processes import digest, work
 from mmcv.transforms import BaseTransform
 from mmseg.apis import init_model
-from two_processes import digest, work
 
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.registry import TRANSFORMS

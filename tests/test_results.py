@@ -8,8 +8,8 @@ from conftest import ROOT
 from mmseg_erfnet.datasets.camvid import standard_split
 from mmseg_erfnet.engine.launch import evaluate, load_config
 from mmseg_erfnet.errors import DataError
-from mmseg_erfnet.evaluation.model_index import BEGIN, END, read_models, results_table, with_results
 from mmseg_erfnet.models.checkpoints import load_checkpoint_file
+from mmseg_erfnet.release import BEGIN, END, read_models, results_table, with_results
 
 MODELS = {model['Name']: model for model in read_models(ROOT / 'model-index.yml')}
 SHIPPED = [name for name, model in MODELS.items() if 'Weights' in model]

@@ -159,13 +159,13 @@ def test_signal_ends_it_at_once_with_a_sentence(small_config, tmp_path, number, 
 
 STOPPED = '''
 import os, signal, subprocess, sys, time
-from mmseg_erfnet import cli
+from mmseg_erfnet import signals
 
 def complain(*_):
     raise RuntimeError('a worker died')  # as torch's data loader does
 
 signal.signal(signal.SIGCHLD, complain)
-cli.end_on_signals(lambda: 'Nothing is saved.')
+signals.end_on_signals(lambda: 'Nothing is saved.')
 workers = [os.fork() for _ in range(3) if os.getpid() == os.getsid(0)]
 if 0 in workers:
     os.close(1)

@@ -1,37 +1,10 @@
 #!/usr/bin/env python
 """Look at a config's data: classes, sizes, samples, augmentations, and class weights for the loss.
 
-    python tools/dataset_report.py configs/erfnet_camvid.py --out reports/camvid
-    ... --cfg-options train_dataloader.dataset.data_root=/data/camvid
-
-Writes report.html, its pictures, and the class weights as two files that can be bases of a config:
-class_weights_log.py, 1 / ln(c + p), and class_weights_median.py, by median frequency.
+`python tools/dataset_report.py --help` is the manual; the code is mmseg_erfnet/cli/dataset_report.py.
 """
 
-from pathlib import Path
-
-from mmseg_erfnet import cli
-
-
-def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
-    parser.add_argument('--workers', type=int, help='threads that read labels (default: one a core)')
-    parser.add_argument('--c', type=float, default=1.1, help='of the weights 1 / ln(c + p); default 1.1, in ENet 1.02')
-    cli.add_config_options(parser)
-    args = parser.parse_args()
-
-    from mmseg_erfnet.engine.launch import load_config
-    from mmseg_erfnet.visualization.dataset_report import write_dataset_report
-
-    cfg = load_config(args.config, options=args.cfg_options)
-    classes, weights = write_dataset_report(cfg, args.out, workers=args.workers, c=args.c)
-    print(f'{"class":20} {f"1/ln({args.c:g}+p)":>14} {"median freq.":>14}')
-    for name, log, median in zip(classes, weights['log'], weights['median'], strict=True):
-        print(f'{name:20} {log:14.4f} {median:14.4f}')
-    print(f'Report: {args.out / "report.html"}')
-
+from _tool import run
 
 if __name__ == '__main__':
-    cli.run(main)
+    run('dataset_report')

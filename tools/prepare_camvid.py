@@ -1,45 +1,10 @@
 #!/usr/bin/env python
 """Check CamVid and bring it into the layout that the configs read.
 
-    python tools/prepare_camvid.py ~/downloads --out data/camvid              the two official archives, or unpacked
-    python tools/prepare_camvid.py ~/CamVid --out data/camvid                 train/ train_labels/ ..., or trainannot/
-    python tools/prepare_camvid.py data/archives --out data/camvid --download    fetch the archives there first, 580 MB
-
-SOURCE may hold the archives of the official page (701_StillsRaw_full.zip, LabeledApproved_full.zip) or what they
-unpack to, the widespread folders train/ train_labels/ val/ val_labels/ test/ test_labels/, or SegNet's train/
-trainannot/ ... with indexed labels. A part of the 701 frames is fine. A second run changes nothing.
+`python tools/prepare_camvid.py --help` is the manual; the code is mmseg_erfnet/cli/prepare_camvid.py.
 """
 
-import signal
-from pathlib import Path
-
-from mmseg_erfnet import cli
-from mmseg_erfnet.errors import UserError
-
-
-def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument('source', type=Path, help='folder or archive that CamVid is in')
-    parser.add_argument('--out', type=Path, default=Path('data/camvid'), help='folder to make (default: %(default)s)')
-    parser.add_argument('--split', choices=('standard', 'random'), default='standard',
-                        help='367/101/233 as in the literature, or 128 of 701 drawn to validate on')
-    parser.add_argument('--seed', type=int, default=0, help='of the random split (default: %(default)s)')
-    parser.add_argument('--unknown', choices=('error', 'ignore'), default='error',
-                        help="'ignore' accepts labels with colours that are not CamVid's")
-    parser.add_argument('--download', action='store_true', help='fetch the official archives into SOURCE first')
-    args = parser.parse_args()
-
-    cli.import_mmseg()
-    from mmseg_erfnet.datasets.prepare import download_camvid, prepare_camvid
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing half-done
-    try:
-        if args.download:
-            download_camvid(args.source)
-        print(prepare_camvid(args.source, args.out, args.split, args.seed, args.unknown))
-    except KeyboardInterrupt:
-        raise UserError(f'interrupted; {args.out} is as it was') from None
-
+from _tool import run
 
 if __name__ == '__main__':
-    cli.run(main)
+    run('prepare_camvid')

@@ -1,28 +1,10 @@
 #!/usr/bin/env python
 """Bind what a work dir holds into one HTML file: scores, mistakes, curves, config, environment.
 
-    python tools/report.py work_dirs/erfnet_camvid
-    python tools/report.py work_dirs/erfnet_camvid --out report.html
-
-Training and tools/test.py write the same report by themselves; this makes it anew, during training for instance. The
-file opens from disk and asks no network for anything.
+`python tools/report.py --help` is the manual; the code is mmseg_erfnet/cli/report.py.
 """
 
-from pathlib import Path
-
-from mmseg_erfnet import cli
-
-
-def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument('work_dir', type=Path, help='work dir of tools/train.py or tools/test.py')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='file to write (default: report.html in the work dir)')
-    args = parser.parse_args()
-
-    from mmseg_erfnet.evaluation.run_report import write_run_report
-
-    print(write_run_report(args.work_dir, args.out))
-
+from _tool import run
 
 if __name__ == '__main__':
-    cli.run(main)
+    run('report')

@@ -1,34 +1,10 @@
 #!/usr/bin/env python
 """Score a checkpoint: a table of the classes, the figures, and metrics.json in the work dir.
 
-    python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid/best_mIoU_epoch_280.pth
-    ... --tta                                                     average over the image and its mirror image
-    ... --tta --tta-scales 0.75 1 1.25                            and over scales
-    ... --show-dir painted                                        pictures of input, truth and prediction
-    ... --cfg-options test_dataloader.dataset.ann_file=splits/test.txt        another split
+`python tools/test.py --help` is the manual; the code is mmseg_erfnet/cli/test.py.
 """
 
-from mmseg_erfnet import cli
-
-
-def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--tta', action='store_true', help="test-time augmentation: the config's tta_pipeline, flip")
-    parser.add_argument('--tta-scales', nargs='+', type=float, default=[1.0], metavar='SCALE', help='scales of --tta')
-    parser.add_argument('--out', metavar='DIR',
-                        help='write the predicted label maps there, as PNG with a class a pixel')
-    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of input, truth and prediction there')
-    cli.add_run_arguments(parser)
-    args = parser.parse_args()
-
-    from mmseg_erfnet.engine.launch import evaluate, load_config, score_summary
-
-    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    figures = evaluate(cfg, args.checkpoint, args.tta, args.tta_scales, args.out, args.show_dir, args.trust_checkpoint)
-    print(score_summary(cfg, figures, args.out, args.show_dir))
-
+from _tool import run
 
 if __name__ == '__main__':
-    cli.run(main)
+    run('test')

@@ -1,34 +1,10 @@
 #!/usr/bin/env python
 """Train a model and validate it as it learns.
 
-    python tools/train.py configs/erfnet_camvid.py
-    python tools/train.py configs/erfnet_camvid.py --resume                  go on where a run stopped
-    python tools/train.py configs/erfnet_camvid.py --amp --epochs 28         bfloat16, and a tenth of the schedule
-    torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
+`python tools/train.py --help` is the manual; the code is mmseg_erfnet/cli/train.py.
 """
 
-from mmseg_erfnet import cli
-
-
-def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
-                        help='continue the run in the work dir, from its last checkpoint or the one given')
-    parser.add_argument('--amp', action='store_true',
-                        help='mixed precision: bfloat16, or float16 with loss scaling on older GPUs')
-    parser.add_argument('--epochs', type=int,
-                        help='cut or stretch the schedule, learning rates and all, to so many epochs')
-    cli.add_run_arguments(parser)
-    args = parser.parse_args()
-
-    from mmseg_erfnet.engine.guard import state_of_run
-    from mmseg_erfnet.engine.launch import load_config, summary, train
-
-    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    cli.end_on_signals(lambda: state_of_run(cfg.work_dir))
-    print(summary(train(cfg, args.amp, args.resume, args.epochs, args.trust_checkpoint)))
-
+from _tool import run
 
 if __name__ == '__main__':
-    cli.run(main)
+    run('train')

@@ -8,11 +8,11 @@ from mmengine import fileio
 from mmengine.dataset import Compose
 from mmseg.datasets import BaseSegDataset
 
+from mmseg_erfnet.datasets.cache import SharedCache
+from mmseg_erfnet.datasets.labels import IGNORE
+from mmseg_erfnet.datasets.pipelines import FIXED_STEPS, step_name
 from mmseg_erfnet.errors import DataError, UsageError
-
-from .cache import FIXED_STEPS, SharedCache
-from .files import check_frame
-from .labels import IGNORE
+from mmseg_erfnet.images import check_frame
 
 
 class CheckedSegDataset(BaseSegDataset):
@@ -136,7 +136,7 @@ class CheckedSegDataset(BaseSegDataset):
     def _steps(self) -> tuple[Compose, Compose]:
         """The pipeline up to the first step that is not known to be the same each time, and the rest."""
         steps = self.pipeline.transforms
-        kinds = [type(step).__name__ in FIXED_STEPS for step in steps]
+        kinds = [step_name(step) in FIXED_STEPS for step in steps]
         number = (kinds + [False]).index(False)
         return Compose(steps[:number]), Compose(steps[number:])
 

@@ -6,8 +6,6 @@ import pickle
 
 import numpy as np
 
-# Steps without chance. By name: mmcv and mmseg each have some of them, in places that differ between versions.
-FIXED_STEPS = ('LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels', 'Resize')
 EMPTY = -1
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
+from mmseg_erfnet.datasets.base import CheckedSegDataset
+from mmseg_erfnet.datasets.labels import IGNORE
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.registry import DATASETS
-
-from .base import CheckedSegDataset
-from .labels import IGNORE
 
 # http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/data/label_colors.txt, in its order
 COLOURS = {

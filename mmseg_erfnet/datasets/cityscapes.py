@@ -2,10 +2,9 @@
 
 from mmseg.datasets import CityscapesDataset as _CityscapesDataset
 
+from mmseg_erfnet.datasets.base import CheckedSegDataset
+from mmseg_erfnet.datasets.labels import IGNORE
 from mmseg_erfnet.registry import DATASETS
-
-from .base import CheckedSegDataset
-from .labels import IGNORE
 
 # id -> trainId of cityscapesscripts/helpers/labels.py, in the order of the 19 classes; the other ids up to 33 are void
 TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)

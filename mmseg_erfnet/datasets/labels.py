@@ -5,6 +5,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from mmseg_erfnet.text import listed
+
 # Marks what labels should not hold. Not 255, which labels to be ignored have.
 UNKNOWN = 254
 IGNORE = 255
@@ -78,9 +80,8 @@ def describe(pixels: np.ndarray) -> str:
         pixels: Ids of shape (N,), or BGR colours of shape (N, 3).
     """
     values, counts = np.unique(pixels, axis=0, return_counts=True)
-    order = np.argsort(-counts, kind='stable')[:SHOWN]
-    shown = ', '.join(f'{_name(values[index])} ({counts[index]} pixels)' for index in order)
-    return shown + (f' and {len(values) - SHOWN} others' if len(values) > SHOWN else '')
+    order = np.argsort(-counts, kind='stable')
+    return listed((f'{_name(values[index])} ({counts[index]} pixels)' for index in order), SHOWN)
 
 
 def _name(value: np.ndarray | np.integer) -> str:

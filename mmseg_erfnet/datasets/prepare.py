@@ -21,12 +21,13 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from mmseg_erfnet.datasets.camvid import FRAMES, LABELS, PALETTE, PALETTE11, random_split, standard_split
+from mmseg_erfnet.datasets.labels import UNKNOWN, colour_table, describe, look_up
 from mmseg_erfnet.errors import DataError, UsageError
-
-from .camvid import FRAMES, LABELS, PALETTE, PALETTE11, random_split, standard_split
-from .files import check_frame, check_image, decode_index_labels, decode_rgb_labels
-from .labels import UNKNOWN, colour_table, describe, look_up
-from .progress import Progress
+from mmseg_erfnet.files import write_text
+from mmseg_erfnet.images import IMAGE_SUFFIXES, check_frame, check_image, decode_index_labels, decode_rgb_labels
+from mmseg_erfnet.progress import progress
+from mmseg_erfnet.text import listed
 
 # The two archives of http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/ and their copies on the first author's
 # page. Each address is tried in turn.
@@ -36,7 +37,6 @@ ARCHIVES = {
     f'{FRAMES}.zip': (f'{UCL}/files/{FRAMES}.zip', f'{CAMBRIDGE}/data/{FRAMES}.zip'),
     f'{LABELS}.zip': (f'{CAMBRIDGE}/data/{LABELS}.zip', f'{UCL}/data/{LABELS}.zip'),
 }
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
 MAX_BYTES = 1 << 26  # of a file; the largest of CamVid has 1.4 MB
 THREADS = 4
 SHOWN = 5
@@ -62,7 +62,7 @@ class Prepared:
         if self.standard < 701 and self.changed:
             lines.append('Frames are missing: the splits are cut to what is there.')
         if self.left_out:
-            lines.append(f'{len(self.left_out)} images without a counterpart were left out: {_some(self.left_out)}.')
+            lines.append(f'{len(self.left_out)} images without a counterpart were left out: {listed(self.left_out, 3)}.')
         lines.append('Splits: ' + ', '.join(f'{split} {len(names)}' for split, names in self.splits.items()) + '.')
         absent = [split for split in ('train', 'val', 'test') if split not in self.splits]
         if absent:
@@ -210,13 +210,13 @@ def _splits(names: list[str], split: str, seed: int) -> dict[str, list[str]]:
     splits = {split: [name for name in standard_split(split) if name in set(names)]
               for split in ('train', 'val', 'test', 'trainval')}
     if not any(splits.values()):
-        raise DataError(f'none of the {len(names)} frames ({_some(names)}) bears the name of one of CamVid\'s 701; '
+        raise DataError(f'none of the {len(names)} frames ({listed(names, 3)}) bears the name of one of CamVid\'s 701; '
                         'give CamVid, or take split random.')
     return {split: members for split, members in splits.items() if members}
 
 
 def _for_all(task: Callable[..., None], pairs: list[tuple]) -> None:
-    progress, errors = Progress('frames checked', len(pairs)), []
+    errors = []
 
     def attempt(pair: tuple) -> str | None:
         try:
@@ -225,18 +225,17 @@ def _for_all(task: Callable[..., None], pairs: list[tuple]) -> None:
             return str(error)
         return None
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool, progress('Frames', len(pairs), 'frames') as bar:
         try:
             for error in pool.map(attempt, pairs):
-                progress.update()
+                bar.update()
                 if error:
                     errors.append(error)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     if errors:
-        more = f'\nand {len(errors) - SHOWN} more' if len(errors) > SHOWN else ''
-        raise DataError('\n'.join(errors[:SHOWN]) + more)
+        raise DataError(listed(errors, SHOWN, '\n'))
 
 
 def _write(target: Path, unknown: str, name: str, frame: _File, label: _File) -> None:
@@ -302,7 +301,7 @@ def _check_no_others(out: Path, names: list[str]) -> None:
     folder = out / FRAMES
     others = sorted({path.stem for path in folder.glob('*.png')} - set(names)) if folder.is_dir() else []
     if others:
-        raise DataError(f'{out} holds frames that the source lacks ({_some(others)}); remove it or choose another '
+        raise DataError(f'{out} holds frames that the source lacks ({listed(others, 3)}); remove it or choose another '
                         'folder.')
 
 
@@ -316,15 +315,9 @@ def _write_splits(folder: Path, splits: Mapping[str, list[str]]) -> bool:
             changed |= path.exists()
             path.unlink(missing_ok=True)
         elif not path.is_file() or path.read_text() != wanted[file]:
-            fresh = path.with_name(f'.{file}')
-            fresh.write_text(wanted[file])
-            fresh.replace(path)
+            write_text(path, wanted[file])
             changed = True
     return changed
-
-
-def _some(names: list[str]) -> str:
-    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
 
 
 def download_camvid(folder: str | Path, archives: Mapping[str, Iterable[str]] = ARCHIVES, attempts: int = 4,
@@ -392,12 +385,11 @@ def _transfer(address: str, part: Path, timeout: float) -> bool:
             start = 0
         length = answer.headers.get('Content-Length')
         total = None if length is None else start + int(length)
-        progress = Progress(f'{part.stem}, bytes', total or 0)
-        progress.update(start)
-        with part.open('ab' if start else 'wb') as file:
+        with part.open('ab' if start else 'wb') as file, progress(
+                part.stem, total, 'B', initial=start, unit_scale=True) as bar:
             while chunk := answer.read(1 << 20):
                 file.write(chunk)
-                progress.update(len(chunk))
+                bar.update(len(chunk))
     return total is None or part.stat().st_size == total
 
 

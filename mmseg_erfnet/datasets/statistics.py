@@ -10,10 +10,9 @@ import numpy as np
 from mmcv.transforms import LoadAnnotations
 from mmseg.datasets import BaseSegDataset
 
+from mmseg_erfnet.datasets.transforms.loading import LoadSegLabels
 from mmseg_erfnet.errors import DataError, UsageError
-
-from .progress import Progress
-from .transforms.loading import LoadSegLabels
+from mmseg_erfnet.progress import progress
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,12 @@ def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> Lab
                             'check that the dataset fits its labels.')
         return np.append(counts[:len(classes)], counts[255]), labels.shape
 
-    progress = Progress('labels counted', len(dataset))
     rows, sizes = [], Counter()
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress('Labels', len(dataset), 'labels') as bar:
         for row, size in pool.map(count, range(len(dataset))):
             rows.append(row)
             sizes[size] += 1
-            progress.update()
+            bar.update()
     counts = np.array(rows, np.int64).reshape(-1, len(classes) + 1)
     return LabelStatistics(classes, counts[:, :-1], int(counts[:, -1].sum()), dict(sizes))
 

@@ -17,9 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_erfnet.datasets.camvid import COLOURS, FRAMES, LABELS
 from mmseg_erfnet.errors import DataError, UsageError
-
-from .camvid import COLOURS, FRAMES, LABELS
 
 ROAD_EDGE = 0.62
 SPLIT_SHARES = {'train': 0.6, 'val': 0.2, 'test': 0.2}

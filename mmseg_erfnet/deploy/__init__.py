@@ -9,6 +9,6 @@ import sys
 # Without this package, which they find missing, they do not.
 sys.modules.setdefault('openvino_telemetry', None)
 
-from .runtime import Segmenter  # noqa: E402
+from mmseg_erfnet.deploy.runtime import Segmenter  # noqa: E402
 
 __all__ = ['Segmenter']

@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_erfnet.deploy.runtime import Segmenter
 from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.images import IMAGE_SUFFIXES
 from mmseg_erfnet.visualization import painting
 
-from .runtime import Segmenter
-
-IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 CONTENTS = ('labels', 'painted', 'video')
 RECORD = 'predicted_by.json'
 
@@ -74,21 +74,21 @@ def find_images(source: str) -> dict[str, Path] | None:
     """
     path = Path(source)
     if path.is_dir():
-        files, root = sorted(file for file in path.rglob('*') if file.suffix.lower() in IMAGES), path
+        files, root = sorted(file for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES), path
     elif path.is_file():
-        if path.suffix.lower() not in IMAGES:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
             return None
         files, root = [path], path.parent
     elif source.isdecimal():
         return None
     elif any(sign in source for sign in '*?['):
         matches = map(Path, glob.glob(source, recursive=True))
-        files = sorted(file for file in matches if file.suffix.lower() in IMAGES)
+        files = sorted(file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES)
         root = Path(os.path.commonpath([file.parent for file in files])) if files else path
     else:
         raise UsageError(f'There is no {source}: give an image, a folder, a pattern, a video or a camera number.')
     if not files:
-        raise UsageError(f'{source} holds no image ({", ".join(IMAGES)}).')
+        raise UsageError(f'{source} holds no image ({", ".join(IMAGE_SUFFIXES)}).')
     names = [str(file.relative_to(root).with_suffix('')) for file in files]
     # Of a.jpg and a.png come a.jpg.png and a.png.png.
     count = Counter(names)
@@ -135,28 +135,13 @@ def _check_record(segmenter: Segmenter, out: Path, overwrite: bool) -> None:
     if path.is_file() and path.read_text() != record and not overwrite:
         raise UsageError(f'{out} holds predictions of another model, {path.read_text()}: give another folder, or '
                          '--overwrite them.')
-    _write(path, record.encode())
+    write_bytes(path, record.encode())
 
 
 def _write_images(segmenter: Segmenter, frame: np.ndarray, labels: np.ndarray, targets: dict[str, Path]) -> None:
     for kind, target in targets.items():
         picture = labels if kind == 'labels' else segmenter.paint(frame, labels)
-        _write(target, cv2.imencode('.png', picture)[1].tobytes())
-
-
-def _write(path: Path, data: bytes) -> None:
-    # A name of its own for each process: shares may write one record.
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}.unfinished')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_bytes(data)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f'{path} cannot be written ({error.strerror}): make room, or give another folder. What is '
-                         'there stays, and the same command goes on.') from error
+        write_bytes(target, cv2.imencode('.png', picture)[1].tobytes())
 
 
 # --- Videos and cameras -----------------------------------------------------------------------------------------------

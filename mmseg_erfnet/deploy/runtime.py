@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_erfnet.deploy.backends import BACKENDS
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.visualization import painting
-
-from .backends import BACKENDS
 
 METADATA_KEY = 'mmseg_erfnet'
 

@@ -1,13 +1,7 @@
-from .checkpointing import CheckpointFitHook, SafeCheckpointHook
-from .evolution import EvolutionHook
-from .guard import FiniteLossHook
-from .hooks import EpochSeedHook, PredictionHook, TrainScoreHook, seed_worker
-from .optim import BFloat16OptimWrapper
-from .progress import ProgressBarHook, ProgressLogProcessor
-from .reporting import CurvesHook, ReportHook
+"""What happens around training and testing: launching, hooks, schedules, mixed precision."""
 
-__all__ = [
-    'BFloat16OptimWrapper', 'CheckpointFitHook', 'CurvesHook', 'EpochSeedHook', 'EvolutionHook', 'FiniteLossHook',
-    'PredictionHook', 'ProgressBarHook', 'ProgressLogProcessor', 'ReportHook', 'SafeCheckpointHook',
-    'TrainScoreHook', 'seed_worker'
-]
+from mmseg_erfnet.engine import hooks
+from mmseg_erfnet.engine.log_processor import ProgressLogProcessor
+from mmseg_erfnet.engine.optim import BFloat16OptimWrapper
+
+__all__ = ['BFloat16OptimWrapper', 'ProgressLogProcessor', 'hooks']

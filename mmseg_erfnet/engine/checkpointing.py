@@ -1,45 +1,25 @@
-"""Checkpoints that a kill at any moment leaves whole, and from which a run continues as if nothing had happened.
+"""Files of a run: written whole or not at all, found again, and what a full disk leaves."""
 
-MMEngine's own ``CheckpointHook`` writes each file in place and removes the outdated one before, so that a kill while
-it saves can leave neither; and a run killed while it validates never makes that validation up.
-:class:`SafeCheckpointHook` mends both.
-"""
-
-import io
-import os
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from mmengine.dist import all_reduce_params, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
-from mmseg_erfnet.errors import CheckpointError
-from mmseg_erfnet.models.checkpoints import check_fit, make_plain
-from mmseg_erfnet.registry import HOOKS
+from mmseg_erfnet.errors import CheckpointError, StorageError
+from mmseg_erfnet.files import storage_error, write_bytes
+from mmseg_erfnet.models.building import unwrapped
+from mmseg_erfnet.models.checkpoints import check_fit
 
 
 class AtomicBackend(LocalBackend):
-    """MMEngine's local files, each whole or not there: written under another name, synced and renamed."""
+    """MMEngine's local files, each whole or not there; see :mod:`mmseg_erfnet.files`."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file; on an error its predecessor stays, and nothing else."""
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One name for each file, so that a kill leaves no more than the next attempt overwrites.
-        partial = path.with_name(f'{path.name}.partial')
-        try:
-            with partial.open('wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException as error:
-            partial.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                error.filename = str(path)
-            raise
+        write_bytes(filepath, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write a text file in the same way."""
@@ -47,152 +27,6 @@ class AtomicBackend(LocalBackend):
 
 
 register_backend('atomic', AtomicBackend, force=True)
-
-
-def save_whole(checkpoint: dict, path: str | Path) -> bytes:
-    """Write a checkpoint whole or not at all; return what was written."""
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    AtomicBackend().put(buffer.getvalue(), path)
-    return buffer.getvalue()
-
-
-class _LateRemoval:
-    """A file backend that removes when it is told to, not when it is asked to."""
-
-    def __init__(self, backend) -> None:
-        self.backend = backend
-        self.waiting = []
-
-    def __getattr__(self, name: str):
-        return getattr(self.backend, name)
-
-    def remove(self, path: str) -> None:
-        self.waiting.append(path)
-
-    def remove_waiting(self) -> None:
-        for path in filter(self.backend.isfile, self.waiting):
-            self.backend.remove(path)
-        self.waiting.clear()
-
-
-@HOOKS.register_module()
-class SafeCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, with the same arguments, for runs that may be killed at any moment.
-
-    - Each file is written to ``NAME.partial``, synced and renamed, ``last_checkpoint`` too; what a file replaces is
-      removed after it is there, not before. A kill loses at most the epoch in progress.
-    - A checkpoint says whether it has been validated. Where a resumed one should have been and was not, that is made up
-      before training goes on, so that the best checkpoint is the one of an uninterrupted run.
-    - Checkpoints hold tensors and plain Python values alone, so that loading one takes no trust in it.
-    - With several processes the buffers (BN's running statistics) are averaged before each saving.
-
-    ``backend_args`` are for storage other than local files, which must see to its own atomicity.
-    """
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        if self.backend_args is None and '://' not in str(self.out_dir or ''):
-            self.backend_args = dict(backend='atomic')
-
-    def before_train(self, runner: Runner) -> None:
-        super().before_train(runner)
-        self.file_backend = _LateRemoval(self.file_backend)
-        if self._lacks_validation(runner):
-            self.last_ckpt = self._path(self._step(runner))
-            runner.logger.info(f'{Path(self.last_ckpt).name} was not validated before the run ended: doing so now.')
-            runner.val_loop.run()
-
-    def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
-        # Without a `last_ckpt`, MMEngine saves a new best, but not the epoch's checkpoint a second time.
-        last, self.last_ckpt = self.last_ckpt, None
-        super().after_val_epoch(runner, metrics)
-        self.last_ckpt = last
-        if is_main_process():
-            self.file_backend.remove_waiting()
-        step = self._step(runner)
-        runner.message_hub.update_info('last_validated', step)
-        if last == self._path(step):
-            meta = dict(epoch=runner.epoch, iter=runner.iter)
-            self._save_checkpoint_with_step(runner, step, meta)
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        make_plain(checkpoint)
-
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        all_reduce_params(runner.model.buffers(), op='mean')
-        outdated = []
-        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
-            kept = [*self.keep_ckpt_ids, step]
-            # Saved with those that go once this one is there: MMEngine removes them on resume, if a kill was quicker.
-            runner.message_hub.update_info('keep_ckpt_ids', kept)
-            self.keep_ckpt_ids.append(step)
-            outdated = kept[:-self.max_keep_ckpts]
-        self.last_ckpt = self._path(step)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir, self.filename_tmpl.format(step), self.file_client_args, self.save_optimizer,
-            self.save_param_scheduler, meta, self.by_epoch, self.backend_args, **self.args)
-        if is_main_process():
-            AtomicBackend().put_text(self.last_ckpt, Path(runner.work_dir, 'last_checkpoint'))
-            self.file_backend.waiting += map(self._path, outdated)
-            self.file_backend.remove_waiting()
-
-    def _path(self, step: int) -> str:
-        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
-
-    def _step(self, runner: Runner) -> int:
-        return runner.epoch if self.by_epoch else runner.iter
-
-    def _lacks_validation(self, runner: Runner) -> bool:
-        loop, done = runner.train_loop, self._step(runner)
-        if runner.val_loop is None or done == 0 or runner.message_hub.get_info('last_validated') == done:
-            return False
-        end = loop.max_epochs if self.by_epoch else loop.max_iters
-        return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
-
-
-@HOOKS.register_module()
-class CheckpointFitHook(Hook):
-    """Refuse a checkpoint that does not fit the model, where MMEngine warns and goes on with random weights.
-
-    Args:
-        use: What the checkpoint is loaded for. ``test``: all weights must fit. ``resume``: also, there must be the
-            state of a run. ``start``: the classifier may differ, and parts may be missing, but whatever the checkpoint
-            and the model both name must be of one shape, and there must be some such.
-
-    Raises:
-        CheckpointError: It does not fit.
-    """
-
-    def __init__(self, use: str) -> None:
-        self.use = use
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if self.use == 'start':
-            _check_start(runner.model, checkpoint)
-            return
-        check_fit(runner.model, checkpoint)
-        if self.use == 'resume' and not {'meta', 'message_hub', 'optimizer'} <= checkpoint.keys():
-            raise CheckpointError(
-                'The checkpoint holds weights, but not the state of a run: the best one is of that kind. Resume from '
-                'last_checkpoint, or start a new run from its weights with --cfg-options load_from=FILE.')
-
-
-def _check_start(model: torch.nn.Module, checkpoint: dict) -> None:
-    expected = {name.removeprefix('module.'): value.shape for name, value in model.state_dict().items()}
-    found = {name.removeprefix('module.'): value.shape
-             for name, value in checkpoint.get('state_dict', checkpoint).items() if isinstance(value, torch.Tensor)}
-    shared = [name for name in found if name in expected and '.conv_seg.' not in name]
-    if not shared:
-        raise CheckpointError(
-            f'The checkpoint has no weight that the model knows ({next(iter(found), "none at all")}, ...): give one of '
-            "this network. tools/convert_checkpoint.py converts the authors' own.")
-    wrong = [name for name in shared if found[name] != expected[name]]
-    if wrong:
-        raise CheckpointError(
-            f'The checkpoint does not fit the model: {len(wrong)} weights are of other shapes, the first of them '
-            f'{wrong[0]} {tuple(found[wrong[0]])} instead of {tuple(expected[wrong[0]])}.')
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
@@ -209,3 +43,66 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
             return str(path)
     files = [path for pattern in ('epoch_*.pth', 'iter_*.pth') for path in folder.glob(pattern)]
     return str(max(files, key=lambda path: path.stat().st_mtime)) if files else None
+
+
+def state_of_run(work_dir: str | Path) -> str:
+    """Say, in a sentence, from which checkpoint a run can go on."""
+    last = latest_checkpoint(work_dir)
+    return f'The last checkpoint is {last}.' if last else 'There is no checkpoint yet.'
+
+
+@contextmanager
+def full_disk_reported(work_dir: str | Path) -> Iterator[None]:
+    """Have a full disk end what is done here with a sentence that names the last checkpoint.
+
+    Args:
+        work_dir: The run's folder.
+
+    Raises:
+        StorageError: There is no room, or the quota is exhausted.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        if not isinstance(error, StorageError):
+            error = storage_error(error.filename or work_dir, error)
+        found = StorageError(f'{error} {state_of_run(work_dir)}')
+        found.resumable = True
+        raise found from error
+
+
+def purpose_of_loading(runner: Runner) -> str:
+    """Return what a runner loads a checkpoint for.
+
+    Returns:
+        ``resume``: to continue the run that saved it. ``start``: for a training run to start from. ``test``: to score.
+    """
+    if runner._resume:
+        return 'resume'
+    return 'start' if isinstance(runner._train_loop, BaseLoop) else 'test'
+
+
+def check_loaded(runner: Runner, checkpoint: dict) -> None:
+    """Check a checkpoint that a runner has loaded, before anything of it is used.
+
+    Args:
+        runner: MMEngine's or ours.
+        checkpoint: As in a hook's ``after_load_checkpoint``. Its stored config, which MMEngine would execute, is removed.
+
+    Raises:
+        CheckpointError: It does not fit the model, or holds no state to resume from.
+    """
+    purpose = purpose_of_loading(runner)
+    if purpose != 'start':
+        check_fit(unwrapped(runner.model), checkpoint)
+    if purpose == 'resume' and not {'meta', 'message_hub', 'optimizer'} <= checkpoint.keys():
+        raise CheckpointError(
+            'The checkpoint holds weights, but not the state of a run: the best one is of that kind. Resume from '
+            'last_checkpoint, or start a new run from its weights with --cfg-options load_from=FILE.'
+        )
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
+    if 'cfg' in checkpoint:
+        del checkpoint['cfg']

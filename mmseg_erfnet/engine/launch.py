@@ -19,18 +19,16 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmseg_erfnet.datasets import check_disjoint
+from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint
+from mmseg_erfnet.engine.memory import keep_freed_memory
+from mmseg_erfnet.engine.runner import SafeRunner
+from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
-from .checkpointing import latest_checkpoint
-from .guard import full_disk_reported
-from .memory import keep_freed_memory
-from .progress import QuietRunner
-from .schedule import shorten
-
 
 def load_config(path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none') -> Config:
-    """Read a config and fit it to the machine.
+    """Read a config.
 
     Args:
         path: The config file.
@@ -40,7 +38,8 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
         launcher: What started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
 
     Returns:
-        The config. The process group exists when this returns, if the launcher started several processes without GPUs.
+        The config, with ``work_dir`` and ``launcher``. Nothing else happens: processes are started by :func:`train` and
+        :func:`evaluate`.
 
     Raises:
         UsageError: There is no such file.
@@ -52,15 +51,17 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
     cfg.merge_from_dict(options or {})
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
-    if launcher != 'none':
-        _fit_processes(cfg)
     return cfg
 
 
-def _fit_processes(cfg: Config) -> None:
+def _for_this_machine(cfg: Config) -> Config:
+    """Return a copy of a config, fitted to the machine; without GPUs, several processes are joined in a group here."""
+    cfg = deepcopy(cfg)
+    if cfg.get('launcher', 'none') == 'none':
+        return cfg
     if torch.cuda.is_available():
         cfg.sync_bn = 'torch'
-        return
+        return cfg
     # mmengine's launcher would call torch.cuda.set_device, and its wrapper would hand device ids to DDP.
     _set_rendezvous(cfg.launcher)
     if not torch.distributed.is_initialized():
@@ -70,6 +71,7 @@ def _fit_processes(cfg: Config) -> None:
     cfg.model = _replace_sync_bn(cfg.model)
     # Each process's BN sees its own share of the batch: their statistics are averaged before validation and saving.
     _add_hook(cfg, type='SyncBuffersHook')
+    return cfg
 
 
 def _set_rendezvous(launcher: str) -> None:
@@ -109,7 +111,7 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
     """Train and validate as a config says.
 
     Args:
-        cfg: From :func:`load_config`.
+        cfg: From :func:`load_config`; it is not changed.
         amp: Mixed precision: bfloat16 where the device has it, else float16 with loss scaling.
         resume: Continue the run in the work dir, from its last checkpoint or from the one named.
         epochs: Cut or stretch the schedule, learning rates and all, to this many epochs.
@@ -126,15 +128,15 @@ def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: in
     """
     install_safe_loading(trust=trust_checkpoint)
     keep_freed_memory()
+    cfg = _for_this_machine(cfg)
     if epochs is not None:
-        shorten(cfg, epochs)
+        cfg = shorten(cfg, epochs)
     if amp:
-        use_amp(cfg)
+        cfg = use_amp(cfg)
     if resume:
-        _resume(cfg, resume)
-    _add_hook(cfg, type='mmseg_erfnet.CheckpointFitHook', use='resume' if resume else 'start')
+        cfg.resume, cfg.load_from = True, _checkpoint_to_resume(cfg, resume)
     with full_disk_reported(cfg.work_dir):
-        runner = QuietRunner.from_cfg(cfg)
+        runner = SafeRunner.from_cfg(cfg)
         if cfg.get('val_dataloader') is not None:
             # A frame in both training and validation would make every figure too good.
             check_disjoint(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
@@ -150,8 +152,9 @@ def _add_hook(cfg: Config, **hook) -> None:
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 
-def use_amp(cfg: Config) -> None:
-    """Give a config the optimiser wrapper of mixed precision that the device has."""
+def use_amp(cfg: Config) -> Config:
+    """Return a copy of a config with the optimiser wrapper of mixed precision that the device has."""
+    cfg = deepcopy(cfg)
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(f'--amp cannot replace an optim_wrapper of type {kind}; set the type in the config.')
@@ -160,14 +163,15 @@ def use_amp(cfg: Config) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
         cfg.optim_wrapper.type = 'mmseg_erfnet.BFloat16OptimWrapper'
+    return cfg
 
 
-def _resume(cfg: Config, resume: bool | str) -> None:
+def _checkpoint_to_resume(cfg: Config, resume: bool | str) -> str:
     checkpoint = resume if isinstance(resume, str) else latest_checkpoint(cfg.work_dir)
     if checkpoint is None:
         raise UsageError(f'There is no checkpoint to resume from in {cfg.work_dir}; start without --resume, '
                          'or name the folder of the run with --work-dir.')
-    cfg.resume, cfg.load_from = True, checkpoint
+    return checkpoint
 
 
 def _report_batch_size(cfg: Config, runner: Runner) -> None:
@@ -191,7 +195,7 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
     log and a second ``metrics.json`` go into a folder named after the time.
 
     Args:
-        cfg: From :func:`load_config`.
+        cfg: From :func:`load_config`; it is not changed.
         checkpoint: The checkpoint file.
         tta: Average the predictions over the config's ``tta_pipeline``: the image and its mirror image.
         tta_scales: Scales at which ``tta`` does so.
@@ -208,8 +212,8 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
     if not Path(checkpoint).is_file():
         raise UsageError(f'There is no checkpoint {checkpoint}.')
     install_safe_loading(trust=trust_checkpoint)
+    cfg = _for_this_machine(cfg)
     cfg.load_from, cfg.resume = str(checkpoint), False
-    _add_hook(cfg, type='mmseg_erfnet.CheckpointFitHook', use='test')
     if tta:
         _use_tta(cfg, tta_scales)
     dataset = cfg.test_dataloader.dataset
@@ -237,7 +241,7 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
     return figures
 
 
-class _TestRunner(QuietRunner):
+class _TestRunner(SafeRunner):
     """Leave the config that a training run has put into the work dir as it is."""
 
     @master_only

@@ -1,12 +1,14 @@
 """Schedules of another length."""
 
+from copy import deepcopy
+
 from mmengine.config import Config
 
 from mmseg_erfnet.errors import UsageError
 
 
-def shorten(cfg: Config, epochs: int) -> None:
-    """Cut or stretch an epoch-based schedule, in place: every learning rate lasts the same share of the run as before.
+def shorten(cfg: Config, epochs: int) -> Config:
+    """Return a copy of a config whose epoch-based schedule is cut or stretched: every learning rate lasts the same share of the run as before.
 
     Warm-up and other schedulers that count iterations are left alone.
 
@@ -24,6 +26,8 @@ def shorten(cfg: Config, epochs: int) -> None:
     if epochs < 1:
         raise UsageError(f'{epochs} epochs are none; give 1 or more.')
 
+    cfg = deepcopy(cfg)
+
     def scaled(epoch: int) -> int:
         # What ends an epoch after the run does, so that its last epoch does not learn at rate 0, still does.
         return epochs + epoch - before if epoch > before else round(epoch * epochs / before)
@@ -37,3 +41,4 @@ def shorten(cfg: Config, epochs: int) -> None:
                     scheduler[key] = scaled(scheduler[key])
             if 'milestones' in scheduler:
                 scheduler.milestones = [scaled(epoch) for epoch in scheduler.milestones]
+    return cfg

@@ -1,8 +1,6 @@
 """The metric of validation and test: exact figures, the whole confusion matrix, and on request the loss."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +11,9 @@ from mmengine.logging import print_log
 from prettytable import PrettyTable
 
 from mmseg_erfnet.errors import DataError
+from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
+from mmseg_erfnet.files import write_json
 from mmseg_erfnet.registry import METRICS
-
-from .scores import confusion_matrix, scores
 
 
 @METRICS.register_module()
@@ -115,18 +113,7 @@ class SegmentationMetric(BaseMetric):
             images=len(sizes),
             size=size,
             **self.out_meta)
-        path = Path(self.out_file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'{path.name}.partial')
-        partial.write_text(json.dumps(_without_nan(report), indent=1))
-        partial.replace(path)
-
-
-def _without_nan(value):
-    """JSON has no NaN: a figure that is not defined becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
+        write_json(self.out_file, report)
 
 
 def _table(per_class: dict, confusion: np.ndarray) -> str:

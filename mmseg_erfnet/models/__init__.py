@@ -1,8 +1,7 @@
 """What is registered in ``mmseg_erfnet.registry.MODELS``."""
 
 from mmseg_erfnet.models.erfnet import ERFNet
-from mmseg_erfnet.models.erfnet_head import ERFNetHead
-from mmseg_erfnet.models.fused_loss import FCNHead
+from mmseg_erfnet.models.heads import ERFNetHead, FCNHead
 from mmseg_erfnet.models.losses import WeightedCrossEntropyLoss
 
 __all__ = ['ERFNet', 'ERFNetHead', 'FCNHead', 'WeightedCrossEntropyLoss']

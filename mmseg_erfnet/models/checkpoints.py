@@ -1,17 +1,13 @@
-"""Checkpoints: loaded as data and never as code, and converted from and to the authors' names.
+"""Checkpoints: loaded as data and never as code.
 
-Loading. A checkpoint is a pickle, and a pickle is a program. :func:`load_checkpoint_file` runs torch's restricted
+A checkpoint is a pickle, and a pickle is a program. :func:`load_checkpoint_file` runs torch's restricted
 interpreter (``weights_only``), which knows tensors and containers. Checkpoints of MMEngine hold two things more, numpy
 numbers and ``HistoryBuffer``, whose classes and functions reach further than their data needs: ``builtins.getattr`` is
 among them, and ``HistoryBuffer.__setstate__`` writes into its class. The stand-ins below take their place, for data
 only. :func:`make_plain` is the other half: what it was applied to before saving loads without any stand-in.
-
-Converting. The authors' files hold the network under the names ``encoder.initial_block``, ``encoder.layers.N``,
-``decoder.layers.N``, each usually with ``module.`` before it, and two classifiers, ``encoder.output_conv`` and
-``decoder.output_conv``. :func:`from_authors` makes of them a segmentor of ``ERFNet`` with ``ERFNetHead``, or, of the
-encoder alone, one with a 1x1 ``FCNHead(num_convs=0, concat_input=False)``; :func:`to_authors` goes back.
 """
 
+import io
 import pickle
 import re
 import zipfile
@@ -26,7 +22,8 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmseg_erfnet.errors import CheckpointError
-from mmseg_erfnet.models.erfnet import ERFNet
+from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.text import listed
 
 LISTED = 20  # names of each kind in an error; a file of another network would fill pages
 
@@ -154,7 +151,7 @@ def _load(path: Path, name: str, map_location, trust: bool) -> dict:
             f'{name} is damaged or no PyTorch checkpoint ({reason}): copy or download it again.') from error
 
     if not isinstance(checkpoint, dict) or not _holds_weights(checkpoint):
-        found = f'({_listed(checkpoint)})' if isinstance(checkpoint, dict) else f'(a {type(checkpoint).__name__})'
+        found = f'({listed(checkpoint, LISTED)})' if isinstance(checkpoint, dict) else f'(a {type(checkpoint).__name__})'
         raise CheckpointError(
             f'{name} holds neither a state_dict nor tensors by name {found}: give the checkpoint of a segmentor.')
     return _plain(checkpoint)
@@ -229,6 +226,18 @@ def _plain(value: object) -> object:
     return value
 
 
+def save_checkpoint_file(checkpoint: dict, path: str | Path) -> bytes:
+    """Write a checkpoint whole or not at all; return what was written.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
 def publishable(checkpoint: Mapping) -> dict:
     """Reduce a checkpoint to what others need: the weights, and the names and colours of the classes.
 
@@ -241,7 +250,7 @@ def publishable(checkpoint: Mapping) -> dict:
     Returns:
         ``state_dict`` and ``meta`` with ``dataset_meta``, ``epoch`` and ``iter``, where known.
     """
-    weights = {name: value.half() if value.ndim == 4 else value for name, value in _weights(checkpoint).items()}
+    weights = {name: value.half() if value.ndim == 4 else value for name, value in weights_of(checkpoint).items()}
     meta = checkpoint.get('meta', {})
     return {'meta': {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter') if key in meta}, 'state_dict': weights}
 
@@ -259,17 +268,17 @@ def check_fit(model: nn.Module, checkpoint: dict) -> None:
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
     """
-    expected = {name: value.shape for name, value in _weights(model.state_dict()).items()}
-    _compare(_weights(checkpoint), expected, 'the model')
+    expected = {name: value.shape for name, value in weights_of(model.state_dict()).items()}
+    compare(weights_of(checkpoint), expected, 'the model')
 
 
-def _weights(checkpoint: Mapping) -> dict[str, Tensor]:
+def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
     weights = checkpoint.get('state_dict', checkpoint)
     # Before the names stands what wraps the model: DataParallel, test-time augmentation, or both.
     return {re.sub(r'^(module\.)+', '', name): value for name, value in weights.items()}
 
 
-def _compare(
+def compare(
     weights: Mapping[str, Tensor],
     expected: Mapping[str, tuple],
     whose: str,
@@ -282,129 +291,7 @@ def _compare(
                if name not in weights and name not in optional and not name.endswith('num_batches_tracked')]
     shapes = [f'{name} {tuple(value.shape)} instead of {tuple(expected[name])}'
               for name, value in weights.items() if name in expected and value.shape != torch.Size(expected[name])]
-    found = [f'{what}: {_listed(names)}'
+    found = [f'{what}: {listed(names, LISTED)}'
              for what, names in (('unknown', unknown), ('missing', missing), ('wrongly shaped', shapes)) if names]
     if found:
         raise CheckpointError(f'The checkpoint does not fit {whose}: {"; ".join(found)}.{hint}')
-
-
-def _listed(names: Iterable) -> str:
-    names = [str(name) for name in names]
-    more = f' and {len(names) - LISTED} more' if len(names) > LISTED else ''
-    return ', '.join(names[:LISTED]) + more
-
-
-# --- Converting -------------------------------------------------------------------------------------------------------
-
-# Positions in NonBottleneck1d.convs_layers.
-_RESIDUAL = {0: 'conv3x1_1', 2: 'conv1x3_1', 3: 'bn1', 5: 'conv3x1_2', 7: 'conv1x3_2', 8: 'bn2'}
-
-
-def _authors_name(name: str) -> str:
-    part, index, rest = name.split('.', 2)
-    if rest.startswith('convs_layers.'):
-        _, position, rest = rest.split('.', 2)
-        rest = f'{_RESIDUAL[int(position)]}.{rest}'
-    if part == 'encoder':
-        block = 'initial_block' if index == '0' else f'layers.{int(index) - 1}'
-    else:
-        block = f'layers.{index}'
-    return f'{part}.{block}.{rest}'
-
-
-def _network(encoder_only: bool) -> dict[str, tuple[str, torch.Size]]:
-    """Authors' name to ours, with the shape, of all but the output layers."""
-    with torch.device('meta'):
-        backbone = ERFNet(encoder_only=encoder_only)
-    return {_authors_name(name): (f'backbone.{name}', value.shape) for name, value in backbone.state_dict().items()}
-
-
-def _output(names: str, ours: str, shape: tuple) -> dict[str, tuple[str, tuple]]:
-    classes = shape[1] if shape[2:] == (2, 2) else shape[0]
-    return {f'{names}.weight': (f'{ours}.weight', shape), f'{names}.bias': (f'{ours}.bias', (classes,))}
-
-
-def _classes(weights: Mapping[str, Tensor], layer: str) -> int:
-    bias = weights.get(f'{layer}.bias')
-    return bias.numel() if bias is not None else 0
-
-
-def from_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict:
-    """Convert a checkpoint of the authors to a segmentor's.
-
-    Args:
-        checkpoint: Their state dict, or a dict with it under ``state_dict``; ``module.`` before a name is of no matter.
-        encoder_only: Convert the encoder with its own classifier, for ``ERFNet(encoder_only=True)`` with
-            ``FCNHead(num_convs=0, concat_input=False)``. None: if there is nothing else.
-
-    Returns:
-        ``state_dict`` with ``backbone.*`` and ``decode_head.conv_seg.*``, an empty ``meta``, and, of the whole network,
-        ``encoder_head``: the encoder's classifier, which takes no part in it, for :func:`to_authors`.
-
-    Raises:
-        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
-    """
-    weights = _weights(checkpoint)
-    if encoder_only is None:
-        encoder_only = not any(name.startswith('decoder.') for name in weights)
-    if encoder_only:
-        weights = {name: value for name, value in weights.items() if not name.startswith('decoder.')}
-
-    table = _network(encoder_only)
-    heads = {}
-    encoder_output = _output(
-        'encoder.output_conv', 'decode_head.conv_seg', (_classes(weights, 'encoder.output_conv'), 128, 1, 1))
-    if encoder_only:
-        table |= encoder_output
-    else:
-        table |= _output(
-            'decoder.output_conv', 'decode_head.conv_seg', (16, _classes(weights, 'decoder.output_conv'), 2, 2))
-        heads = {name.rpartition('.')[2]: name for name in encoder_output if name in weights}
-    shapes = {name: shape for name, (_, shape) in (table | encoder_output).items()}
-    is_ours = any(name.startswith('backbone.') for name in weights)
-    _compare(weights, shapes, "the authors' network", optional=encoder_output,
-             hint=" It is in MMSegmentation's form already." if is_ours else '')
-
-    state_dict = {ours: weights[name] for name, (ours, _) in table.items() if name in weights}
-    converted = {'meta': {}, 'state_dict': state_dict}
-    if heads:
-        converted['encoder_head'] = {name: weights[theirs] for name, theirs in heads.items()}
-    return converted
-
-
-def to_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict[str, Tensor]:
-    """Convert a segmentor's checkpoint to the authors' names, with ``module.`` before each, as their programs expect.
-
-    Args:
-        checkpoint: A checkpoint of ``ERFNet`` with ``ERFNetHead``, or of the encoder with a 1x1 classifier.
-        encoder_only: Convert the encoder alone. None: if there is nothing else.
-
-    Returns:
-        A state dict. Of a whole network it has ``encoder.output_conv`` only if :func:`from_authors` left it there: the
-        network does not use it, and none is trained here.
-
-    Raises:
-        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
-    """
-    weights = _weights(checkpoint)
-    whole = any(name.startswith('backbone.decoder.') for name in weights)
-    encoder_only = not whole if encoder_only is None else encoder_only
-    if encoder_only and whole:
-        weights = {name: value for name, value in weights.items() if name.startswith('backbone.encoder.')}
-
-    table = _network(encoder_only)
-    classes = _classes(weights, 'decode_head.conv_seg')
-    if encoder_only:
-        output = _output('encoder.output_conv', 'decode_head.conv_seg', (classes, 128, 1, 1))
-    else:
-        output = _output('decoder.output_conv', 'decode_head.conv_seg', (16, classes, 2, 2))
-    table |= output
-    _compare(
-        weights, dict(table.values()), "the authors' network",
-        optional=[ours for ours, _ in output.values()] if encoder_only else (),
-        hint='' if encoder_only else ' The whole network needs ERFNetHead; of others only the encoder converts.')
-
-    converted = {f'module.{theirs}': weights[ours] for theirs, (ours, _) in table.items() if ours in weights}
-    for name, value in checkpoint.get('encoder_head', {}).items():
-        converted[f'module.encoder.output_conv.{name}'] = value
-    return converted

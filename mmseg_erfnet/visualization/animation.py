@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .painting import FONT
+from mmseg_erfnet.visualization.painting import FONT
 
 MAX_BYTES = 8 * 1000**2
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmseg_erfnet.datasets import CamVidDataset
 from mmseg_erfnet.datasets.cache import SharedCache
-from mmseg_erfnet.engine import seed_worker
+from mmseg_erfnet.engine.hooks import seed_worker
 from mmseg_erfnet.errors import DataError, UsageError
 
 FRAME = 96 * 128 * 4  # bytes of a decoded frame and its label

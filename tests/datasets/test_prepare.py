@@ -2,7 +2,6 @@
 
 import http.server
 import io
-import runpy
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.tools import run_tool
 
 from mmseg_erfnet.datasets import CamVid11Dataset, CamVidDataset, prepare, standard_split
 from mmseg_erfnet.datasets.camvid import FRAMES, LABELS, PALETTE, PALETTE11
@@ -22,7 +22,6 @@ from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.datasets.transforms import LoadSegLabels
 from mmseg_erfnet.errors import DataError, UsageError
 
-TOOL = Path(__file__).parents[2] / 'tools/prepare_camvid.py'
 NAMES = {split: standard_split(split)[:number] for split, number in (('train', 3), ('val', 2), ('test', 1))}
 ALL = sorted(name for names in NAMES.values() for name in names)
 
@@ -316,7 +315,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path,
             '    write(target, unknown, name, *files)\n'
             'prepare._write = slow\n'
             f'sys.argv = ["prepare", {str(official)!r}, "--out", {str(tmp_path / "out")!r}]\n'
-            f'runpy.run_path({str(TOOL)!r}, run_name="__main__")\n')
+            'from mmseg_erfnet.cli.prepare_camvid import main\nmain()\n')
     # Tests that run in a shell's background ignore Ctrl-C, and so would what they start.
     process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
@@ -335,16 +334,14 @@ def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path,
     check(tmp_path / 'out', scenes)
 
 
-def test_tool(official, scenes, tmp_path, monkeypatch, capsys):
+def test_tool(official, scenes, tmp_path, capsys):
     old = signal.getsignal(signal.SIGTERM)
     try:
-        monkeypatch.setattr(sys, 'argv', ['prepare_camvid.py', str(official), '--out', str(tmp_path / 'out')])
-        runpy.run_path(str(TOOL), run_name='__main__')
+        assert run_tool('prepare_camvid', official, '--out', tmp_path / 'out').status == 0
         assert 'Splits: train 3, val 2, test 1, trainval 5.' in capsys.readouterr().out
         check(tmp_path / 'out', scenes)
         spoil_size(official)
-        with pytest.raises(SystemExit, match=r'error: .* restore the pair'):
-            runpy.run_path(str(TOOL), run_name='__main__')
+        assert 'restore the pair' in run_tool('prepare_camvid', official, '--out', tmp_path / 'out').sentence
     finally:
         signal.signal(signal.SIGTERM, old)
 

@@ -178,7 +178,7 @@ def test_what_cannot_be_written_is_no_success(folder, tmp_path, monkeypatch):
 
 
 def test_the_tool_runs_a_config_and_a_checkpoint(folder, tmp_path, monkeypatch, capsys):
-    from small_models import SMALL, checkpoint
+    from helpers.small_models import SMALL, checkpoint
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     import predict as tool
 

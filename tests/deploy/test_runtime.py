@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from small_models import exported
+from helpers.small_models import exported
 
 from mmseg_erfnet.deploy import Segmenter
 from mmseg_erfnet.errors import DataError, UsageError

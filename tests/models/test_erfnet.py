@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 import torch
-from base_tester import build, image, labelled, seed_weights
+from helpers.base_tester import build, image, labelled, seed_weights
 from mmcv.cnn.bricks import ConvWS2d
 from mmseg.models.backbones import ERFNet as StockERFNet
 from torch import nn

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from base_tester import SegmentorTester
+from helpers.base_tester import SegmentorTester
 from mmengine.config import Config
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'configs').glob('erfnet_*.py'))

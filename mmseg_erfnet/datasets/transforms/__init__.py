@@ -1,9 +1,9 @@
 """Loading and augmentation, for MMSegmentation's pipelines."""
 
-from .geometry import RandomRotateCropResize, RandomTranslate, ReduceLabels
-from .loading import LoadSegLabels
-from .photometry import RandomBlur, RandomBrightness, RandomContrast, RandomNoise
-from .shadow import RandomShadow
+from mmseg_erfnet.datasets.transforms.geometry import RandomRotateCropResize, RandomTranslate, ReduceLabels
+from mmseg_erfnet.datasets.transforms.loading import LoadSegLabels
+from mmseg_erfnet.datasets.transforms.photometry import RandomBlur, RandomBrightness, RandomContrast, RandomNoise
+from mmseg_erfnet.datasets.transforms.shadow import RandomShadow
 
 __all__ = [
     'LoadSegLabels', 'RandomBlur', 'RandomBrightness', 'RandomContrast', 'RandomNoise', 'RandomRotateCropResize',

@@ -7,9 +7,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
+from mmseg_erfnet.datasets.transforms.base import RandomTransform, interval
 from mmseg_erfnet.registry import TRANSFORMS
-
-from .base import RandomTransform, interval
 
 
 class _GeometricTransform(RandomTransform):

@@ -6,13 +6,12 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmseg_erfnet.datasets.base import read_bytes
+from mmseg_erfnet.datasets.camvid import PALETTE
+from mmseg_erfnet.datasets.labels import IGNORE, UNKNOWN, Palette, colour_table, describe, id_table, look_up
 from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.images import decode_index_labels, decode_rgb_labels
 from mmseg_erfnet.registry import TRANSFORMS
-
-from ..base import read_bytes
-from ..camvid import PALETTE
-from ..files import decode_index_labels, decode_rgb_labels
-from ..labels import IGNORE, UNKNOWN, Palette, colour_table, describe, id_table, look_up
 
 
 @TRANSFORMS.register_module()

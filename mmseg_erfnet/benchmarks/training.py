@@ -1,0 +1,338 @@
+"""Images a second of training: MMSegmentation's ERFNet with its own pipeline, and ours, in turns.
+
+Each row is a process of its own, which waits while it is not its turn: settings of the process, threads and memory
+among them, are a row's alone. A turn is a few iterations of the loop without hooks: fetch, forward, backward, update.
+"""
+
+import inspect
+import os
+import socket
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from mmseg.models.backbones import ERFNet as StockERFNet
+from mmseg.registry import DATASETS, MODELS
+from torch.multiprocessing import get_context
+from torch.nn.parallel import DistributedDataParallel
+
+from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
+from mmseg_erfnet.datasets.synthetic import synthesize_camvid
+from mmseg_erfnet.engine.launch import use_amp
+from mmseg_erfnet.engine.memory import keep_freed_memory
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.mmseg_import import call_quietly
+
+PARTS = ('data', 'forward', 'backward', 'optimiser')
+FRAMES = 64
+SYNTHETIC_SIZE = (360, 480)
+# What the small table varies, one at a time, around the config's batch, two workers, its size and one process.
+SCALING = dict(
+    batch=(1, 2, 4, 8, 16, 32, 64), workers=(0, 1, 2, 4), size=((128, 128), (256, 256), (384, 384), (512, 512)),
+    processes=(1, 2))
+
+
+def benchmark_training(cfg: Config, threads: int | None = None, rounds: int = 3, iterations: int = 2,
+                       samples: int = 100) -> dict:
+    """Measure training in full and in its parts, and the data pipelines alone.
+
+    Args:
+        cfg: The config. Without its data, a config of CamVid is measured on synthetic frames of 360x480.
+        threads: CPU threads of each row; all cores without it.
+        rounds: Turns of each row, after one that is not counted.
+        iterations: Iterations of a turn.
+        samples: Samples for the pipelines alone.
+
+    Returns:
+        ``config``, ``batch``, ``size``, ``workers``, ``threads``, ``frames`` (where they are from), ``rows`` and
+        ``pipelines``. A row has ``name``, ``fps``, ``ratio`` to the first, and the median milliseconds an image of each
+        of :data:`PARTS`. A pipeline has ``name`` and ``fps`` of one core, by the time that the process computed.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        cfg, stock, source = _prepare(cfg, Path(folder))
+        amp = use_amp(cfg)
+        rows = {"MMSegmentation's ERFNet and pipeline, float32": (stock, False), 'ours, float32': (cfg, True),
+                'ours, --amp': (amp, True)}
+        with ExitStack() as stack:
+            trainers = {name: stack.enter_context(_started(row, ours, threads)) for name, (row, ours) in rows.items()}
+            times = {name: [] for name in rows}
+            for round_ in range(rounds + 1):
+                for name, trainer in trainers.items():
+                    found = trainer(iterations)
+                    if round_:
+                        times[name] += found
+        pipelines = [dict(name=name, fps=_pipeline_rate(data, cache, samples)) for name, data, cache in (
+            ("MMSegmentation's", stock, None), ('ours, every file read', cfg, 0), ('ours, frames kept', cfg, 2))]
+    batch = cfg.train_dataloader.batch_size
+    result = []
+    for name, found in times.items():
+        parts = np.median(found, axis=0) / batch * 1e3
+        fps = float(batch / np.median(np.sum(found, axis=1)))
+        first = result[0]['fps'] if result else fps
+        result.append(dict(name=name, fps=fps, ratio=fps / first, **dict(zip(PARTS, parts.tolist(), strict=True))))
+    return dict(config=Path(cfg.filename).name, batch=batch, size=list(_size(cfg)), threads=threads,
+                workers=cfg.train_dataloader.num_workers, frames=source, rows=result, pipelines=pipelines)
+
+
+def benchmark_scaling(cfg: Config, threads: int | None = None, iterations: int = 2,
+                      report: Callable[[str], None] = print) -> list[dict]:
+    """Measure ``--amp`` over :data:`SCALING`; ``threads`` are those of all processes together.
+
+    Returns:
+        For each point ``batch`` (of a process), ``workers``, ``size``, ``processes`` and ``fps``.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    points = []
+    with tempfile.TemporaryDirectory() as folder:
+        cfg, _, _ = _prepare(cfg, Path(folder))
+        cfg = use_amp(cfg)
+        middle = dict(batch=cfg.train_dataloader.batch_size, workers=2, size=_size(cfg), processes=1)
+        wanted = [middle]
+        for name, values in SCALING.items():
+            wanted += [dict(middle, **{name: value}) for value in values if value != middle[name]]
+        for point in wanted:
+            points.append(dict(point, fps=_rate(cfg, point, threads, iterations)))
+            report(_point_line(points[-1]))
+    return points
+
+
+def _rate(cfg: Config, point: dict, threads: int, iterations: int) -> float:
+    cfg = with_size(cfg, point['size'])
+    cfg.train_dataloader.batch_size = point['batch']
+    cfg.train_dataloader.num_workers = point['workers']
+    processes = point['processes']
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        address = f'tcp://127.0.0.1:{free.getsockname()[1]}'
+    with ExitStack() as stack:
+        trainers = [stack.enter_context(_started(cfg, True, max(1, threads // processes), (address, rank, processes)))
+                    for rank in range(processes)]
+        for turn in (1, iterations):
+            for trainer in trainers:
+                trainer.start(turn)
+            found = [trainer.finish() for trainer in trainers]
+    return processes * point['batch'] / float(np.median(np.sum(found[0], axis=1)))
+
+
+# --- What is run ------------------------------------------------------------------------------------------------------
+
+
+def _prepare(cfg: Config, folder: Path) -> tuple[Config, Config, str]:
+    """The config on some frames; that of a user of MMSegmentation on the same; where the frames are from."""
+    init_default_scope('mmseg')
+    cfg = deepcopy(cfg)
+    data, source = cfg.train_dataloader.dataset, 'the training set'
+    loading = loading_steps(data.pipeline)
+    try:
+        dataset = DATASETS.build(dict(data, pipeline=loading))
+    except (DataError, FileNotFoundError) as error:
+        if 'CamVid' not in data.type:
+            raise UsageError(f'{data.type} has no data here ({error}); set data_root, or measure a config of '
+                             'CamVid, which works on synthetic frames.') from error
+        data.data_root = str(synthesize_camvid(folder / 'synthetic', FRAMES, SYNTHETIC_SIZE))
+        dataset, source = DATASETS.build(dict(data, pipeline=loading)), 'synthetic'
+    data.indices = evenly_spaced(len(dataset), FRAMES)
+    for kind in ('images', 'labels'):
+        (folder / kind).mkdir()
+    for index in data.indices:
+        sample = dataset[index]
+        name = f'{index}{Path(sample["img_path"]).suffix}'
+        (folder / 'images' / name).symlink_to(Path(sample['img_path']).resolve())
+        cv2.imwrite(str(folder / 'labels' / f'{index}.png'), sample['gt_seg_map'])
+    # Batches without end, so that no turn meets the start of an epoch.
+    cfg.train_dataloader.update(sampler=dict(type='InfiniteSampler', shuffle=True), drop_last=True)
+    return cfg, _stock(cfg, folder, Path(name).suffix, dataset.metainfo['classes']), source
+
+
+def _stock(cfg: Config, folder: Path, suffix: str, classes: Sequence[str]) -> Config:
+    cfg, (height, width) = deepcopy(cfg), _size(cfg)
+    known = inspect.signature(StockERFNet).parameters
+    cfg.model.backbone = dict({name: value for name, value in cfg.model.backbone.items() if name in known},
+                              type='mmseg.ERFNet', dropout_ratio=0.1)
+    cfg.model.decode_head = dict(
+        type='mmseg.FCNHead', in_channels=16, channels=128, num_convs=1, concat_input=False, dropout_ratio=0.1,
+        num_classes=len(classes), norm_cfg=dict(type='BN'), align_corners=False, loss_decode=dict(
+            type='mmseg.CrossEntropyLoss'))
+    cfg.train_dataloader.dataset = dict(
+        type='mmseg.BaseSegDataset', data_root=str(folder), data_prefix=dict(img_path='images', seg_map_path='labels'),
+        img_suffix=suffix, seg_map_suffix='.png', metainfo=dict(classes=classes),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='RandomResize', scale=(width, height), ratio_range=(0.5, 2.0), keep_ratio=True),
+            dict(type='RandomCrop', crop_size=(height, width), cat_max_ratio=0.75),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PhotoMetricDistortion'),
+            dict(type='PackSegInputs')])
+    return cfg
+
+
+def _size(cfg: Config) -> tuple[int, int]:
+    return tuple(cfg.model.data_preprocessor.size)
+
+
+def with_size(cfg: Config, size: tuple[int, int]) -> Config:
+    """Return a config whose training images have another height and width."""
+    old = _size(cfg)
+    pairs = [(old, tuple(size)), (old[::-1], tuple(size)[::-1])]
+
+    def replaced(node: object) -> object:
+        if isinstance(node, dict):
+            return {key: replaced(value) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return next((new for old, new in pairs if tuple(node) == old), type(node)(map(replaced, node)))
+        return node
+
+    cfg = deepcopy(cfg)
+    cfg.model.data_preprocessor.size = tuple(size)
+    cfg.train_dataloader.dataset.pipeline = replaced(cfg.train_dataloader.dataset.to_dict()['pipeline'])
+    return cfg
+
+
+def _pipeline_rate(cfg: Config, cache: int | None, samples: int) -> float:
+    """Samples a second of a core, all frames having been read once."""
+    options = {} if cache is None else dict(cache_gb=cache)
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, **options))
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)  # as in a data loader's worker
+    try:
+        for index in range(len(dataset)):
+            dataset[index]
+        started = time.process_time()
+        for index in range(samples):
+            dataset[index % len(dataset)]
+        return samples / (time.process_time() - started)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+# --- A row's process --------------------------------------------------------------------------------------------------
+
+
+class _Trainer:
+    """The other end of :func:`_serve`."""
+
+    def __init__(self, connection: object) -> None:
+        self.connection = connection
+
+    def start(self, iterations: int) -> None:
+        self.connection.send(iterations)
+
+    def finish(self) -> list[list[float]]:
+        """Return the seconds of each of :data:`PARTS`, for each iteration."""
+        return self.connection.recv()
+
+    def __call__(self, iterations: int) -> list[list[float]]:
+        self.start(iterations)
+        return self.finish()
+
+
+@contextmanager
+def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] | None = None) -> _Trainer:
+    context = get_context('spawn')
+    near, far = context.Pipe()
+    # Not a daemon, which may not start a data loader's workers.
+    process = context.Process(
+        target=call_quietly, args=(__name__, _serve.__name__, far, cfg, ours, threads, group))
+    process.start()
+    far.close()
+    try:
+        yield _Trainer(near)
+    finally:
+        near.close()
+        process.join(timeout=10)
+        process.kill()
+
+
+def _serve(connection: object, cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] | None) -> None:
+    """Train as many iterations as the other end asks for, until it closes."""
+    MMLogger.get_current_instance().setLevel('WARNING')  # else a line for each parameter without weight decay
+    warnings.simplefilter('ignore')  # remarks on the stock loss, and on workers that start in another way than this
+    set_multi_processing(**cfg.env_cfg.mp_cfg)
+    init_default_scope('mmseg')
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    device = get_device()
+    model = MODELS.build(cfg.model).to(device).train()
+    if ours:
+        keep_freed_memory()
+    if cfg.optim_wrapper.type != 'OptimWrapper':
+        model.to(memory_format=torch.channels_last)
+    network = model
+    if group is not None and group[2] > 1:
+        torch.distributed.init_process_group('gloo', group[0], rank=group[1], world_size=group[2])
+        network = DistributedDataParallel(model)
+    optimiser = build_optim_wrapper(model, cfg.optim_wrapper)
+    batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    try:
+        while True:
+            iterations = connection.recv()
+            connection.send([_iterate(model, network, optimiser, batches, device) for _ in range(iterations)])
+    except EOFError:
+        pass
+
+
+def _iterate(model: object, network: object, optimiser: object, batches: object, device: str) -> list[float]:
+    """One iteration as in MMEngine's ``train_step``; return the seconds of each of :data:`PARTS`."""
+    marks = [time.perf_counter()]
+
+    def mark() -> None:
+        if device == 'cuda':
+            torch.cuda.synchronize()
+        marks.append(time.perf_counter())
+
+    batch = next(batches)
+    mark()
+    with optimiser.optim_context(network):
+        batch = model.data_preprocessor(batch, True)
+        loss, _ = model.parse_losses(network(**batch, mode='loss'))
+    mark()
+    optimiser.backward(loss)
+    mark()
+    optimiser.step()
+    optimiser.zero_grad()
+    mark()
+    return np.diff(marks).tolist()
+
+
+# --- Showing ----------------------------------------------------------------------------------------------------------
+
+
+def training_table(result: dict) -> str:
+    """Return the result of :func:`benchmark_training` as Markdown."""
+    height, width = result['size']
+    lines = [f'{result["config"]}: {height}x{width}, batch {result["batch"]}, {result["threads"]} threads, '
+             f'{result["workers"]} workers, frames: {result["frames"]}', '',
+             '| | images/s | times the first | ' + ' | '.join(f'{part}, ms an image' for part in PARTS) + ' |',
+             '| --- |' + ' ---: |' * (2 + len(PARTS))]
+    lines += [f'| {row["name"]} | {row["fps"]:.2f} | {row["ratio"]:.2f} | '
+              + ' | '.join(f'{row[part]:.1f}' for part in PARTS) + ' |' for row in result['rows']]
+    lines += ['', '| data pipeline alone | samples/s and core |', '| --- | ---: |']
+    return '\n'.join(lines + [f'| {row["name"]} | {row["fps"]:.0f} |' for row in result['pipelines']])
+
+
+def scaling_table(points: list[dict]) -> str:
+    """Return the result of :func:`benchmark_scaling` as Markdown."""
+    return '\n'.join(['| batch | workers | size | processes | images/s |', '| ---: | ---: | ---: | ---: | ---: |',
+                      *map(_point_line, points)])
+
+
+def _point_line(point: dict) -> str:
+    height, width = point['size']
+    return (f'| {point["batch"]} | {point["workers"]} | {height}x{width} | {point["processes"]} | '
+            f'{point["fps"]:.2f} |')

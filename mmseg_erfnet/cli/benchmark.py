@@ -1,0 +1,83 @@
+"""Measure speed: latency of inference in everything that can run a model here, or throughput of training.
+
+    python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --size 360x480 256x256
+    python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --rows openvino-int8 --json benchmark.json
+    python tools/benchmark.py training configs/erfnet_camvid.py               beside MMSegmentation's own pipeline
+    python tools/benchmark.py training configs/erfnet_camvid.py --scaling     over batch, workers, size and processes
+
+The result is a table in Markdown. All rows take turns, again and again, so compare rows of one run only. Each row of
+`inference` has the median and the 90th percentile of the latency from a uint8 frame to uint8 labels, and the latency of
+the network alone. "Of the limit" is the time that the multiply-accumulates would take at the best throughput that this
+machine reached in that precision, divided by the time that the row took.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmseg_erfnet.benchmarks import ROWS
+from mmseg_erfnet.cli.common import (
+    add_config_options,
+    add_trust_checkpoint,
+    make_parser,
+    parse_options,
+    parse_size,
+    tool,
+)
+from mmseg_erfnet.files import write_json
+from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    verbs = parser.add_subparsers(dest='what', required=True, metavar='{inference,training}')
+    inference = verbs.add_parser('inference', help='latency of a model in every backend that is installed')
+    inference.add_argument('config', help='config file')
+    inference.add_argument('checkpoint', nargs='?', help='checkpoint file (default: random weights)')
+    inference.add_argument(
+        '--size', nargs='+', type=parse_size, default=[(360, 480)], metavar='HxW', dest='sizes', help='of the frames'
+    )
+    inference.add_argument('--batch', type=int, default=1, metavar='N', help='frames at a time (default: 1)')
+    inference.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='what to measure (default: all)')
+    inference.add_argument('--rounds', type=int, default=10, help='turns of each row, of 5 runs each (default: 10)')
+    add_trust_checkpoint(inference)
+    training = verbs.add_parser('training', help='images per second of training, at the size and batch of the config')
+    training.add_argument('config', help='config file')
+    training.add_argument('--scaling', action='store_true', help='over batch, workers, size and processes instead')
+    training.add_argument('--rounds', type=int, default=3, help='turns of each row, of 2 iterations each (default: 3)')
+    for verb in (inference, training):
+        verb.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
+        verb.add_argument('--json', type=Path, metavar='FILE', help='write the results there, too')
+        add_config_options(verb)
+    args = parser.parse_args(argv)
+
+    require_mmseg()
+    result, text = (_inference if args.what == 'inference' else _training)(args)
+    print(text)
+    if args.json:
+        write_json(args.json, result)
+
+
+def _inference(args: argparse.Namespace) -> tuple[dict, str]:
+    with export_packages():
+        from mmseg_erfnet.benchmarks.inference import benchmark, table
+    from mmseg_erfnet.engine.launch import load_config
+
+    cfg = load_config(args.config, options=parse_options(args.cfg_options))
+    result = benchmark(
+        cfg, args.checkpoint, args.sizes, args.batch, args.threads, args.rounds, args.rows, args.trust_checkpoint
+    )
+    return result, table(result)
+
+
+def _training(args: argparse.Namespace) -> tuple[dict | list, str]:
+    from mmseg_erfnet.benchmarks import training
+    from mmseg_erfnet.engine.launch import load_config
+
+    cfg = load_config(args.config, options=parse_options(args.cfg_options))
+    if args.scaling:
+        points = training.benchmark_scaling(cfg, args.threads)
+        return points, training.scaling_table(points)
+    result = training.benchmark_training(cfg, args.threads, args.rounds)
+    return result, training.training_table(result)

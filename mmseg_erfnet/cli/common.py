@@ -1,0 +1,104 @@
+"""What the verbs share: parsers, common arguments, and the end that errors come to."""
+
+import argparse
+import functools
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from mmseg_erfnet.errors import StorageError, UsageError, UserError
+from mmseg_erfnet.mmseg_import import require_mmseg
+from mmseg_erfnet.signals import leave, resuming
+
+
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """Return a parser whose help is a module's docstring."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read a size, height first, such as 360x480."""
+    match = re.fullmatch(r'(\d+)x(\d+)', text.strip().lower())
+    if not match or not all(map(int, match.groups())):
+        raise argparse.ArgumentTypeError(f'a size is HEIGHTxWIDTH, 360x480 for instance: got {text!r}')
+    return int(match[1]), int(match[2])
+
+
+def parse_options(texts: Sequence[str] | None) -> dict:
+    """Read ``KEY=VALUE`` texts as MMEngine's ``DictAction`` does: numbers, booleans, lists and tuples are recognised.
+
+    Raises:
+        UsageError: A text has no ``=``, or its brackets do not match.
+    """
+    if not texts:
+        return {}
+    require_mmseg()
+    from mmengine.config import DictAction
+
+    options = {}
+    for text in texts:
+        key, separator, value = text.partition('=')
+        if not separator or not key:
+            raise UsageError(f'--cfg-options takes KEY=VALUE, as in optim_wrapper.optimizer.lr=0.001: got {text!r}.')
+        try:
+            options[key] = DictAction._parse_iterable(value)
+        except (AssertionError, ValueError) as error:
+            raise UsageError(f'--cfg-options cannot read the value in {text!r}: check its brackets.') from error
+    return options
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``; :func:`parse_options` reads them."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        metavar='KEY=VALUE',
+        help='override entries of the config',
+    )
+
+
+def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load a checkpoint that holds more than data; it may run code of whoever wrote it',
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share, under the names that MMSegmentation's users know."""
+    parser.add_argument('--work-dir', help='folder for what the run writes (default: work_dirs/<name of the config>)')
+    add_config_options(parser)
+    add_trust_checkpoint(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='what started the processes',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], None]:
+    """Decorate a verb's ``main``: an error that the user can fix is printed as one sentence and ends with status 1."""
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> None:
+        try:
+            main(argv)
+        except UserError as error:
+            more = f' {resuming()}' if isinstance(error, StorageError) and error.resumable else ''
+            sys.exit(f'error: {sentence(error)}{more}')
+        except KeyboardInterrupt:
+            leave(signal.SIGINT)
+
+    return run
+
+
+def sentence(error: BaseException) -> str:
+    """Return an error's message; of one from a data loader's worker, which carries a traceback, the last line alone."""
+    kind = type(error)
+    return str(error).strip().rpartition(f'\n{kind.__module__}.{kind.__qualname__}: ')[2]

@@ -1,0 +1,27 @@
+"""Check the installation and, if a config is given, whether its model and its data fit.
+
+    python tools/doctor.py
+    python tools/doctor.py configs/erfnet_camvid.py
+
+Each problem is one line with its remedy; the exit status is then 1.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from mmseg_erfnet.cli.common import add_config_options, make_parser, parse_options, tool
+from mmseg_erfnet.doctor import examine, report
+from mmseg_erfnet.mmseg_import import import_mmseg
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument('config', nargs='?', help='config file')
+    add_config_options(parser)
+    args = parser.parse_args(argv)
+
+    # Where MMSegmentation cannot be imported, that is what the findings say, and no config is read.
+    options = parse_options(args.cfg_options) if import_mmseg() else {}
+    if report(examine(args.config, options)):
+        sys.exit(1)

@@ -1,0 +1,51 @@
+"""Export a model: frames in, labels out, nothing of PyTorch needed to run it.
+
+    python tools/export.py configs/erfnet_camvid11.py best.pth --out deployed                            OpenVINO
+    ... --format onnx openvino                                     both formats
+    ... --int8                                                     also in int8, calibrated and scored on the data
+    ... --size 360x480 --batch 1                                   fixed instead of any
+    ... --output logits                                            or probabilities, instead of labels
+
+Colours, mean, std, the config's resize and the decision are inside the model. It is compared with PyTorch before it is
+kept. `tools/predict.py` and mmseg_erfnet.deploy.Segmenter run it.
+"""
+
+from collections.abc import Sequence
+
+from mmseg_erfnet.cli.common import (
+    add_config_options,
+    add_trust_checkpoint,
+    make_parser,
+    parse_options,
+    parse_size,
+    tool,
+)
+from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the models')
+    parser.add_argument('--format', nargs='+', choices=('onnx', 'openvino'), default=['openvino'], dest='formats')
+    parser.add_argument('--output', choices=('labels', 'logits', 'probabilities'), default='labels')
+    parser.add_argument('--size', type=parse_size, metavar='HxW', help='fix the size of the frames')
+    parser.add_argument('--batch', type=int, metavar='N', help='fix the number of frames')
+    parser.add_argument('--int8', action='store_true', help="also write OpenVINO's model in int8")
+    parser.add_argument('--max-drop', type=float, default=0.3, metavar='POINTS',
+                        help='mIoU that int8 may lose; a model that loses more is not kept (default: 0.3)')
+    add_trust_checkpoint(parser)
+    add_config_options(parser)
+    args = parser.parse_args(argv)
+
+    require_mmseg()
+    with export_packages():
+        from mmseg_erfnet.export.exporter import export
+    from mmseg_erfnet.engine.launch import load_config
+
+    cfg = load_config(args.config, options=parse_options(args.cfg_options))
+    files = export(cfg, args.checkpoint, args.out, args.formats, args.output, args.size, args.batch, args.int8,
+                   args.max_drop, args.trust_checkpoint)
+    print('Written:', ', '.join(map(str, files)))

@@ -1,0 +1,29 @@
+"""Make a small synthetic CamVid, for trying everything out without the download.
+
+    python tools/synthesize_camvid.py --out data/synthetic_camvid
+    python tools/synthesize_camvid.py --out /tmp/tiny --images 8 --size 96x128 --seed 1
+
+The folder has the layout of `data/camvid` and street-like scenes in the 32 colours, the same for the same arguments.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmseg_erfnet.cli.common import make_parser, parse_size, tool
+from mmseg_erfnet.mmseg_import import require_mmseg
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument('--out', type=Path, required=True, help='folder to make')
+    parser.add_argument('--images', type=int, default=60, help='number of frames (default: %(default)s)')
+    parser.add_argument('--size', type=parse_size, default=(360, 480), help='HEIGHTxWIDTH (default: 360x480)')
+    parser.add_argument('--seed', type=int, default=0, help='another seed gives other scenes (default: %(default)s)')
+    args = parser.parse_args(argv)
+
+    require_mmseg()
+    from mmseg_erfnet.datasets.synthetic import synthesize_camvid
+
+    synthesize_camvid(args.out, args.images, args.size, args.seed)
+    print(f'{args.images} synthetic frames of {args.size[0]}x{args.size[1]} in {args.out}')

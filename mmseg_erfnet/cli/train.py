@@ -1,0 +1,43 @@
+"""Train a model and validate it as it learns.
+
+    python tools/train.py configs/erfnet_camvid.py
+    python tools/train.py configs/erfnet_camvid.py --resume                  continue an interrupted run
+    python tools/train.py configs/erfnet_camvid.py --amp --epochs 28         bfloat16, and a tenth of the schedule
+    torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
+"""
+
+from collections.abc import Sequence
+
+from mmseg_erfnet import signals
+from mmseg_erfnet.cli.common import add_run_arguments, make_parser, parse_options, tool
+from mmseg_erfnet.mmseg_import import require_mmseg
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const=True,
+        default=False,
+        metavar='CHECKPOINT',
+        help='continue the run in the work dir, from its last checkpoint or the one given',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: bfloat16, or float16 with loss scaling on older GPUs'
+    )
+    parser.add_argument(
+        '--epochs', type=int, help='cut or stretch the schedule, learning rates and all, to so many epochs'
+    )
+    add_run_arguments(parser)
+    args = parser.parse_args(argv)
+
+    require_mmseg()
+    from mmseg_erfnet.engine.checkpointing import state_of_run
+    from mmseg_erfnet.engine.launch import load_config, summary, train
+
+    cfg = load_config(args.config, args.work_dir, parse_options(args.cfg_options), args.launcher)
+    signals.end_on_signals(lambda: state_of_run(cfg.work_dir))
+    print(summary(train(cfg, args.amp, args.resume, args.epochs, args.trust_checkpoint)))

@@ -1,0 +1,92 @@
+"""A report of a run, with its best and its worst images."""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine.dist import all_gather_object, is_main_process, master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmseg_erfnet.engine.samples import label_map
+from mmseg_erfnet.environment import describe_environment
+from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
+from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.registry import HOOKS
+from mmseg_erfnet.reports.run import (
+    EXAMPLES,
+    VALIDATED_ON,
+    write_examples,
+    write_run_report,
+)
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """Write ``report.html`` after training and after a test, with the best and the worst images of the test.
+
+    Costs one confusion matrix a tested image, and memory for the labels of the images that are kept.
+
+    Args:
+        num_examples: How many of the best images, and as many of the worst, are shown.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, num_examples: int = 3) -> None:
+        self.num_examples = num_examples
+        self.examples: list[dict] = []
+
+    @master_only
+    def before_run(self, runner: Runner) -> None:
+        facts = describe_environment()
+        validation = runner.cfg.get('val_dataloader')
+        if validation is not None:
+            split = validation.dataset.get('ann_file') or validation.dataset.get('data_prefix', {}).get('img_path')
+            facts[VALIDATED_ON] = f'{validation.dataset.type}, {split}'
+        write_bytes(Path(runner.log_dir) / 'environment.json', json.dumps(facts, indent=1).encode())
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self.examples = []
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+                        outputs: Sequence | None = None) -> None:
+        num_classes = len(runner.test_dataloader.dataset.metainfo['classes'])
+        for sample in outputs:
+            if 'gt_sem_seg' not in sample:
+                continue
+            prediction, truth = label_map(sample.pred_sem_seg), label_map(sample.gt_sem_seg)
+            figures = scores(confusion_matrix(truth, prediction, num_classes))
+            if not np.isnan(figures['mIoU']):
+                self.examples.append(dict(
+                    path=sample.img_path, mIoU=figures['mIoU'], aAcc=figures['aAcc'], prediction=prediction,
+                    truth=truth))
+        self.examples = self._extremes(self.examples)
+
+    def _extremes(self, examples: Iterable[dict]) -> list[dict]:
+        examples = sorted(examples, key=lambda example: (example['mIoU'], example['path']))
+        count = self.num_examples
+        return examples if len(examples) <= 2 * count else examples[:count] + examples[-count:]
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        gathered = chain.from_iterable(all_gather_object(self.examples))
+        # A sampler that shares images out evenly among processes may give one image twice.
+        examples = self._extremes({example['path']: example for example in gathered}.values())
+        if is_main_process():
+            for number, example in enumerate(examples):
+                path = Path(example['path'])
+                example.update(kind='worst' if number < len(examples) // 2 else 'best', name=path.stem,
+                               image=mmcv.imread(str(path)))
+            # Each kind begins with its extreme.
+            examples.sort(key=lambda example: -example['mIoU'] if example['kind'] == 'best' else 100 + example['mIoU'])
+            meta = runner.test_dataloader.dataset.metainfo
+            write_examples(Path(runner.work_dir) / EXAMPLES, examples, meta['classes'], meta['palette'])
+        self.examples = []
+
+    @master_only
+    def after_run(self, runner: Runner) -> None:
+        path = write_run_report(runner.work_dir)
+        runner.logger.info(f'Report: {path}')

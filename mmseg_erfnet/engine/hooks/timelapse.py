@@ -1,0 +1,130 @@
+"""How predictions evolve while a model learns."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmseg_erfnet.datasets.pipelines import evenly_spaced
+from mmseg_erfnet.engine.samples import label_map
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.registry import DATASETS, HOOKS
+from mmseg_erfnet.visualization.animation import animate, titled
+from mmseg_erfnet.visualization.painting import colour_map, legend
+
+GAP = 4  # pixels between pictures
+MAX_PICTURES = 120  # of an animation: more would only take memory
+
+
+@HOOKS.register_module()
+class EvolutionHook(Hook):
+    """Predict the same frames of train and of val again and again, and make an animation of each at the end.
+
+    ``evolution/train.gif`` and ``evolution/val.gif`` in the work dir show the frames above, their truth in the middle
+    and the predictions below, between them the epoch, and a legend at the bottom. The predictions are kept as
+    ``evolution/*/epoch_*.png``, which is how a resumed run continues its animation; those of epochs that it trains
+    again are replaced.
+
+    Costs the prediction of ``2 * num_images`` frames every ``interval`` epochs, one at a time, and about 10 KB of disk
+    for each. Draws no random numbers.
+
+    Args:
+        interval: Epochs between two pictures; None for as many as make some 60 pictures in all.
+        num_images: How many frames of each, spread evenly over the set.
+        width: Of a frame in the animation, in pixels.
+
+    Raises:
+        UsageError: The training loop counts iterations, not epochs, or there is no validation set.
+    """
+
+    def __init__(self, interval: int | None = None, num_images: int = 4, width: int = 240) -> None:
+        if num_images < 1 or (interval is not None and interval < 1):
+            raise UsageError(f'interval {interval} and num_images {num_images} must be 1 or more.')
+        self.interval, self.num_images, self.width = interval, num_images, width
+        self.samples: dict[str, list] = {}
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise UsageError('EvolutionHook counts epochs, but this run counts iterations; take it off custom_hooks.')
+        if runner.cfg.get('val_dataloader') is None:
+            raise UsageError('EvolutionHook needs a val_dataloader for its frames; take it off custom_hooks.')
+        self.folder = Path(runner.work_dir) / 'evolution'
+        self.every = self.interval or max(1, round(runner.max_epochs / 60))
+        self.samples = {split: self._fixed_samples(runner, split) for split in ('train', 'val')}
+        height, width = self.samples['val'][0]['data_samples'].gt_sem_seg.shape
+        self.size = self.width, round(height * self.width / width)
+        for split in self.samples:
+            for epoch, path in self._pictures(split):
+                if epoch > runner.epoch or runner.epoch == 0:
+                    path.unlink()
+        if runner.epoch == 0:
+            self._predict(runner, 0)
+
+    def _fixed_samples(self, runner: Runner, split: str) -> list:
+        """Frames with the pipeline of validation."""
+        config = deepcopy(runner.cfg[f'{split}_dataloader'].dataset)
+        config.pipeline = runner.cfg.val_dataloader.dataset.pipeline
+        dataset = DATASETS.build(config)
+        indices = evenly_spaced(len(dataset), self.num_images)
+        self.classes, self.palette = dataset.metainfo['classes'], dataset.metainfo['palette']
+        return [dataset[index] for index in indices]
+
+    def _pictures(self, split: str) -> list[tuple[int, Path]]:
+        """Epoch and file of each prediction, in order."""
+        return sorted((int(path.stem.removeprefix('epoch_')), path)
+                      for path in (self.folder / split).glob('epoch_*.png'))
+
+    @master_only
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self.every_n_epochs(runner, self.every) or self.is_last_train_epoch(runner):
+            self._predict(runner, runner.epoch + 1)
+
+    @torch.no_grad()
+    def _predict(self, runner: Runner, epoch: int) -> None:
+        training = runner.model.training
+        runner.model.eval()
+        for split, samples in self.samples.items():
+            outputs = [runner.model.val_step(pseudo_collate([deepcopy(sample)]))[0] for sample in samples]
+            row = self._row([colour_map(label_map(output.pred_sem_seg), self.palette) for output in outputs])
+            write_bytes(self.folder / split / f'epoch_{epoch:04}.png', cv2.imencode('.png', row)[1].tobytes())
+        runner.model.train(training)
+
+    def _row(self, pictures: list[np.ndarray], interpolation: int = cv2.INTER_NEAREST) -> np.ndarray:
+        shrunk = [cv2.resize(picture, self.size, interpolation=interpolation) for picture in pictures]
+        gap = np.full((self.size[1], GAP, 3), 255, np.uint8)
+        return np.hstack([part for picture in shrunk for part in (picture, gap)][:-1])
+
+    def _legend(self, *pictures: np.ndarray) -> np.ndarray:
+        """Name the classes whose colours are in label maps."""
+        colours = {tuple(colour) for picture in pictures for colour in np.unique(picture.reshape(-1, 3), axis=0)}
+        present = [label for label, colour in enumerate(self.palette) if tuple(colour[::-1]) in colours]
+        return legend(present, self.classes, self.palette, pictures[0].shape[1])
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        for split, samples in self.samples.items():
+            samples = [sample['data_samples'] for sample in samples]
+            inputs = self._row([cv2.imread(sample.img_path) for sample in samples], cv2.INTER_AREA)
+            truths = self._row([colour_map(label_map(sample.gt_sem_seg), self.palette) for sample in samples])
+            gap = np.full((GAP, truths.shape[1], 3), 255, np.uint8)
+            files = self._pictures(split)
+            files = files[::-1][::len(files) // MAX_PICTURES + 1][::-1]
+            rows = [(epoch, cv2.imread(str(path))) for epoch, path in files]
+            # Rows of another shape are of a run before this one, with other settings of the hook.
+            rows = [(epoch, row) for epoch, row in rows if row.shape == truths.shape]
+            if rows:
+                strip = self._legend(truths, rows[-1][1])
+                # What changes lies close together, title and predictions: all else is in the file once.
+                pictures = [np.vstack([inputs, gap, truths, titled(row, f'{split}: input, truth, and below the '
+                                                                        f'prediction after epoch {epoch}'), gap, strip])
+                            for epoch, row in rows]
+                write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
+                runner.logger.info(f'Animation: {self.folder / split}.gif')

@@ -1,0 +1,61 @@
+"""What happens around training and testing, beside mmengine's own hooks."""
+
+from copy import deepcopy
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmseg_erfnet.datasets.pipelines import evenly_spaced
+from mmseg_erfnet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TrainScoreHook(Hook):
+    """Score training frames after each validation, with the pipeline of validation: without augmentation.
+
+    The figures go to the log and the loggers as ``train/mIoU`` and so on; the gap to ``val/mIoU`` is the overfitting.
+
+    Args:
+        num_images: How many frames, spread evenly over the training set; all of them if there are fewer.
+    """
+
+    # Before the checkpoint hook, so that what is logged for an epoch is logged when its checkpoint exists.
+    priority = 'LOW'
+
+    def __init__(self, num_images: int = 100) -> None:
+        if num_images < 1:
+            raise ValueError(f'num_images is {num_images}; it takes at least one image')
+        self.num_images = num_images
+        self.dataloader = None
+
+    def before_train(self, runner: Runner) -> None:
+        dataset = deepcopy(runner.cfg.train_dataloader.dataset)
+        if 'pipeline' not in dataset:
+            raise ValueError(f'TrainScoreHook cannot give a {dataset.type} the pipeline of validation; remove the hook')
+        dataset.pipeline = runner.cfg.val_dataloader.dataset.pipeline
+        loader = dict(deepcopy(runner.cfg.val_dataloader), dataset=dataset)
+        self.dataloader = Runner.build_dataloader(loader, seed=runner.seed)
+        dataset = self.dataloader.dataset
+        indices = evenly_spaced(len(dataset), self.num_images)
+        dataset.get_subset_(indices)
+        # The sampler has counted the whole dataset.
+        self.dataloader = Runner.build_dataloader(dict(loader, dataset=dataset), seed=runner.seed)
+        self.evaluator = runner.build_evaluator(dict(type='mmseg_erfnet.SegmentationMetric', with_table=False))
+        self.evaluator.dataset_meta = dataset.metainfo
+
+    @torch.no_grad()
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        if self.dataloader is None:
+            return
+        runner.model.eval()
+        for batch in self.dataloader:
+            self.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
+        figures = self.evaluator.evaluate(len(self.dataloader.dataset))
+        means = {f'train/{name}': value for name, value in figures.items() if '/' not in name}
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        runner.visualizer.add_scalars(means, step=runner.epoch if by_epoch else runner.iter)
+        text = '  '.join(f'{name}: {value:.4f}' for name, value in means.items())
+        runner.logger.info(f'{len(self.dataloader.dataset)} training frames without augmentation: {text}')
+
+

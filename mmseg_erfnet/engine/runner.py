@@ -1,0 +1,67 @@
+"""MMEngine's ``Runner`` with a short console, a log of its own, and weights that fit or are refused."""
+
+import logging
+import re
+
+from mmengine.logging import MMLogger
+from mmengine.runner import CheckpointLoader, Runner
+
+from mmseg_erfnet.engine.checkpointing import purpose_of_loading
+from mmseg_erfnet.models.building import load_weights
+
+# What mmengine logs about itself, some 700 lines before the first iteration.
+DETAILS = re.compile(
+    r'\n-+\nSystem environment|Config:\n|Hooks will be executed|Distributed training is not used|paramwise_options -- |'
+    r'Exp name: |The prefix is not set|"FileClient" will be|"HardDiskBackend" is'
+)
+
+
+class SafeRunner(Runner):
+    """MMEngine's ``Runner``, with three differences.
+
+    - Its details are in the log file alone, not on the console too.
+    - Each run has a log of its own. MMEngine names a run, and its logger, by config and second: a second run of that
+      second in one process would write to the first one's log.
+    - Weights are loaded by :func:`mmseg_erfnet.models.building.load_weights`, which refuses what does not fit, where
+      MMEngine warns and continues with random weights.
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Do what MMEngine's ``Runner`` does, and give the run a time stamp that no logger of this process has."""
+        super().setup_env(env_cfg)
+        second, number = self._timestamp, 1
+        while any(name.endswith(self._timestamp) for name in MMLogger._instance_dict):
+            number += 1
+            self._timestamp = f'{second}_{number}'
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build what MMEngine's ``Runner`` builds, and say where its file is."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(_is_no_detail)
+        logger.info(f'Config, environment and more: {logger.log_file}')
+        return logger
+
+    def load_checkpoint(self, filename: str, map_location='cpu', strict: bool = False, revise_keys: list = ()) -> dict:
+        """Load a checkpoint into the model.
+
+        Args:
+            filename: Path or URL.
+            map_location: As in ``torch.load``.
+            strict: Without effect: what must fit follows from what the checkpoint is loaded for.
+            revise_keys: Without effect: prefixes are stripped when the file is loaded.
+
+        Raises:
+            CheckpointError: The file cannot be loaded, or does not fit.
+        """
+        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        said = load_weights(self.model, checkpoint, partly=purpose_of_loading(self) == 'start')
+        self._has_loaded = True
+        self.logger.info(f'{filename}: {said}.')
+        return checkpoint
+
+
+def _is_no_detail(record: logging.LogRecord) -> bool:
+    return not DETAILS.match(record.getMessage())

@@ -1,0 +1,155 @@
+"""Post-training quantisation to int8 for OpenVINO, by NNCF, never without the scores before and after."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import nncf
+import numpy as np
+import onnx
+import openvino
+from mmengine.config import Config
+from mmseg.datasets import BaseSegDataset
+
+from mmseg_erfnet.datasets.pipelines import evenly_spaced
+from mmseg_erfnet.deploy.runtime import Segmenter
+from mmseg_erfnet.errors import DataError, UserError
+from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
+from mmseg_erfnet.export.formats import save_openvino, to_openvino
+from mmseg_erfnet.export.graph import frame_resize
+from mmseg_erfnet.progress import progress
+from mmseg_erfnet.registry import DATASETS
+
+# NNCF's own number for calibration.
+CALIBRATION_FRAMES = 300
+# Asymmetric activations; what resizes the logits (see graph.labels_of_doubled) stays float, so that they do.
+OPTIONS = dict(
+    preset=nncf.QuantizationPreset.MIXED, ignored_scope=nncf.IgnoredScope(types=['GroupConvolution'], validate=False))
+# Frames by which layers are ranked when some must stay float.
+RANKING_FRAMES = 24
+
+
+class QuantizationError(UserError, RuntimeError):
+    """A model in int8 loses more than is allowed."""
+
+
+def export_int8(model: onnx.ModelProto, path: Path, metadata: dict, cfg: Config, max_drop: float = 0.3,
+                report: Callable[[str], None] = print) -> None:
+    """Quantise a model, score it beside the one in float32 on the validation set, and write it.
+
+    All layers are quantised first. Where that loses too much, those that cost the most are left in float, one after
+    the other, until it does not.
+
+    Args:
+        model: A model of open dimensions whose output is labels.
+        path: Where to write it; its folder is there.
+        metadata: That of the float model; the scores are added under ``int8``.
+        cfg: The config, for the training images and the validation set.
+        max_drop: Points of mIoU that may be lost.
+        report: Takes the lines that say what was found.
+
+    Raises:
+        DataError: The data are not where the config says.
+        QuantizationError: More is lost than allowed.
+    """
+    # NNCF reports at length by itself.
+    nncf.set_log_level(40)
+    validation = DATASETS.build(dict(cfg.val_dataloader.dataset))
+    frames = calibration_frames(cfg)
+    batches = [frame[None] for frame in frames]
+    float_model = to_openvino(model)
+
+    def score_of(candidate: openvino.Model, what: str) -> dict:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / 'model.xml'
+            save_openvino(candidate.clone(), file, json.dumps(metadata))
+            return score(Segmenter(file), validation, what)
+
+    before = score_of(float_model, 'fp32')
+    quantised, after, method = quantize(float_model, batches), None, 'post-training'
+    after = score_of(quantised, 'int8')
+    if before['mIoU'] - after['mIoU'] > max_drop:
+        report(f'int8 loses {before["mIoU"] - after["mIoU"]:.2f} points of mIoU; leaving layers in float')
+        method = 'post-training, some layers in float'
+        quantised = nncf.quantize_with_accuracy_control(
+            float_model, nncf.Dataset(batches), nncf.Dataset(range(len(validation))), _validation(validation),
+            max_drop=max_drop / 100, drop_type=nncf.DropType.ABSOLUTE,
+            subset_size=len(batches), **OPTIONS,
+            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+                ranking_subset_size=RANKING_FRAMES))
+        after = score_of(quantised, 'int8')
+    drop = before['mIoU'] - after['mIoU']
+    line = f'mIoU on {len(validation)} validation images: fp32 {before["mIoU"]:.2f}, int8 {after["mIoU"]:.2f}'
+    if drop > max_drop:
+        raise QuantizationError(f'{line}: more than {max_drop:g} points are lost. The model was not kept; train '
+                                'longer, calibrate on more images, or allow it with --max-drop.')
+    metadata = metadata | dict(int8=dict(
+        method=method, calibration_images=len(frames), validation_images=len(validation),
+        fp32={name: before[name] for name in ('mIoU', 'aAcc')}, int8={name: after[name] for name in ('mIoU', 'aAcc')}))
+    if metadata['size'] or metadata['batch']:
+        quantised.reshape([metadata['batch'] or -1, *(metadata['size'] or (-1, -1)), 3])
+    save_openvino(quantised, path, json.dumps(metadata))
+    report(f'{path.name}: {line}')
+
+
+def quantize(model: openvino.Model, batches: Sequence[np.ndarray]) -> openvino.Model:
+    """Quantise all of a model that OpenVINO's CPU kernels compute in int8.
+
+    Args:
+        model: The model in float32.
+        batches: Inputs for calibration.
+    """
+    return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), **OPTIONS)
+
+
+def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES) -> list[np.ndarray]:
+    """Return training images, evenly spread, at the size that the network sees."""
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset))
+    resize = frame_resize(cfg)
+    frames = []
+    for index in evenly_spaced(len(dataset), number):
+        frame = cv2.imread(dataset.get_data_info(index)['img_path'], cv2.IMREAD_COLOR)
+        height, width = resize(*frame.shape[:2]) if resize else frame.shape[:2]
+        frames.append(cv2.resize(frame, (width, height)))
+    return frames
+
+
+def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a frame and its labels, both of the size at which the config scores.
+
+    That is the image's own where the labels are, else the size to which the pipeline resizes both.
+    """
+    data = dataset[index]
+    labels = data['data_samples'].gt_sem_seg.data[0].numpy()
+    path = dataset.get_data_info(index)['img_path']
+    for frame in (cv2.imread(path, cv2.IMREAD_COLOR), data['inputs'].permute(1, 2, 0).numpy()):
+        if frame.shape[:2] == labels.shape:
+            return np.ascontiguousarray(frame), labels
+    raise DataError(f'{path}: its labels are {labels.shape} at the end of the pipeline, the size neither of the image '
+                    'nor of what the pipeline makes of it.')
+
+
+def score(segmenter: Segmenter, dataset: BaseSegDataset, what: str = 'Scored') -> dict:
+    """Score a model that returns labels: the figures of :func:`mmseg_erfnet.evaluation.scores.scores`."""
+    confusion = 0
+    with progress(what, len(dataset), 'images') as bar:
+        for index in range(len(dataset)):
+            frame, labels = scored_sample(dataset, index)
+            confusion += confusion_matrix(labels, segmenter.predict(frame), len(segmenter.classes))
+            bar.update()
+    return scores(confusion)
+
+
+def _validation(dataset: BaseSegDataset) -> Callable:
+    def validate(model: openvino.CompiledModel, indices: list[int]) -> tuple[float, list[np.ndarray]]:
+        """Return the mIoU, from 0 to 1, and the labels of each image, by which NNCF compares two models."""
+        confusion, outputs = 0, []
+        for index in indices:
+            frame, labels = scored_sample(dataset, index)
+            outputs.append(model(frame[None])[0][0])
+            confusion += confusion_matrix(labels, outputs[-1], len(dataset.metainfo['classes']))
+        return scores(confusion)['mIoU'] / 100, outputs
+
+    return validate

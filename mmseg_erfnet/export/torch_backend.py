@@ -1,0 +1,54 @@
+"""A model in PyTorch behind the interface of exported ones."""
+
+from copy import copy
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from mmseg_erfnet.deploy.runtime import Segmenter
+from mmseg_erfnet.export.folding import fold
+from mmseg_erfnet.export.graph import FrameToLabels, frame_resize
+from mmseg_erfnet.export.metadata import describe
+from mmseg_erfnet.models.building import load_segmentor
+
+
+class Eager:
+    """A graph that PyTorch runs, folded and in the layout that its convolutions are fastest in.
+
+    Args:
+        graph: A :class:`~mmseg_erfnet.export.graph.FrameToLabels`.
+        device: A device of torch's.
+    """
+
+    def __init__(self, graph: torch.nn.Module, device: str = 'cpu') -> None:
+        self.device = device
+        self.graph = graph.eval().to(device, memory_format=torch.channels_last)
+        self.resize, self.without_resize = graph.resize, copy(self.graph)
+        self.without_resize.resize = None
+
+    def run(self, frames: np.ndarray) -> np.ndarray:
+        """Frames, uint8 (N, H, W, 3), to the graph's output."""
+        size = frames.shape[1:3]
+        graph = self.graph if self.resize and self.resize(*size) != size else self.without_resize
+        with torch.inference_mode():
+            return graph(torch.from_numpy(frames).to(self.device)).cpu().numpy()
+
+
+def eager_segmenter(cfg: Config, checkpoint: str, device: str | None = None, threads: int | None = None,
+                    trust_checkpoint: bool = False) -> Segmenter:
+    """Return a config's model as a :class:`Segmenter`, without exporting it.
+
+    Args:
+        cfg: The config.
+        checkpoint: The checkpoint file.
+        device: A device of torch's. Without it, the GPU if there is one.
+        threads: Number of CPU threads, for all of this process.
+        trust_checkpoint: Load a checkpoint that holds more than data.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = device.lower() if device else 'cuda' if torch.cuda.is_available() else 'cpu'
+    segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
+    metadata = describe(cfg, segmentor, checkpoint) | dict(output='labels', size=None, batch=None)
+    return Segmenter.of(metadata['config'], Eager(FrameToLabels(fold(segmentor), frame_resize(cfg)), device), metadata)

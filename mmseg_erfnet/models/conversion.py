@@ -1,0 +1,128 @@
+"""Conversion of checkpoints from and to the authors' names.
+
+The authors' files hold the network under the names ``encoder.initial_block``, ``encoder.layers.N``,
+``decoder.layers.N``, each usually with ``module.`` before it, and two classifiers, ``encoder.output_conv`` and
+``decoder.output_conv``. :func:`from_authors` makes of them a segmentor of ``ERFNet`` with ``ERFNetHead``, or, of the
+encoder alone, one with a 1x1 ``FCNHead(num_convs=0, concat_input=False)``; :func:`to_authors` goes back.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mmseg_erfnet.models.checkpoints import compare, weights_of
+from mmseg_erfnet.models.erfnet import ERFNet
+
+# Positions in NonBottleneck1d.convs_layers.
+_RESIDUAL = {0: 'conv3x1_1', 2: 'conv1x3_1', 3: 'bn1', 5: 'conv3x1_2', 7: 'conv1x3_2', 8: 'bn2'}
+
+
+def _authors_name(name: str) -> str:
+    part, index, rest = name.split('.', 2)
+    if rest.startswith('convs_layers.'):
+        _, position, rest = rest.split('.', 2)
+        rest = f'{_RESIDUAL[int(position)]}.{rest}'
+    if part == 'encoder':
+        block = 'initial_block' if index == '0' else f'layers.{int(index) - 1}'
+    else:
+        block = f'layers.{index}'
+    return f'{part}.{block}.{rest}'
+
+
+def _network(encoder_only: bool) -> dict[str, tuple[str, torch.Size]]:
+    """Authors' name to ours, with the shape, of all but the output layers."""
+    with torch.device('meta'):
+        backbone = ERFNet(encoder_only=encoder_only)
+    return {_authors_name(name): (f'backbone.{name}', value.shape) for name, value in backbone.state_dict().items()}
+
+
+def _output(names: str, ours: str, shape: tuple) -> dict[str, tuple[str, tuple]]:
+    classes = shape[1] if shape[2:] == (2, 2) else shape[0]
+    return {f'{names}.weight': (f'{ours}.weight', shape), f'{names}.bias': (f'{ours}.bias', (classes,))}
+
+
+def _classes(weights: Mapping[str, Tensor], layer: str) -> int:
+    bias = weights.get(f'{layer}.bias')
+    return bias.numel() if bias is not None else 0
+
+
+def from_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict:
+    """Convert a checkpoint of the authors to a segmentor's.
+
+    Args:
+        checkpoint: Their state dict, or a dict with it under ``state_dict``; ``module.`` before a name is of no matter.
+        encoder_only: Convert the encoder with its own classifier, for ``ERFNet(encoder_only=True)`` with
+            ``FCNHead(num_convs=0, concat_input=False)``. None: if there is nothing else.
+
+    Returns:
+        ``state_dict`` with ``backbone.*`` and ``decode_head.conv_seg.*``, an empty ``meta``, and, of the whole network,
+        ``encoder_head``: the encoder's classifier, which takes no part in it, for :func:`to_authors`.
+
+    Raises:
+        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
+    """
+    weights = weights_of(checkpoint)
+    if encoder_only is None:
+        encoder_only = not any(name.startswith('decoder.') for name in weights)
+    if encoder_only:
+        weights = {name: value for name, value in weights.items() if not name.startswith('decoder.')}
+
+    table = _network(encoder_only)
+    heads = {}
+    encoder_output = _output(
+        'encoder.output_conv', 'decode_head.conv_seg', (_classes(weights, 'encoder.output_conv'), 128, 1, 1))
+    if encoder_only:
+        table |= encoder_output
+    else:
+        table |= _output(
+            'decoder.output_conv', 'decode_head.conv_seg', (16, _classes(weights, 'decoder.output_conv'), 2, 2))
+        heads = {name.rpartition('.')[2]: name for name in encoder_output if name in weights}
+    shapes = {name: shape for name, (_, shape) in (table | encoder_output).items()}
+    is_ours = any(name.startswith('backbone.') for name in weights)
+    compare(weights, shapes, "the authors' network", optional=encoder_output,
+             hint=" It is in MMSegmentation's form already." if is_ours else '')
+
+    state_dict = {ours: weights[name] for name, (ours, _) in table.items() if name in weights}
+    converted = {'meta': {}, 'state_dict': state_dict}
+    if heads:
+        converted['encoder_head'] = {name: weights[theirs] for name, theirs in heads.items()}
+    return converted
+
+
+def to_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict[str, Tensor]:
+    """Convert a segmentor's checkpoint to the authors' names, with ``module.`` before each, as their programs expect.
+
+    Args:
+        checkpoint: A checkpoint of ``ERFNet`` with ``ERFNetHead``, or of the encoder with a 1x1 classifier.
+        encoder_only: Convert the encoder alone. None: if there is nothing else.
+
+    Returns:
+        A state dict. Of a whole network it has ``encoder.output_conv`` only if :func:`from_authors` left it there: the
+        network does not use it, and none is trained here.
+
+    Raises:
+        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
+    """
+    weights = weights_of(checkpoint)
+    whole = any(name.startswith('backbone.decoder.') for name in weights)
+    encoder_only = not whole if encoder_only is None else encoder_only
+    if encoder_only and whole:
+        weights = {name: value for name, value in weights.items() if name.startswith('backbone.encoder.')}
+
+    table = _network(encoder_only)
+    classes = _classes(weights, 'decode_head.conv_seg')
+    if encoder_only:
+        output = _output('encoder.output_conv', 'decode_head.conv_seg', (classes, 128, 1, 1))
+    else:
+        output = _output('decoder.output_conv', 'decode_head.conv_seg', (16, classes, 2, 2))
+    table |= output
+    compare(
+        weights, dict(table.values()), "the authors' network",
+        optional=[ours for ours, _ in output.values()] if encoder_only else (),
+        hint='' if encoder_only else ' The whole network needs ERFNetHead; of others only the encoder converts.')
+
+    converted = {f'module.{theirs}': weights[ours] for theirs, (ours, _) in table.items() if ours in weights}
+    for name, value in checkpoint.get('encoder_head', {}).items():
+        converted[f'module.encoder.output_conv.{name}'] = value
+    return converted

@@ -1,0 +1,46 @@
+"""The only progress display: tqdm on a terminal, a line every ten seconds in a log. Writes to standard error."""
+
+import sys
+
+from tqdm import tqdm
+
+LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no terminal
+
+
+class _Lines:
+    """A stream for tqdm where there is no terminal: each state becomes a line of its own."""
+
+    def __init__(self, stream) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> None:
+        text = text.strip('\r\n ')
+        if text:
+            self.stream.write(f'{text}\n')
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def progress(what: str, total: int | None, unit: str = 'it', note: str = '', **options) -> tqdm:
+    """Return a tqdm bar, to be used in a ``with`` statement and moved on with ``update``.
+
+    Args:
+        what: What is done; the line's first words.
+        total: The count at the end; None or 0 where it is not known.
+        unit: What is counted, ``frames`` for instance.
+        note: Words behind the numbers.
+        options: Further arguments of tqdm.
+    """
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        desc=what,
+        total=total or None,
+        unit=f' {unit}',
+        postfix=note or None,
+        file=sys.stderr if terminal else _Lines(sys.stderr),
+        mininterval=0.1 if terminal else LOG_INTERVAL,
+        dynamic_ncols=terminal,
+        ascii=not terminal,
+        **options,
+    )

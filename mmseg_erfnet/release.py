@@ -1,0 +1,73 @@
+"""Publishing weights, and the results table of the README."""
+
+import hashlib
+from pathlib import Path
+
+import yaml
+
+from mmseg_erfnet.errors import DataError
+from mmseg_erfnet.files import write_json
+from mmseg_erfnet.models.checkpoints import load_checkpoint_file, publishable, save_checkpoint_file
+from mmseg_erfnet.reports.history import read_history
+
+
+def publish(source: str | Path, target: str | Path, trust_checkpoint: bool = False) -> str:
+    """Write the weights of a checkpoint, and what its run logged, for others.
+
+    Args:
+        source: A checkpoint, in the work dir of its run.
+        target: The file to write; the log goes beside it, as ``NAME.log.json``.
+        trust_checkpoint: Load a checkpoint that holds more than data.
+
+    Returns:
+        A sentence with the size and the SHA-256.
+
+    Raises:
+        CheckpointError: The source cannot be loaded.
+    """
+    target = Path(target)
+    data = save_checkpoint_file(publishable(load_checkpoint_file(source, trust=trust_checkpoint)), target)
+    history = read_history(Path(source).parent)
+    # Of each epoch the last line.
+    last = {line['x']: {key: line[key] for key in ('iter', 'loss', 'lr') if key in line} for line in history.train}
+    log = {'unit': history.unit, 'train': last, 'val': history.val, 'train_frames': history.train_scores}
+    write_json(target.with_suffix('.log.json'), log)
+    return f'{target}: {len(data) / 1e6:.2f} MB, SHA-256 {hashlib.sha256(data).hexdigest()}'
+
+
+BEGIN, END = '<!-- results: tools/results_table.py writes what follows -->', '<!-- end of results -->'
+
+
+def read_models(path: str | Path) -> list[dict]:
+    """Read the models of a ``model-index.yml`` (https://github.com/open-mmlab/mim)."""
+    return yaml.safe_load(Path(path).read_text())['Models']
+
+
+def results_table(models: list[dict]) -> str:
+    """Return a Markdown table, a row for each result of each model: figures in percent, with their protocol.
+
+    A model without a result has a row without figures.
+    """
+    rows = ['| weights | trained on | run | scored on | mIoU | with flip |', '| --- | --- | --- | --- | ---: | ---: |']
+    for model in models:
+        data = model['Metadata']
+        weights = f'[{model["Name"]}]({model["Weights"]})' if 'Weights' in model else model['Name']
+        for result in model['Results'] or [{'Dataset': 'not scored', 'Metrics': {}}]:
+            figures = [f'{result["Metrics"][name]:.2f}' if name in result['Metrics'] else '-'
+                       for name in ('mIoU', 'mIoU(flip)')]
+            rows.append(f'| {weights} | {data["Training Data"]} | {data["Training"]} | {result["Dataset"]} | '
+                        f'{" | ".join(figures)} |')
+    return '\n'.join(rows)
+
+
+def with_results(readme: str, models: list[dict]) -> str:
+    """Return a README with the table between its two marks.
+
+    Raises:
+        DataError: It has no such marks.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise DataError(f'The README needs the two lines\n{BEGIN}\n{END}\nbetween which the table is written.')
+    return f'{before}{BEGIN}\n\n{results_table(models)}\n\n{END}{after}'

@@ -1,0 +1,234 @@
+"""The report of a dataset: what is in it, how often, and what the training pipeline makes of it."""
+
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.datasets import BaseSegDataset
+
+from mmseg_erfnet.datasets.pipelines import evenly_spaced
+from mmseg_erfnet.datasets.statistics import LabelStatistics, class_weights, label_statistics, median_frequency_weights
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.registry import DATASETS
+from mmseg_erfnet.reports.page import Report, jpeg
+from mmseg_erfnet.visualization.charts import class_bars, png, share_violins, weight_bars
+from mmseg_erfnet.visualization.painting import colour_map, legend, overlay, panel
+
+GAP = 4
+FORMULAS = {
+    'log': "1 / ln({c:g} + p), p a class's share of the pixels (ENet)",
+    'median': "median(f) / f, f a class's share of the pixels of the images in which it occurs; 1 where it never does",
+}
+FRAGMENT = '''# {formula}
+# over the {images} training images of {config}. Written by tools/dataset_report.py.
+# As a base: model = dict(decode_head=dict(loss_decode=dict(class_weight=list(_base_.class_weights.values()))))
+class_weights = {{
+{lines}
+}}
+'''
+
+
+def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: int = 4, variants: int = 4,
+                         seed: int = 0, workers: int | None = None,
+                         c: float = 1.1) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Count a config's labels and draw them, its samples and its augmentations.
+
+    Writes into ``out``: ``report.html``; its pictures as ``*.png`` and ``*.jpg``; ``class_weights_log.py`` and
+    ``class_weights_median.py``, each of which can be a base of a config.
+
+    Args:
+        cfg: With a ``train_dataloader``; where it has those of val and test, their classes are counted too.
+        out: The folder.
+        samples: Images of the contact sheet.
+        augmented: Images of the sheet of augmentations.
+        variants: Augmentations of each of them.
+        seed: Of the augmentations that are shown.
+        workers: Threads that read labels; as many as there are cores if None.
+        c: Of the weights 1 / ln(c + p).
+
+    Returns:
+        The classes' names, and their weights, float64 of shape (classes,), by kind: 'log' and 'median'.
+
+    Raises:
+        UsageError: The config has no training data, or its pipeline loads no labels.
+        DataError: The training data are not as they should be.
+    """
+    if cfg.get('train_dataloader') is None:
+        raise UsageError('the config has no train_dataloader; there is no training set to report on.')
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    train = DATASETS.build(cfg.train_dataloader.dataset)
+    if not isinstance(train, BaseSegDataset):
+        raise UsageError(f'a {type(train).__name__} around the training set hides its labels; report on a config that '
+                         'has the dataset itself.')
+    classes, palette = train.metainfo['classes'], train.metainfo['palette']
+    statistics = {'train': label_statistics(train, workers)}
+    missing = {}
+    for split in ('val', 'test'):
+        try:
+            other = _other(cfg, split)
+            if other is not None:
+                statistics[split] = label_statistics(other, workers)
+        except DataError as error:
+            missing[split] = str(error)
+    counted = statistics['train']
+    weights = {'log': class_weights(counted.pixels, c), 'median': median_frequency_weights(counted)}
+    name = Path(cfg.filename).name if cfg.filename else 'a config'
+
+    report = Report(f'Data of {name}', f'{type(train).__name__}, {train.ann_file or train.data_prefix["img_path"]}')
+
+    def show(file: str, picture: Figure | np.ndarray, caption: str) -> None:
+        write_bytes(out / file, png(picture) if isinstance(picture, Figure) else jpeg(picture))
+        report.picture(out / file, caption)
+
+    report.section('Images')
+    report.figures({'training images': str(counted.num_images), 'classes': str(len(classes)), 'ignored pixels':
+                    f'{100 * counted.ignored / max(counted.ignored + counted.pixels.sum(), 1):.2f} %'})
+    report.table([(f'{height} x {width}', number) for (height, width), number in sorted(counted.sizes.items())],
+                 ('size (height x width)', 'images'))
+    indices = evenly_spaced(len(train), samples)
+    show('samples.jpg', contact_sheet(train, indices), 'Training images, evenly spaced, with their labels over them.')
+    report.section('Classes')
+    present = np.flatnonzero(counted.images)
+    names, colours = [classes[index] for index in present], [palette[index] for index in present]
+    if len(present) < len(classes):
+        report.text(f'Left out of the charts, as they are in no training image: {", ".join(_absent(counted))}.')
+    show('distribution.png', share_violins(counted.counts[:, present], names, colours),
+         'How large a class is in the images in which it occurs.')
+    show('pixels.png', class_bars((100 * counted.pixels / counted.pixels.sum())[present], names, colours,
+                                  'share of all labelled pixels in % (log scale)', decimals=3, log=True),
+         'Pixels of each class.')
+    show('images.png', class_bars(counted.images[present], names, colours, 'images in which the class occurs', 0),
+         f'Images of each class, of {counted.num_images}.')
+    report.section('Splits')
+    report.table([(f'absent from {split}', ', '.join(_absent(found)) or 'none') for split, found in statistics.items()]
+                 + [(f'{split} not counted', reason) for split, reason in missing.items()])
+    report.table(zip(classes, *(found.images.tolist() for found in statistics.values()), strict=True),
+                 ('class', *(f'images of {found.num_images} in {split}' for split, found in statistics.items())))
+    report.section('Class weights')
+    formulas = {kind: formula.format(c=c) for kind, formula in FORMULAS.items()}
+    kinds = [formula.split(',')[0] for formula in formulas.values()]
+    charted = [values[present] for values in weights.values()]
+    show('weights.png', weight_bars(dict(zip(kinds, charted, strict=True)), names),
+         'Both kinds, each relative to its mean.')
+    report.table(zip(classes, *(values.tolist() for values in weights.values()), strict=True), ('class', *kinds))
+    for kind, values in weights.items():
+        text = FRAGMENT.format(
+            formula=formulas[kind], images=counted.num_images, config=name,
+            lines='\n'.join(f'    {name!r}: {value:.6g},' for name, value in zip(classes, values, strict=True)))
+        write_bytes(out / f'class_weights_{kind}.py', text.encode())
+        report.listing(f'class_weights_{kind}.py, for the _base_ list of a config', text)
+    report.section('Augmentations')
+    indices = evenly_spaced(len(train), augmented)
+    show('augmentations.jpg', augmentation_sheet(train, indices, variants, seed),
+         'On the left the image and its labels, beside them what the training pipeline makes of it, each time anew. '
+         'Pixels to be ignored are white.')
+    report.write(out / 'report.html')
+    return tuple(classes), weights
+
+
+def _other(cfg: Config, split: str) -> BaseSegDataset | None:
+    """The dataset of a split, unless it is that of an earlier one."""
+    keys = ('type', 'data_root', 'ann_file', 'data_prefix')
+    splits = [name for name in ('train', 'val', 'test') if cfg.get(f'{name}_dataloader')]
+    if split not in splits:
+        return None
+    places = [tuple(str(cfg[f'{name}_dataloader'].dataset.get(key)) for key in keys) for name in splits]
+    place = splits.index(split)
+    return None if places[place] in places[:place] else DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+
+
+def _absent(statistics: LabelStatistics) -> list[str]:
+    return [name for name, images in zip(statistics.classes, statistics.images, strict=True) if not images]
+
+
+def contact_sheet(dataset: BaseSegDataset, indices: list[int], columns: int = 4, width: int = 320) -> np.ndarray:
+    """Draw images with their labels over them, each under its name, and a legend.
+
+    Args:
+        dataset: The dataset.
+        indices: Which images.
+        columns: Images a row.
+        width: Of an image in pixels.
+
+    Returns:
+        BGR picture, uint8 (H, W, 3).
+    """
+    palette = dataset.metainfo['palette']
+    frames = [_raw(dataset, index, width) for index in indices]
+    cells = [panel({Path(dataset.get_data_info(index)['img_path']).stem: overlay(*frame, palette, 0.5)})
+             for index, frame in zip(indices, frames, strict=True)]
+    return _sheet([cells[place:place + columns] for place in range(0, len(cells), columns)], frames, dataset)
+
+
+def augmentation_sheet(dataset: BaseSegDataset, indices: list[int], variants: int, seed: int = 0,
+                       width: int = 256) -> np.ndarray:
+    """Draw images and what the dataset's pipeline makes of them: a row of images above a row of their labels.
+
+    Args:
+        dataset: The dataset.
+        indices: Which images.
+        variants: How often each goes through the pipeline.
+        seed: The global generators of random, numpy and torch are seeded with it.
+        width: Of an image in pixels.
+
+    Returns:
+        BGR picture, uint8 (H, W, 3).
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    palette = dataset.metainfo['palette']
+    rows, frames = [], []
+    for index in indices:
+        frame = [_raw(dataset, index, width)] + [_augmented(dataset, index, width) for _ in range(variants)]
+        rows += [[image for image, _ in frame], [colour_map(labels, palette) for _, labels in frame]]
+        frames += frame
+    titles = ['as stored'] + ['augmented'] * variants
+    rows[0] = [panel({title: cell}) for title, cell in zip(titles, rows[0], strict=True)]
+    return _sheet(rows, frames, dataset)
+
+
+def _raw(dataset: BaseSegDataset, index: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels as they are stored: what the pipeline's loading transforms give."""
+    results = dataset.get_data_info(index)
+    for transform in dataset.pipeline.transforms:
+        if 'img' in results and 'gt_seg_map' in results:
+            break
+        results = transform(results)
+    return _shrink(results['img'], results['gt_seg_map'], width)
+
+
+def _augmented(dataset: BaseSegDataset, index: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    packed = dataset[index]
+    image = packed['inputs'].permute(1, 2, 0).numpy()
+    return _shrink(image, packed['data_samples'].gt_sem_seg.data[0].numpy().astype(np.uint8), width)
+
+
+def _shrink(image: np.ndarray, labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    size = width, round(labels.shape[0] * width / labels.shape[1])
+    return (cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA),
+            cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
+
+
+def _sheet(rows: list[list[np.ndarray]], frames: list[tuple], dataset: BaseSegDataset) -> np.ndarray:
+    """Lay cells out, each row as high as its highest; below them a legend of the classes in the frames' labels."""
+    bands = []
+    for row in rows:
+        height = max(cell.shape[0] for cell in row)
+        bands.append(np.hstack([_pad(cell, height + GAP, cell.shape[1] + GAP) for cell in row]))
+    width = max(band.shape[1] for band in bands)
+    bands = [_pad(band, band.shape[0], width) for band in bands]
+    present = sorted(set().union(*(np.unique(labels).tolist() for _, labels in frames)) - {255})
+    meta = dataset.metainfo
+    return np.vstack([*bands, legend(present, meta['classes'], meta['palette'], width)])
+
+
+def _pad(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    below, right = height - picture.shape[0], width - picture.shape[1]
+    return cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(255, 255, 255))

@@ -1,0 +1,84 @@
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from helpers.oracle import Oracle  # noqa: F401  (registers it)
+from matplotlib.image import imread
+
+from mmseg_erfnet.engine.launch import evaluate, train
+
+
+@pytest.fixture
+def tested(small_config, tmp_path):
+    """Work dir of a test of ten frames, of which the oracle is wrong about the left half."""
+    checkpoint = tmp_path / 'oracle.pth'
+    torch.save(dict(state_dict=dict(wrong=torch.tensor(0.5))), checkpoint)
+
+    def run(config=None, **options):
+        cfg = small_config('erfnet_camvid', **options)
+        object.__setattr__(cfg, '_filename', config)
+        cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
+        cfg.test_dataloader.dataset.ann_file = 'splits/train.txt'
+        figures = evaluate(cfg, str(checkpoint))
+        return tmp_path / 'run', figures
+
+    return run
+
+
+def test_a_test_leaves_a_report_with_its_best_and_worst_images(tested):
+    work_dir, figures = tested()
+    metrics = json.loads((work_dir / 'metrics.json').read_text())
+    assert metrics['mIoU'] == figures['mIoU']
+    assert (metrics['dataset'], metrics['split']) == ('mmseg_erfnet.CamVidDataset', 'splits/train.txt')
+    assert metrics['checkpoint'].endswith('oracle.pth')
+    assert len(metrics['palette']) == 32
+    examples = json.loads((work_dir / 'examples' / 'index.json').read_text())
+    assert [example['kind'] for example in examples] == ['best'] * 3 + ['worst'] * 3
+    scores = [example['mIoU'] for example in examples]
+    assert scores[0] >= scores[1] >= scores[2] >= scores[5] >= scores[4] >= scores[3]
+    assert len({example['name'] for example in examples}) == 6
+    page = (work_dir / 'report.html').read_text()
+    assert all(f'{example["kind"]}: {example["name"]}' in page for example in examples)
+    assert f'{figures["mIoU"]:.2f} %' in page
+
+
+def test_a_test_replaces_nothing_of_a_training_run(tested, tmp_path):
+    work_dir = tmp_path / 'run'
+    work_dir.mkdir()
+    dumped = work_dir / 'config.py'
+    dumped.write_text('lr = 0.1')
+    for images in (1, 2):
+        tested(config='config.py', **{'test_dataloader.dataset.indices': images})
+        time.sleep(1)  # runs have folders named after the second
+    assert dumped.read_text() == 'lr = 0.1'
+    assert not list(work_dir.glob('2*.py'))
+    folders = sorted(path.parent for path in work_dir.glob('*/vis_data'))
+    kept = [json.loads((folder / 'metrics.json').read_text()) for folder in folders]
+    assert [figures['images'] for figures in kept] == [1, 2]
+    assert json.loads((work_dir / 'metrics.json').read_text()) == kept[1]
+    assert all('test_dataloader' in (folder / 'config.py').read_text() for folder in folders)
+
+
+def test_few_images_are_shown_once_each_though_the_config_has_no_hook(tested):
+    work_dir, _ = tested(custom_hooks=[], **{'test_dataloader.dataset.indices': 3})
+    examples = json.loads((work_dir / 'examples' / 'index.json').read_text())
+    assert [example['kind'] for example in examples] == ['best', 'best', 'worst']
+    assert len({example['name'] for example in examples}) == 3
+    assert (work_dir / 'report.html').is_file()
+
+
+def test_training_draws_curves_and_a_report(small_config, tmp_path):
+    cfg = small_config('erfnet_camvid')
+    cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
+    cfg.train_dataloader.dataset.indices = 4
+    train(cfg, epochs=2)
+    curves = imread(tmp_path / 'run' / 'curves.png')
+    assert len(np.unique(curves.reshape(-1, curves.shape[2]), axis=0)) > 3, 'something is drawn'
+    page = (tmp_path / 'run' / 'report.html').read_text()
+    assert 'best mIoU on val, epoch' in page
+    assert 'mmseg_erfnet.CamVidDataset, splits/val.txt' in page
+    assert 'num_images=100' in page, 'the config'
+    [environment] = (tmp_path / 'run').glob('*/environment.json')
+    assert json.loads(environment.read_text())['torch'] == torch.__version__

@@ -1,0 +1,146 @@
+"""What `export` writes, and that a model which differs from PyTorch is not written."""
+
+import hashlib
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.small_models import checkpoint, config, exported, without_resize, workshop
+from mmseg.apis import inference_model
+
+from mmseg_erfnet.deploy import Segmenter
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.models.building import load_segmentor
+
+onnx = pytest.importorskip('onnx')
+openvino = pytest.importorskip('openvino')
+pytest.importorskip('onnxruntime')
+export = pytest.importorskip('mmseg_erfnet.export.exporter')
+
+
+def frames() -> list[np.ndarray]:
+    return [cv2.imread(str(path)) for path in sorted((workshop() / 'camvid/701_StillsRaw_full').iterdir())[:3]]
+
+
+def test_files_are_whole_and_alone():
+    assert sorted(path.name for path in exported().iterdir()) == [
+        'erfnet_camvid11.bin', 'erfnet_camvid11.onnx', 'erfnet_camvid11.xml']
+
+
+def test_graph_is_from_frames_to_labels_without_bn():
+    model = onnx.load(exported() / 'erfnet_camvid11.onnx')
+    onnx.checker.check_model(model)
+    (first,), (last,) = model.graph.input, model.graph.output
+    for value, dimensions in ((first, ['batch', 'height', 'width', 3]), (last, ['batch', 'height', 'width'])):
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+        assert [one.dim_param or one.dim_value for one in value.type.tensor_type.shape.dim] == dimensions
+    kinds = {node.op_type for node in model.graph.node}
+    assert 'ArgMax' in kinds
+    assert not kinds & {'BatchNormalization', 'Dropout'}
+    model = openvino.Core().read_model(exported() / 'erfnet_camvid11.xml')
+    assert str(model.input(0).partial_shape) == '[?,?,?,3]'
+    assert model.output(0).element_type == model.input(0).element_type == openvino.Type.u8
+
+
+def test_metadata_travel_with_the_model():
+    found = [Segmenter(exported() / f'erfnet_camvid11{suffix}').metadata for suffix in ('.onnx', '.xml')]
+    assert found[0] == found[1]
+    metadata = found[0]
+    assert metadata['classes'][:2] == ['Sky', 'Building']
+    assert metadata['palette'][0] == [128, 128, 128]
+    assert metadata['checkpoint_sha256'] == hashlib.sha256(checkpoint('erfnet_camvid11').read_bytes()).hexdigest()
+    assert metadata['config'] == 'erfnet_camvid11.py'
+    assert 'mmseg_erfnet.ERFNet' in metadata['config_text']
+    assert metadata['versions']['torch'] == torch.__version__
+    assert metadata['resize'] == dict(height=72, width=96, keep_ratio=False)
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+def test_labels_are_those_of_mmseg(suffix):
+    cfg = config('erfnet_camvid11', **{'test_pipeline.1.scale': (96, 72)})
+    segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
+    segmenter = Segmenter(exported() / f'erfnet_camvid11{suffix}')
+    for frame in (*frames(), frames()[0][:61, :77]):
+        expected = inference_model(segmentor, np.ascontiguousarray(frame)).pred_sem_seg.data[0].numpy()
+        labels = segmenter.predict(frame)
+        assert labels.dtype == np.uint8
+        assert labels.shape == frame.shape[:2]
+        assert (labels == expected).mean() > 0.995
+    batch = segmenter.predict_batch(frames())
+    assert np.array_equal(batch, np.stack([segmenter.predict(frame) for frame in frames()]))
+
+
+def test_frames_of_the_networks_size_are_not_resized():
+    """Nor are their logits: OpenVINO then computes what `export` traced for them."""
+    onnx_model, openvino_model = (Segmenter(exported() / f'erfnet_camvid11{suffix}') for suffix in ('.onnx', '.xml'))
+    for size, resizes in (((72, 96), False), ((96, 128), True)):
+        frame = cv2.resize(frames()[0], size[::-1])
+        labels = openvino_model.predict(frame)
+        assert (labels == onnx_model.predict(frame)).mean() > 0.999
+        layers = openvino_model._backend._compiled[1, *size, 3].get_runtime_model().get_ops()
+        assert any(layer.get_rt_info()['layerType'].astype(str) == 'Interpolate' for layer in layers) == resizes
+
+
+def test_any_size_is_padded(tmp_path):
+    cfg = without_resize(config('erfnet_camvid11'))
+    path, = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, ('openvino',), report=lambda line: None)
+    segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
+    segmentor.data_preprocessor.test_cfg = dict(size_divisor=8)
+    segmenter = Segmenter(path, precision='f32')
+    for height, width in ((96, 128), (93, 61), (7, 9)):
+        frame = np.ascontiguousarray(frames()[0][:height, :width])
+        expected = inference_model(segmentor, frame).pred_sem_seg.data[0].numpy()
+        assert (segmenter.predict(frame) == expected).mean() > 0.999
+
+
+def test_size_and_batch_can_be_fixed_and_probabilities_asked_for(tmp_path):
+    cfg = without_resize(config('erfnet_camvid11'))
+    lines = []
+    files = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path / 'out', ('onnx', 'openvino'), 'probabilities',
+                          size=(40, 52), batch=1, report=lines.append)
+    assert [path.name for path in files] == ['erfnet_camvid11.onnx', 'erfnet_camvid11.xml']
+    assert len(lines) == 2
+    for path in files:
+        segmenter = Segmenter(path)
+        found = segmenter.predict_batch([frame[:40, :52] for frame in frames()])
+        assert found.shape == (3, 11, 40, 52)
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+        with pytest.raises(DataError, match='takes frames of 40x52 alone: got 96x128'):
+            segmenter.predict(frames()[0])
+
+
+def test_a_model_that_differs_is_not_kept(tmp_path, monkeypatch):
+    def broken(graph, size=None, batch=None, _right=export.to_onnx):
+        # Half a grey level, as a mean forgotten or rounded would be: hardly a label changes.
+        graph.mean += 0.5
+        return _right(graph, size, batch)
+
+    monkeypatch.setattr(export, 'to_onnx', broken)
+    with pytest.raises(export.ParityError, match=r'erfnet_camvid11.onnx differs from PyTorch .* logits by up to'):
+        export.export(without_resize(config('erfnet_camvid11')), checkpoint('erfnet_camvid11'), tmp_path / 'out',
+                      size=(40, 52))
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (dict(formats=('tensorrt',)), 'tensorrt'), (dict(output='colours'), 'colours'), (dict(size=(0, 4)), '1 or more'),
+    (dict(int8=True), 'int8 is for the format openvino')])
+def test_what_is_asked_for_is_checked(arguments, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        export.export(config('erfnet_camvid11'), None, tmp_path / 'out', **arguments)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'nncf', None)
+    monkeypatch.delitem(sys.modules, 'mmseg_erfnet.export.quantize', raising=False)
+    with pytest.raises(UsageError, match=r'needs nncf: pip install "mmseg_erfnet\[export\]"'):
+        export.export(config('erfnet_camvid11'), None, tmp_path, ('openvino',), int8=True)
+
+
+def test_frames_are_synthetic_where_there_are_no_data(tmp_path):
+    cfg = config('erfnet_camvid11', **{'test_dataloader.dataset.data_root': str(tmp_path)})
+    frames = export.sample_frames(cfg, 2)
+    assert [frame.shape for frame in frames] == [(360, 480, 3)] * 2

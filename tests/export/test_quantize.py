@@ -1,0 +1,121 @@
+"""The score beside quantisation, and that a model which loses too much is not kept."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers.small_models import checkpoint, config, workshop
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmseg_erfnet.deploy import Segmenter
+from mmseg_erfnet.engine.launch import evaluate
+from mmseg_erfnet.errors import DataError
+from mmseg_erfnet.registry import DATASETS
+
+openvino = pytest.importorskip('openvino')
+quantize = pytest.importorskip('mmseg_erfnet.export.quantize')
+export = pytest.importorskip('mmseg_erfnet.export.exporter')
+eager = pytest.importorskip('mmseg_erfnet.export.torch_backend')
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """That of a Runner, for this file alone."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+def small(name: str) -> Config:
+    cfg = config(name, work_dir=str(workshop() / 'run'))
+    for part in ('train', 'val', 'test'):
+        cfg[f'{part}_dataloader'].update(num_workers=0, persistent_workers=False)
+    return cfg
+
+
+@pytest.mark.parametrize('name', ['erfnet_camvid', 'erfnet_camvid11'])
+def test_scores_are_those_of_testing(name):
+    """At the size of the labels' own (11 classes), and at the size to which the config resizes them (32)."""
+    cfg = small(name)
+    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
+    found = quantize.score(eager.eager_segmenter(cfg, str(checkpoint(name))), dataset)
+    expected = evaluate(small(name), str(checkpoint(name)))
+    # The resize of the predictions is that of PyTorch in both; of frames, OpenCV's and PyTorch's.
+    for figure in ('mIoU', 'aAcc'):
+        assert found[figure] == pytest.approx(expected[figure], abs=0.1)
+
+
+def test_a_scored_frame_has_the_size_of_its_labels():
+    for name, size in (('erfnet_camvid', (256, 256)), ('erfnet_camvid11', (96, 128))):
+        frame, labels = quantize.scored_sample(DATASETS.build(dict(small(name).val_dataloader.dataset)), 0)
+        assert frame.shape == (*size, 3)
+        assert labels.shape == size
+    cfg = small('erfnet_camvid')
+    cfg.val_dataloader.dataset.pipeline[2].size = (40, 40)
+    with pytest.raises(DataError, match=r'\(40, 40\)'):
+        quantize.scored_sample(DATASETS.build(dict(cfg.val_dataloader.dataset)), 0)
+
+
+def test_calibration_is_on_training_images_at_the_networks_size():
+    cfg = small('erfnet_camvid')
+    assert [frame.shape for frame in quantize.calibration_frames(cfg, 3)] == [(256, 256, 3)] * 3
+    cfg.train_dataloader.dataset.ann_file = 'splits/absent.txt'
+    with pytest.raises(DataError, match=r'absent\.txt'):
+        quantize.calibration_frames(cfg, 3)
+
+
+def test_a_model_that_loses_too_much_is_not_kept(tmp_path, monkeypatch):
+    scores = iter([60.0, 50.0, 59.0])
+    monkeypatch.setattr(quantize, 'score', lambda *arguments: dict.fromkeys(('mIoU', 'aAcc'), next(scores)))
+    monkeypatch.setattr(quantize, 'Segmenter', lambda path: None)
+    monkeypatch.setattr(quantize, 'to_openvino', lambda model: _identity())
+    monkeypatch.setattr(quantize, 'quantize', lambda model, batches: model)
+    restored, lines = [], []
+    monkeypatch.setattr(quantize.nncf, 'quantize_with_accuracy_control',
+                        lambda model, *rest, **options: restored.append(options) or model)
+    with pytest.raises(quantize.QuantizationError, match=r'fp32 60.00, int8 59.00: more than 0.3 points are lost'):
+        quantize.export_int8(None, tmp_path / 'model.xml', {}, small('erfnet_camvid11'), report=lines.append)
+    assert restored[0]['max_drop'] == pytest.approx(0.003)
+    assert lines == ['int8 loses 10.00 points of mIoU; leaving layers in float']
+    assert not list(tmp_path.iterdir())
+
+
+def _identity() -> openvino.Model:
+    frames = openvino.opset13.parameter([-1, -1, -1, 3], np.uint8)
+    return openvino.Model([openvino.opset13.relu(frames)], [frames])
+
+
+@pytest.mark.slow
+def test_int8_is_scored_and_says_so(tmp_path):
+    lines = []
+    cfg = small('erfnet_camvid11')
+    files = export.export(cfg, str(checkpoint('erfnet_camvid11')), tmp_path, ('openvino',), size=(96, 128), int8=True,
+                          max_drop=50, report=lines.append)
+    floating, quantised = map(Segmenter, files)
+    figures = quantised.metadata['int8']
+    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
+    assert figures['validation_images'] == len(dataset)
+    assert figures['int8']['mIoU'] == pytest.approx(quantize.score(quantised, dataset)['mIoU'], abs=0.1)
+    assert figures['fp32']['mIoU'] == pytest.approx(quantize.score(floating, dataset)['mIoU'], abs=0.1)
+    assert f'fp32 {figures["fp32"]["mIoU"]:.2f}, int8 {figures["int8"]["mIoU"]:.2f}' in lines[-1]
+    frame = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    assert (quantised.predict(frame) == floating.predict(frame)).mean() > 0.5
+    assert json.dumps(quantised.metadata)
+    small_file, large_file = (path.with_suffix('.bin').stat().st_size for path in reversed(files))
+    assert small_file < large_file / 2
+
+
+def test_nothing_reports_to_a_server():
+    program = """
+import multiprocessing
+def forbidden(*arguments, **options):
+    raise SystemExit('a process was started')
+multiprocessing.Process.start = forbidden
+import mmseg_erfnet.deploy, openvino, nncf
+from openvino.tools.ovc import telemetry_utils
+print(type(telemetry_utils.init_ovc_telemetry()).__module__, type(nncf.telemetry.telemetry).__name__)
+"""
+    found = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ['openvino.tools.ovc.telemetry_stub', 'MagicMock']

@@ -1,0 +1,71 @@
+"""Models small enough to export in seconds, made once for all tests."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from torch import nn
+
+from mmseg_erfnet.datasets.synthetic import synthesize_camvid
+from mmseg_erfnet.engine.launch import load_config
+
+# A block or two where ERFNet has many: each kind is there.
+SMALL = {
+    'model.backbone.enc_stage_non_bottlenecks': (1, 2),
+    'model.backbone.enc_non_bottleneck_dilations': (2, 4),
+    'model.backbone.dec_stages_non_bottleneck': (1, 1),
+}
+
+
+@functools.cache
+def workshop() -> Path:
+    """A folder that lasts as long as the tests, with synthetic frames of 96x128 in ``camvid``."""
+    folder = Path(tempfile.mkdtemp(prefix='deploy-tests-'))
+    synthesize_camvid(folder / 'camvid', images=16, size=(96, 128))
+    return folder
+
+
+def config(name: str, **options) -> Config:
+    """A shipped config with a small network, on the synthetic frames."""
+    data = {f'{part}_dataloader.dataset.data_root': str(workshop() / 'camvid') for part in ('train', 'val', 'test')}
+    return load_config(str(ROOT / 'configs' / f'{name}.py'), options=SMALL | data | options)
+
+
+def without_resize(cfg: Config) -> Config:
+    """The config for frames as they are."""
+    cfg.test_pipeline = [step for step in cfg.test_pipeline if step.type != 'Resize']
+    return cfg
+
+
+@functools.cache
+def checkpoint(name: str) -> Path:
+    """Weights of a small network whose predictions have many classes and whose BN does something."""
+    from mmseg_erfnet.models.building import load_segmentor
+
+    torch.manual_seed(0)
+    segmentor = load_segmentor(config(name), None)
+    for layer in segmentor.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+            nn.init.normal_(layer.running_mean, std=0.2)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.2)
+    # Drawn far apart, the logits of neighbouring classes seldom tie.
+    nn.init.normal_(segmentor.decode_head.conv_seg.weight, std=1)
+    path = workshop() / f'{name}.pth'
+    torch.save(dict(state_dict=segmentor.state_dict(), meta={}), path)
+    return path
+
+
+@functools.cache
+def exported() -> Path:
+    """A folder with the small erfnet_camvid11 in both formats: any size, resized inside to 360x480."""
+    from mmseg_erfnet.export.exporter import export
+
+    folder = workshop() / 'exported'
+    export(config('erfnet_camvid11', **{'test_pipeline.1.scale': (96, 72)}), checkpoint('erfnet_camvid11'), folder,
+           formats=('onnx', 'openvino'), report=lambda line: None)
+    return folder

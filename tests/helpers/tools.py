@@ -1,0 +1,55 @@
+"""Running the project's tools: in this process, and as a user starts them."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmseg_erfnet import signals
+from mmseg_erfnet.cli.main import load
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1'}
+
+
+@dataclass
+class Ended:
+    """How a tool ended.
+
+    Attributes:
+        status: The exit status.
+        message: What it said as its last word where it failed: the text that ``sys.exit`` printed.
+    """
+
+    status: int
+    message: str = ''
+
+    @property
+    def sentence(self) -> str:
+        """The one line of an error, without its ``error: ``."""
+        (line,) = self.message.splitlines()
+        assert line.startswith('error: '), line
+        return line.removeprefix('error: ')
+
+
+def run_tool(verb: str, *arguments: object) -> Ended:
+    """Run ``tools/VERB.py ARGUMENTS`` in this process. What is no error of the user's is raised."""
+    # Signals belong to pytest here.
+    end_on_signals, argv = signals.end_on_signals, sys.argv
+    signals.end_on_signals = lambda state: None
+    sys.argv = [f'tools/{verb}.py', *map(str, arguments)]
+    try:
+        load(verb).main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        # As the interpreter does: a text is printed, and the status is 1.
+        return Ended(1, end.code) if isinstance(end.code, str) else Ended(end.code or 0)
+    finally:
+        signals.end_on_signals, sys.argv = end_on_signals, argv
+    return Ended(0)
+
+
+def start_tool(verb: str, *arguments: object, cwd: Path = ROOT, **options) -> subprocess.CompletedProcess:
+    """Run ``tools/VERB.py ARGUMENTS`` in a process of its own."""
+    command = [sys.executable, str(ROOT / 'tools' / f'{verb}.py'), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)

@@ -1,0 +1,92 @@
+"""The rooms of the package: who may import whom, and what runs without torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'mmseg_erfnet'
+# Top floor first. A room imports from floors below its own, and from itself.
+FLOORS = (
+    'cli',
+    'benchmarks',
+    'doctor',
+    'release',
+    'engine',
+    'export',
+    'reports',
+    'deploy',
+    'datasets',
+    'evaluation',
+    'models',
+    'visualization',
+    'registry',
+    'configs',
+    'images',
+    'files',
+    'progress',
+    'signals',
+    'mmseg_import',
+    'environment',
+    'text',
+    'errors',
+)
+FILES = sorted(path for path in PACKAGE.rglob('*.py') if path != PACKAGE / '__init__.py')
+WITHOUT_TORCH = ['cli.main', 'cli.predict', 'cli.config', *(f'deploy.{path.stem}' for path in (PACKAGE / 'deploy').glob('[a-z]*.py'))]
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix('').parts[0]
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = '.'.join(['mmseg_erfnet', *path.relative_to(PACKAGE).parts[:-1]][: len(path.relative_to(PACKAGE).parts) - node.level + 1]) if node.level else ''
+            module = '.'.join(filter(None, (base, node.module)))
+            found |= {module, *(f'{module}.{name.name}' for name in node.names)}
+    return {name for name in found if name.startswith('mmseg_erfnet.')}
+
+
+def test_every_room_has_a_floor():
+    assert {room(path) for path in FILES} == set(FLOORS)
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_runs_upward(path):
+    own = FLOORS.index(room(path))
+    above = {name for name in imports(path) if name.split('.')[1] in FLOORS[:own]}
+    assert not above
+
+
+def test_no_import_runs_in_a_circle():
+    names = {'.'.join(['mmseg_erfnet', *path.relative_to(PACKAGE).with_suffix('').parts]).removesuffix('.__init__'): path for path in FILES}
+    # An __init__ hands on what its modules define, so an import of a room counts as one of the modules named.
+    graph = {name: {other for other in imports(path) if other in names and other != name} for name, path in names.items() if path.name != '__init__.py'}
+    done, open_ = set(), []
+
+    def visit(name):
+        assert name not in open_, ' -> '.join([*open_[open_.index(name):], name])
+        if name in done or name not in graph:
+            return
+        open_.append(name)
+        for other in sorted(graph[name]):
+            visit(other)
+        open_.pop()
+        done.add(name)
+
+    for name in graph:
+        visit(name)
+
+
+@pytest.mark.parametrize('name', WITHOUT_TORCH)
+def test_runs_without_torch(name):
+    blocked = ('torch', 'mmengine', 'mmcv', 'mmseg', 'matplotlib', 'PIL')
+    code = f'import sys; sys.modules.update(dict.fromkeys({blocked})); import mmseg_erfnet.{name}'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stderr == ''
