@@ -32,6 +32,6 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
 custom_hooks = [
     *_base_.custom_hooks,
-    # The same frames predicted over and over: evolution/*.gif in the work dir.
-    dict(type='mmseg_erfnet.EvolutionHook'),
+    # The same frames predicted over and over: timelapse/*.gif in the work dir.
+    dict(type='mmseg_erfnet.TimelapseHook'),
 ]

@@ -32,5 +32,5 @@ test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
     checkpoint=dict(interval=10, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
-# The same frames predicted over and over: evolution/*.gif in the work dir.
-custom_hooks = [*_base_.custom_hooks, dict(type='mmseg_erfnet.EvolutionHook')]
+# The same frames predicted over and over: timelapse/*.gif in the work dir.
+custom_hooks = [*_base_.custom_hooks, dict(type='mmseg_erfnet.TimelapseHook')]

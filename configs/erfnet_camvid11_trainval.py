@@ -1,4 +1,4 @@
-"""ERFNet on CamVid in SegNet's protocol, trained on train and val together: 468 frames, as for the best known figures.
+"""ERFNet on CamVid in SegNet's protocol, trained on train and val together: 468 frames, as for the best known metrics.
 
 What: the recipe of `erfnet_camvid11.py`, untouched. Nothing is chosen here: there is no validation, and what counts is
     the last checkpoint. `tools/test.py` scores the test split, 233 frames.
@@ -19,4 +19,4 @@ train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1000)
 default_hooks = dict(checkpoint=dict(save_best=None))
 # Those of the base but for the hooks that score or show validation frames.
 custom_hooks = [hook for hook in _base_.custom_hooks
-                if hook['type'] not in ('mmseg_erfnet.TrainScoreHook', 'mmseg_erfnet.EvolutionHook')]
+                if hook['type'] not in ('mmseg_erfnet.TrainScoreHook', 'mmseg_erfnet.TimelapseHook')]

@@ -44,19 +44,19 @@ def read_models(path: str | Path) -> list[dict]:
 
 
 def results_table(models: list[dict]) -> str:
-    """Return a Markdown table, a row for each result of each model: figures in percent, with their protocol.
+    """Return a Markdown table, a row for each result of each model: metrics in percent, with their protocol.
 
-    A model without a result has a row without figures.
+    A model without a result has a row without metrics.
     """
     rows = ['| weights | trained on | run | scored on | mIoU | with flip |', '| --- | --- | --- | --- | ---: | ---: |']
     for model in models:
         data = model['Metadata']
         weights = f'[{model["Name"]}]({model["Weights"]})' if 'Weights' in model else model['Name']
         for result in model['Results'] or [{'Dataset': 'not scored', 'Metrics': {}}]:
-            figures = [f'{result["Metrics"][name]:.2f}' if name in result['Metrics'] else '-'
+            metrics = [f'{result["Metrics"][name]:.2f}' if name in result['Metrics'] else '-'
                        for name in ('mIoU', 'mIoU(flip)')]
             rows.append(f'| {weights} | {data["Training Data"]} | {data["Training"]} | {result["Dataset"]} | '
-                        f'{" | ".join(figures)} |')
+                        f'{" | ".join(metrics)} |')
     return '\n'.join(rows)
 
 

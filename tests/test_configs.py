@@ -58,11 +58,11 @@ def test_is_scored_with_its_mirror_image(name, small_config, tmp_path):
     classes = runner.model.num_classes
     runner.save_checkpoint(str(tmp_path), 'a.pth', save_optimizer=False, save_param_scheduler=False)
     evaluate(cfg, str(tmp_path / 'a.pth'), tta=True)
-    figures = json.loads((tmp_path / 'metrics.json').read_text())
-    assert figures['tta'] == dict(flip=True, scales=[1.0])
-    confusion = np.array(figures['confusion_matrix'])
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert metrics['tta'] == dict(flip=True, scales=[1.0])
+    confusion = np.array(metrics['confusion_matrix'])
     assert confusion.shape == (classes, classes)
-    assert 0 < confusion.sum() <= figures['images'] * np.prod(figures['size'])
+    assert 0 < confusion.sum() <= metrics['images'] * np.prod(metrics['size'])
 
 
 def learning_rates(cfg, epochs: int, iterations: int = 0) -> list[float]:
@@ -132,9 +132,9 @@ def test_paper_network_starts_from_the_encoder(small_config, tmp_path):
 def test_trainval_chooses_nothing(small_config, tmp_path):
     train(small_config('erfnet_camvid11_trainval', tmp_path), epochs=10)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_10.pth']
-    figures = evaluate(small_config('erfnet_camvid11_trainval', tmp_path), str(tmp_path / 'epoch_10.pth'))
+    metrics = evaluate(small_config('erfnet_camvid11_trainval', tmp_path), str(tmp_path / 'epoch_10.pth'))
     scored = json.loads((tmp_path / 'metrics.json').read_text())
-    assert (scored['split'], scored['mIoU']) == ('splits/test.txt', figures['mIoU'])
+    assert (scored['split'], scored['mIoU']) == ('splits/test.txt', metrics['mIoU'])
 
 
 def test_camvid_decays_convolution_weights_alone(small_config):

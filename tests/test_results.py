@@ -1,4 +1,4 @@
-"""The published figures: the README has those of the index, the files are those that were scored, and score so."""
+"""The published metrics: the README has those of the index, the files are those that were scored, and score so."""
 
 import hashlib
 
@@ -15,7 +15,7 @@ MODELS = {model['Name']: model for model in read_models(ROOT / 'model-index.yml'
 SHIPPED = [name for name, model in MODELS.items() if 'Weights' in model]
 
 
-def test_readme_has_the_figures_of_the_index():
+def test_readme_has_the_results_of_the_index():
     readme = (ROOT / 'README.md').read_text()
     assert with_results(readme, list(MODELS.values())) == readme, 'run `python tools/results_table.py`'
 
@@ -26,7 +26,7 @@ def test_a_readme_without_marks_is_refused():
     assert with_results(f'a\n{BEGIN}\nold\n{END}\nb', []).startswith(f'a\n{BEGIN}\n\n|')
 
 
-def test_a_model_that_was_not_scored_has_a_row_without_figures():
+def test_a_model_that_was_not_scored_has_a_row_without_results():
     model = dict(Name='a', Metadata={'Training Data': 'b', 'Training': 'c'}, Results=[])
     assert results_table([model]).endswith('\n| a | b | c | not scored | - | - |')
 
@@ -49,5 +49,5 @@ def test_shipped_weights_score_what_the_index_says(name, camvid_root, tmp_path):
     split = tmp_path / 'val.txt'
     split.write_text('\n'.join(standard_split('val')))
     cfg.test_dataloader.dataset.update(data_root=str(camvid_root), ann_file=str(split))
-    figures = evaluate(cfg, str(ROOT / model['Weights']))
-    assert figures['mIoU'] == pytest.approx(model['Results'][0]['Metrics']['mIoU'], abs=0.01)
+    metrics = evaluate(cfg, str(ROOT / model['Weights']))
+    assert metrics['mIoU'] == pytest.approx(model['Results'][0]['Metrics']['mIoU'], abs=0.01)

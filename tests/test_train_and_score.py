@@ -35,10 +35,10 @@ def test_train_logs_saves_and_scores_alike(small_config, tmp_path):
     assert best.name == f'best_mIoU_epoch_{1 + int(np.argmax(scores))}.pth'
 
     options = {'test_dataloader.dataset.ann_file': 'splits/val.txt'}
-    figures = evaluate(small_config('erfnet_camvid', tmp_path / 'score', **options), str(best))
-    assert figures['mIoU'] == pytest.approx(max(scores), abs=1e-6)
+    metrics = evaluate(small_config('erfnet_camvid', tmp_path / 'score', **options), str(best))
+    assert metrics['mIoU'] == pytest.approx(max(scores), abs=1e-6)
     report = json.loads((tmp_path / 'score' / 'metrics.json').read_text())
-    assert report['mIoU'] == figures['mIoU']
+    assert report['mIoU'] == metrics['mIoU']
     assert report['size'] == [64, 64], 'scored at the size of the input'
     assert report['tta'] is None
 
@@ -71,14 +71,14 @@ def test_tta_is_flip_unless_scales_are_given(small_config, tmp_path):
     runner = train(small_config('erfnet_camvid11', tmp_path / 'run', **{'train_cfg.max_epochs': 1}))
     checkpoint = str(next((tmp_path / 'run').glob('epoch_1.pth')))
     frames = len(runner.val_dataloader.dataset)
-    figures = {}
+    metrics = {}
     for name, scales in (('flip', (1.0,)), ('scales', (0.75, 1.0))):
-        figures[name] = evaluate(small_config('erfnet_camvid11', tmp_path / name), checkpoint, tta=True,
+        metrics[name] = evaluate(small_config('erfnet_camvid11', tmp_path / name), checkpoint, tta=True,
                                  tta_scales=scales, out_dir=str(tmp_path / name / 'maps'))
         report = json.loads((tmp_path / name / 'metrics.json').read_text())
         assert report['tta'] == dict(flip=True, scales=list(scales))
         assert report['images'] == frames
-    maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for name in figures
+    maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for name in metrics
             for path in sorted((tmp_path / name / 'maps').glob('*.png'))]
     assert len(maps) == 2 * frames
     assert {picture.shape for picture in maps} == {(96, 128)}, "label maps have the label's own size"

@@ -7,7 +7,7 @@
     ... --output logits                                            or probabilities, instead of labels
 
 Colours, mean, std, the config's resize and the decision are inside the model. It is compared with PyTorch before it is
-kept. `tools/predict.py` and mmseg_erfnet.deploy.Segmenter run it.
+kept. `tools/predict.py` and mmseg_erfnet.deploy.Predictor run it.
 """
 
 from collections.abc import Sequence

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from mmseg_erfnet.cli.common import add_config_options, add_trust_checkpoint, make_parser, parse_options, tool
-from mmseg_erfnet.deploy import Segmenter
+from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.deploy.predict import CONTENTS, predict
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.mmseg_import import require_mmseg
@@ -36,26 +36,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop a video or a camera after so many frames')
     parser.add_argument('--device', help="device of the model's backend (default: CPU)")
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
-    parser.add_argument('--precision', choices=('f32', 'bf16'), help='of an OpenVINO model (default: see Segmenter)')
+    parser.add_argument('--precision', choices=('f32', 'bf16'), help='of an OpenVINO model (default: see Predictor)')
     add_trust_checkpoint(parser)
     add_config_options(parser)
     args = parser.parse_args(argv)
-    failures = predict(_segmenter(args), args.input, args.out, args.write, args.overwrite, args.shard, args.max_frames)
+    failures = predict(_predictor(args), args.input, args.out, args.write, args.overwrite, args.shard, args.max_frames)
     if failures:
         sys.exit('\n'.join([f'{len(failures)} could not be predicted:', *failures]))
 
 
-def _segmenter(args: argparse.Namespace) -> Segmenter:
+def _predictor(args: argparse.Namespace) -> Predictor:
     if len(args.model) == 1:
-        return Segmenter(args.model[0], args.device or 'CPU', args.threads, args.precision)
+        return Predictor(args.model[0], args.device or 'CPU', args.threads, args.precision)
     if len(args.model) > 2:
         raise UsageError(f'A model is one file, or a config and a checkpoint: got {" ".join(args.model)}. A pattern as '
                          'input needs quotes.')
     require_mmseg()
     from mmseg_erfnet.engine.launch import load_config
-    from mmseg_erfnet.export.torch_backend import eager_segmenter
+    from mmseg_erfnet.export.torch_backend import torch_predictor
 
-    return eager_segmenter(load_config(args.model[0], options=parse_options(args.cfg_options)), args.model[1], args.device,
+    return torch_predictor(load_config(args.model[0], options=parse_options(args.cfg_options)), args.model[1], args.device,
                            args.threads, args.trust_checkpoint)
 
 

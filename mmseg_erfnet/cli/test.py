@@ -1,9 +1,9 @@
-"""Score a checkpoint: a table of the classes, the figures, and metrics.json in the work dir.
+"""Score a checkpoint: a table of the classes, the metrics, and metrics.json in the work dir.
 
     python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid/best_mIoU_epoch_280.pth
     ... --tta                                                     average over the image and its mirror image
     ... --tta --tta-scales 0.75 1 1.25                            and over scales
-    ... --show-dir painted                                        pictures of input, truth and prediction
+    ... --show-dir painted                                        pictures of input, ground truth and prediction
     ... --cfg-options test_dataloader.dataset.ann_file=splits/test.txt        another split
 """
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--tta-scales', nargs='+', type=float, default=[1.0], metavar='SCALE', help='scales of --tta')
     parser.add_argument('--out', metavar='DIR',
                         help='write the predicted label maps there, as PNG with a class a pixel')
-    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of input, truth and prediction there')
+    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of input, ground truth and prediction there')
     add_run_arguments(parser)
     args = parser.parse_args(argv)
 
@@ -30,5 +30,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmseg_erfnet.engine.launch import evaluate, load_config, score_summary
 
     cfg = load_config(args.config, args.work_dir, parse_options(args.cfg_options), args.launcher)
-    figures = evaluate(cfg, args.checkpoint, args.tta, args.tta_scales, args.out, args.show_dir, args.trust_checkpoint)
-    print(score_summary(cfg, figures, args.out, args.show_dir))
+    metrics = evaluate(cfg, args.checkpoint, args.tta, args.tta_scales, args.out, args.show_dir, args.trust_checkpoint)
+    print(score_summary(cfg, metrics, args.out, args.show_dir))

@@ -1,6 +1,6 @@
 """Models outside PyTorch: exported, quantised, and run by what needs neither torch nor MMSegmentation.
 
-Importing this needs NumPy and OpenCV; a :class:`Segmenter` needs OpenVINO or ONNX Runtime besides.
+Importing this needs NumPy and OpenCV; a :class:`Predictor` needs OpenVINO or ONNX Runtime besides.
 """
 
 import sys
@@ -9,6 +9,6 @@ import sys
 # Without this package, which they find missing, they do not.
 sys.modules.setdefault('openvino_telemetry', None)
 
-from mmseg_erfnet.deploy.runtime import Segmenter  # noqa: E402
+from mmseg_erfnet.deploy.runtime import Predictor  # noqa: E402
 
-__all__ = ['Segmenter']
+__all__ = ['Predictor']

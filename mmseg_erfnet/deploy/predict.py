@@ -1,4 +1,4 @@
-"""Predict images, folders, videos and cameras into files. Needs what a :class:`Segmenter` needs."""
+"""Predict images, folders, videos and cameras into files. Needs what a :class:`Predictor` needs."""
 
 import contextlib
 import glob
@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmseg_erfnet.deploy.runtime import Segmenter
+from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.files import write_bytes
 from mmseg_erfnet.images import IMAGE_SUFFIXES
@@ -24,7 +24,7 @@ CONTENTS = ('labels', 'painted', 'video')
 RECORD = 'predicted_by.json'
 
 
-def predict(segmenter: Segmenter, source: str, out: str | Path, contents: Iterable[str] = (), overwrite: bool = False,
+def predict(predictor: Predictor, source: str, out: str | Path, contents: Iterable[str] = (), overwrite: bool = False,
             shard: tuple[int, int] = (1, 1), max_frames: int | None = None) -> list[str]:
     """Predict whatever a source is, and write the results.
 
@@ -33,7 +33,7 @@ def predict(segmenter: Segmenter, source: str, out: str | Path, contents: Iterab
     on. Files appear whole or not at all.
 
     Args:
-        segmenter: A model whose output is labels.
+        predictor: A model whose output is labels.
         source: An image, a folder with images at any depth, a pattern such as ``'drive/*.png'``, a video, or the number
             of a camera.
         out: Folder for the results.
@@ -49,18 +49,18 @@ def predict(segmenter: Segmenter, source: str, out: str | Path, contents: Iterab
         UsageError: What was asked for cannot be done.
         DataError: The video or the camera cannot be read.
     """
-    if segmenter.output != 'labels':
-        raise UsageError(f'{segmenter.name} returns {segmenter.output}; export it with --output labels.')
+    if predictor.output != 'labels':
+        raise UsageError(f'{predictor.name} returns {predictor.output}; export it with --output labels.')
     contents, out = set(contents), Path(out)
     images = find_images(source)
     if images is None:
         if shard != (1, 1):
             raise UsageError('A share (--shard) is of a list of images, not of a video or a camera.')
-        _predict_video(segmenter, source, out, contents or {'video'}, max_frames)
+        _predict_video(predictor, source, out, contents or {'video'}, max_frames)
         return []
     if 'video' in contents:
         raise UsageError(f'{source} is images, of which labels and painted can be written, not a video.')
-    return _predict_images(segmenter, images, out, contents or {'labels', 'painted'}, overwrite, shard)
+    return _predict_images(predictor, images, out, contents or {'labels', 'painted'}, overwrite, shard)
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------
@@ -95,12 +95,12 @@ def find_images(source: str) -> dict[str, Path] | None:
     return {name if count[name] == 1 else name + file.suffix: file for name, file in zip(names, files, strict=True)}
 
 
-def _predict_images(segmenter: Segmenter, images: dict[str, Path], out: Path, contents: set[str], overwrite: bool,
+def _predict_images(predictor: Predictor, images: dict[str, Path], out: Path, contents: set[str], overwrite: bool,
                     shard: tuple[int, int]) -> list[str]:
     number, shares = shard
     if not 1 <= number <= shares:
         raise UsageError(f'A share is K of N with K from 1 to N: got {number} of {shares}.')
-    _check_record(segmenter, out, overwrite)
+    _check_record(predictor, out, overwrite)
 
     def targets(name: str) -> dict[str, Path]:
         return {kind: out / kind / f'{name}.png' for kind in sorted(contents)}
@@ -119,18 +119,18 @@ def _predict_images(segmenter: Segmenter, images: dict[str, Path], out: Path, co
                 failures.append(f'{file}: no image can be read from it.')
             else:
                 try:
-                    labels = segmenter.predict(frame)
+                    labels = predictor.predict(frame)
                 except DataError as error:
                     failures.append(f'{file}: {error}')
                 else:
-                    writer.submit(_write_images, segmenter, frame, labels, targets(name))
+                    writer.submit(_write_images, predictor, frame, labels, targets(name))
             progress.update()
     return failures
 
 
-def _check_record(segmenter: Segmenter, out: Path, overwrite: bool) -> None:
+def _check_record(predictor: Predictor, out: Path, overwrite: bool) -> None:
     """Refuse to mix the results of two models in one folder."""
-    record = json.dumps(dict(model=segmenter.name, checkpoint_sha256=segmenter.metadata.get('checkpoint_sha256')))
+    record = json.dumps(dict(model=predictor.name, checkpoint_sha256=predictor.metadata.get('checkpoint_sha256')))
     path = out / RECORD
     if path.is_file() and path.read_text() != record and not overwrite:
         raise UsageError(f'{out} holds predictions of another model, {path.read_text()}: give another folder, or '
@@ -138,16 +138,16 @@ def _check_record(segmenter: Segmenter, out: Path, overwrite: bool) -> None:
     write_bytes(path, record.encode())
 
 
-def _write_images(segmenter: Segmenter, frame: np.ndarray, labels: np.ndarray, targets: dict[str, Path]) -> None:
+def _write_images(predictor: Predictor, frame: np.ndarray, labels: np.ndarray, targets: dict[str, Path]) -> None:
     for kind, target in targets.items():
-        picture = labels if kind == 'labels' else segmenter.paint(frame, labels)
+        picture = labels if kind == 'labels' else predictor.paint(frame, labels)
         write_bytes(target, cv2.imencode('.png', picture)[1].tobytes())
 
 
 # --- Videos and cameras -----------------------------------------------------------------------------------------------
 
 
-def _predict_video(segmenter: Segmenter, source: str, out: Path, contents: set[str], max_frames: int | None) -> None:
+def _predict_video(predictor: Predictor, source: str, out: Path, contents: set[str], max_frames: int | None) -> None:
     camera = source.isdecimal() and not Path(source).is_file()
     capture = cv2.VideoCapture(int(source) if camera else source)
     name = f'camera{source}' if camera else Path(source).stem
@@ -160,13 +160,13 @@ def _predict_video(segmenter: Segmenter, source: str, out: Path, contents: set[s
         progress = _Rate(min(total, max_frames) if max_frames and total else max_frames or total)
         # A camera has no end but Ctrl-C, which must leave a whole video.
         interrupt = contextlib.suppress(KeyboardInterrupt) if camera else contextlib.nullcontext()
-        with _Video(segmenter, out / f'{name}.mp4', rate) as video, _Writer() as writer, progress, interrupt:
+        with _Video(predictor, out / f'{name}.mp4', rate) as video, _Writer() as writer, progress, interrupt:
             for index, frame in enumerate(_ahead(lambda _: capture.read()[1], _numbers(max_frames))):
                 if frame is None:
                     break
-                labels = segmenter.predict(frame)
+                labels = predictor.predict(frame)
                 targets = {kind: out / kind / name / f'{index:06}.png' for kind in sorted(contents - {'video'})}
-                writer.submit(_write_frame, segmenter, frame, labels, targets, video if 'video' in contents else None)
+                writer.submit(_write_frame, predictor, frame, labels, targets, video if 'video' in contents else None)
                 progress.update()
         if not progress.count:
             raise DataError(f'{source} gave no frame.')
@@ -181,8 +181,8 @@ def _numbers(end: int | None) -> Iterator[int]:
         number += 1
 
 
-def _write_frame(segmenter: Segmenter, frame: np.ndarray, labels: np.ndarray, targets: dict[str, Path], video) -> None:
-    _write_images(segmenter, frame, labels, targets)
+def _write_frame(predictor: Predictor, frame: np.ndarray, labels: np.ndarray, targets: dict[str, Path], video) -> None:
+    _write_images(predictor, frame, labels, targets)
     if video is not None:
         video.write(frame, labels)
 
@@ -190,18 +190,18 @@ def _write_frame(segmenter: Segmenter, frame: np.ndarray, labels: np.ndarray, ta
 class _Video:
     """A painted video with a legend of all classes, which appears when it is whole."""
 
-    def __init__(self, segmenter: Segmenter, path: Path, rate: float) -> None:
-        self.segmenter, self.path, self.rate = segmenter, path, rate
+    def __init__(self, predictor: Predictor, path: Path, rate: float) -> None:
+        self.predictor, self.path, self.rate = predictor, path, rate
         # OpenCV tells the container from the suffix.
         self.unfinished = path.with_name(f'{path.stem}.{os.getpid()}.unfinished{path.suffix}')
         self.writer = self.legend = None
 
     def write(self, frame: np.ndarray, labels: np.ndarray) -> None:
-        picture = self.segmenter.paint(frame, labels, legend=False)
+        picture = self.predictor.paint(frame, labels, legend=False)
         if self.writer is None:
-            segmenter = self.segmenter
+            predictor = self.predictor
             self.legend = painting.legend(
-                range(len(segmenter.classes)), segmenter.classes, segmenter.palette, frame.shape[1])
+                range(len(predictor.classes)), predictor.classes, predictor.palette, frame.shape[1])
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.size = frame.shape[1], frame.shape[0] + len(self.legend)
             self.writer = cv2.VideoWriter(str(self.unfinished), cv2.VideoWriter_fourcc(*'mp4v'), self.rate, self.size)

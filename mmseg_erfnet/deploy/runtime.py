@@ -13,14 +13,14 @@ from mmseg_erfnet.visualization import painting
 METADATA_KEY = 'mmseg_erfnet'
 
 
-class Segmenter:
+class Predictor:
     """A model that ``tools/export.py`` wrote. It may be shared between threads.
 
     Preprocessing and decision are inside the model: it takes frames as a camera or ``cv2.imread`` gives them.
 
-        segmenter = Segmenter('erfnet.xml')
-        labels = segmenter.predict(frame)
-        picture = segmenter.paint(frame, labels)
+        predictor = Predictor('erfnet.xml')
+        labels = predictor.predict(frame)
+        picture = predictor.paint(frame, labels)
 
     Args:
         path: A file ``.onnx``, for ONNX Runtime, or ``.xml``, for OpenVINO, whose ``.bin`` lies beside it.
@@ -34,7 +34,7 @@ class Segmenter:
         palette: An RGB triple for each class.
         output: What predictions are: 'labels', 'logits' or 'probabilities'.
         size: Height and width to which the model is fixed, or None where it takes any.
-        metadata: All that the export recorded: figures of int8, config, versions, the checkpoint's hash.
+        metadata: All that the export recorded: metrics of int8, config, versions, the checkpoint's hash.
 
     Raises:
         UsageError: The file is missing, damaged or not ours, or the backend is not installed or cannot do as asked.
@@ -57,11 +57,11 @@ class Segmenter:
         self._set(path.name, backend, json.loads(text))
 
     @classmethod
-    def of(cls, name: str, backend, metadata: dict) -> 'Segmenter':
-        """Return a segmenter that runs something else: what has ``run(frames)``, and metadata as of an export."""
-        segmenter = cls.__new__(cls)
-        segmenter._set(name, backend, metadata)
-        return segmenter
+    def of(cls, name: str, backend, metadata: dict) -> 'Predictor':
+        """Return a predictor that runs something else: what has ``run(frames)``, and metadata as of an export."""
+        predictor = cls.__new__(cls)
+        predictor._set(name, backend, metadata)
+        return predictor
 
     def _set(self, name: str, backend, metadata: dict) -> None:
         self.name, self._backend, self.metadata = name, backend, metadata

@@ -200,11 +200,11 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
         tta: Average the predictions over the config's ``tta_pipeline``: the image and its mirror image.
         tta_scales: Scales at which ``tta`` does so.
         out_dir: Where to write label maps.
-        show_dir: Where to write pictures of input, truth and prediction.
+        show_dir: Where to write pictures of input, ground truth and prediction.
         trust_checkpoint: See :func:`train`.
 
     Returns:
-        The figures, in percent; see :class:`mmseg_erfnet.evaluation.SegmentationMetric`.
+        The metrics, in percent; see :class:`mmseg_erfnet.evaluation.SegmentationMetric`.
 
     Raises:
         UsageError: There is no such checkpoint, or the config has no ``tta_pipeline``.
@@ -234,11 +234,11 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
                  'val_evaluator'):
         cfg[name] = None
     runner = _TestRunner.from_cfg(cfg)
-    figures = runner.test()
+    metrics = runner.test()
     if is_main_process():
         # The next test replaces the file in the work dir.
         shutil.copy(Path(cfg.work_dir) / 'metrics.json', runner.log_dir)
-    return figures
+    return metrics
 
 
 class _TestRunner(SafeRunner):
@@ -268,10 +268,10 @@ def _at_scales(choices: list, scales: Sequence[float]) -> list:
             for choice in choices for scale in scales]
 
 
-def score_summary(cfg: Config, figures: dict, out_dir: str | None = None, show_dir: str | None = None) -> str:
-    """Say, after :func:`evaluate`, the main figures and where the others, the label maps and the pictures are."""
-    lines = ['  '.join(f'{name} {figures[name]:.2f}' for name in ('mIoU', 'mIoU_all', 'aAcc', 'mAcc')),
-             f'All figures: {Path(cfg.work_dir) / "metrics.json"}']
+def score_summary(cfg: Config, metrics: dict, out_dir: str | None = None, show_dir: str | None = None) -> str:
+    """Say, after :func:`evaluate`, the main metrics and where the others, the label maps and the pictures are."""
+    lines = ['  '.join(f'{name} {metrics[name]:.2f}' for name in ('mIoU', 'mIoU_all', 'aAcc', 'mAcc')),
+             f'All metrics: {Path(cfg.work_dir) / "metrics.json"}']
     lines += [f'{what}: {folder}' for what, folder in (('Label maps', out_dir), ('Pictures', show_dir)) if folder]
     return '\n'.join(lines) if is_main_process() else ''
 

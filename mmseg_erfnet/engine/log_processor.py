@@ -14,7 +14,7 @@ class ProgressLogProcessor(LogProcessor):
     """mmengine's ``LogProcessor`` with lines for people.
 
     While it trains: epoch, iteration, loss, learning rate, images a second, the time that remains, validations
-    included, and the best mIoU so far. After a validation: the means, without the figures of the single classes, which
+    included, and the best mIoU so far. After a validation: the means, without the metrics of the single classes, which
     stand in the metric's table. What goes to TensorBoard and the other loggers is the same as ever.
     """
 

@@ -1,4 +1,4 @@
-"""The metric of validation and test: exact figures, the whole confusion matrix, and on request the loss."""
+"""The metric of validation and test: exact metrics, the whole confusion matrix, and on request the loss."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ from mmseg_erfnet.registry import METRICS
 
 @METRICS.register_module()
 class SegmentationMetric(BaseMetric):
-    """mIoU in three readings, accuracies, figures for each class and the confusion matrix.
+    """mIoU in three readings, accuracies, metrics for each class and the confusion matrix.
 
     It differs from MMSegmentation's ``IoUMetric`` in that it counts in 64-bit integers, rounds nothing, and returns the
-    figures of each class as scalars too (``IoU/Sky``, ``Acc/Sky``), so that they reach every logger. What the means
+    metrics of each class as scalars too (``IoU/Sky``, ``Acc/Sky``), so that they reach every logger. What the means
     are, says :func:`mmseg_erfnet.evaluation.scores.scores`; ``mIoU`` and ``aAcc`` equal MMSegmentation's.
 
     Args:
@@ -30,7 +30,7 @@ class SegmentationMetric(BaseMetric):
         class_weight: Weights of that loss, one for each class; those of the training loss make the two comparable.
         with_table: Print a table of the classes.
         ignore_index: Label of pixels that are not scored.
-        out_file: Where to write the figures as JSON. ``tools/test.py`` sets it.
+        out_file: Where to write the metrics as JSON. ``tools/test.py`` sets it.
         out_meta: Further entries of that file, such as ``tta``.
         collect_device: As in mmengine's ``BaseMetric``.
         prefix: As in mmengine's ``BaseMetric``.
@@ -87,25 +87,25 @@ class SegmentationMetric(BaseMetric):
         """Figures over all images: a dict of floats, in percent but for the loss."""
         matrices, losses, weights, sizes = zip(*results, strict=True)
         confusion = np.sum(matrices, axis=0)
-        figures = scores(confusion)
+        metrics = scores(confusion)
         classes = self.dataset_meta['classes']
         per_class = {name: dict(IoU=float(iou), Acc=float(acc))
-                     for name, iou, acc in zip(classes, figures.pop('IoU'), figures.pop('Acc'), strict=True)}
+                     for name, iou, acc in zip(classes, metrics.pop('IoU'), metrics.pop('Acc'), strict=True)}
         if self.with_table:
             print_log(_table(per_class, confusion), logger='current')
         if self.out_file is not None and is_main_process():
-            self._write(figures, per_class, confusion, sizes)
+            self._write(metrics, per_class, confusion, sizes)
         if self.with_loss:
-            figures['loss'] = sum(losses) / sum(weights) if sum(weights) else 0.0
+            metrics['loss'] = sum(losses) / sum(weights) if sum(weights) else 0.0
         for kind in ('IoU', 'Acc'):
-            figures.update({f'{kind}/{name}': values[kind] for name, values in per_class.items()
+            metrics.update({f'{kind}/{name}': values[kind] for name, values in per_class.items()
                             if not np.isnan(values[kind])})
-        return figures
+        return metrics
 
-    def _write(self, figures: dict, per_class: dict, confusion: np.ndarray, sizes: Sequence[tuple]) -> None:
+    def _write(self, metrics: dict, per_class: dict, confusion: np.ndarray, sizes: Sequence[tuple]) -> None:
         size = sizes[0] if len(set(sizes)) == 1 else None
         report = dict(
-            figures,
+            metrics,
             per_class=per_class,
             confusion_matrix=confusion.tolist(),
             classes=list(self.dataset_meta['classes']),
@@ -125,6 +125,6 @@ def _table(per_class: dict, confusion: np.ndarray) -> str:
         if np.isnan(values['IoU']):
             absent.append(name)
             continue
-        figures = ['-' if np.isnan(values[kind]) else f'{values[kind]:.2f}' for kind in ('IoU', 'Acc')]
-        table.add_row([name, *figures, f'{100 * pixels / max(labelled.sum(), 1):.2f}'])
+        metrics = ['-' if np.isnan(values[kind]) else f'{values[kind]:.2f}' for kind in ('IoU', 'Acc')]
+        table.add_row([name, *metrics, f'{100 * pixels / max(labelled.sum(), 1):.2f}'])
     return f'\n{table}' + (f'\nNeither labelled nor predicted: {", ".join(absent)}' if absent else '')

@@ -1,6 +1,6 @@
-"""Segmentation figures from a confusion matrix. Needs numpy alone.
+"""Segmentation metrics from a confusion matrix. Needs numpy alone.
 
-Counts are 64-bit integers throughout, so the figures do not depend on the order of the images or on how they were
+Counts are 64-bit integers throughout, so the metrics do not depend on the order of the images or on how they were
 shared among processes.
 """
 

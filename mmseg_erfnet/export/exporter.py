@@ -17,7 +17,7 @@ from torch import nn
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.deploy.backends import BACKENDS
-from mmseg_erfnet.deploy.runtime import Segmenter
+from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import DataError, UsageError, UserError
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save, to_onnx
@@ -147,7 +147,7 @@ def check_parity(path: Path, logits: onnx.ModelProto, segmentor: nn.Module, fram
     Raises:
         ParityError: Logits differ by more than 1e-3, or labels on more than 0.1 % of the pixels.
     """
-    segmenter = Segmenter(path, precision='f32')
+    predictor = Predictor(path, precision='f32')
     segmentor = deepcopy(segmentor)
     resize = frame_resize(segmentor.cfg)
     segmentor.data_preprocessor.test_cfg = dict(size_divisor=FrameToLabels(segmentor, resize).multiple)
@@ -158,16 +158,16 @@ def check_parity(path: Path, logits: onnx.ModelProto, segmentor: nn.Module, fram
         for frame in frames:
             own = resize(*frame.shape[:2]) if resize else frame.shape[:2]
             odd = frame.shape[0] - 5, frame.shape[1] - 3
-            for height, width in {segmenter.size} if segmenter.size else {frame.shape[:2], own, odd}:
+            for height, width in {predictor.size} if predictor.size else {frame.shape[:2], own, odd}:
                 picture = cv2.resize(frame, (width, height))
                 expected = inference_model(segmentor, picture)
                 labels = expected.pred_sem_seg.data[0].numpy()
-                found = segmenter.predict(picture)
-                if segmenter.output != 'labels':
+                found = predictor.predict(picture)
+                if predictor.output != 'labels':
                     found = found.argmax(0)
                 equal, pixels = equal + int((found == labels).sum()), pixels + labels.size
                 if resize is None or resize(height, width) == (height, width):
-                    batch = np.repeat(picture[None], segmenter.metadata['batch'] or 1, 0)
+                    batch = np.repeat(picture[None], predictor.metadata['batch'] or 1, 0)
                     worst = max(worst, float(np.abs(logits_of.run(batch)[0] - expected.seg_logits.data.numpy()).max()))
     if worst > LOGIT_TOLERANCE or equal < LABEL_AGREEMENT * pixels:
         raise ParityError(

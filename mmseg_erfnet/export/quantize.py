@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmseg.datasets import BaseSegDataset
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
-from mmseg_erfnet.deploy.runtime import Segmenter
+from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import DataError, UserError
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.export.formats import save_openvino, to_openvino
@@ -65,7 +65,7 @@ def export_int8(model: onnx.ModelProto, path: Path, metadata: dict, cfg: Config,
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / 'model.xml'
             save_openvino(candidate.clone(), file, json.dumps(metadata))
-            return score(Segmenter(file), validation, what)
+            return score(Predictor(file), validation, what)
 
     before = score_of(float_model, 'fp32')
     quantised, after, method = quantize(float_model, batches), None, 'post-training'
@@ -131,13 +131,13 @@ def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.n
                     'nor of what the pipeline makes of it.')
 
 
-def score(segmenter: Segmenter, dataset: BaseSegDataset, what: str = 'Scored') -> dict:
-    """Score a model that returns labels: the figures of :func:`mmseg_erfnet.evaluation.scores.scores`."""
+def score(predictor: Predictor, dataset: BaseSegDataset, what: str = 'Scored') -> dict:
+    """Score a model that returns labels: the metrics of :func:`mmseg_erfnet.evaluation.scores.scores`."""
     confusion = 0
     with progress(what, len(dataset), 'images') as bar:
         for index in range(len(dataset)):
             frame, labels = scored_sample(dataset, index)
-            confusion += confusion_matrix(labels, segmenter.predict(frame), len(segmenter.classes))
+            confusion += confusion_matrix(labels, predictor.predict(frame), len(predictor.classes))
             bar.update()
     return scores(confusion)
 

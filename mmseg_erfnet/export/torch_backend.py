@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmseg_erfnet.deploy.runtime import Segmenter
+from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.graph import FrameToLabels, frame_resize
 from mmseg_erfnet.export.metadata import describe
 from mmseg_erfnet.models.building import load_segmentor
 
 
-class Eager:
+class TorchBackend:
     """A graph that PyTorch runs, folded and in the layout that its convolutions are fastest in.
 
     Args:
@@ -35,9 +35,9 @@ class Eager:
             return graph(torch.from_numpy(frames).to(self.device)).cpu().numpy()
 
 
-def eager_segmenter(cfg: Config, checkpoint: str, device: str | None = None, threads: int | None = None,
-                    trust_checkpoint: bool = False) -> Segmenter:
-    """Return a config's model as a :class:`Segmenter`, without exporting it.
+def torch_predictor(cfg: Config, checkpoint: str, device: str | None = None, threads: int | None = None,
+                    trust_checkpoint: bool = False) -> Predictor:
+    """Return a config's model as a :class:`Predictor`, without exporting it.
 
     Args:
         cfg: The config.
@@ -51,4 +51,4 @@ def eager_segmenter(cfg: Config, checkpoint: str, device: str | None = None, thr
     device = device.lower() if device else 'cuda' if torch.cuda.is_available() else 'cpu'
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
     metadata = describe(cfg, segmentor, checkpoint) | dict(output='labels', size=None, batch=None)
-    return Segmenter.of(metadata['config'], Eager(FrameToLabels(fold(segmentor), frame_resize(cfg)), device), metadata)
+    return Predictor.of(metadata['config'], TorchBackend(FrameToLabels(fold(segmentor), frame_resize(cfg)), device), metadata)

@@ -4,12 +4,12 @@ from mmseg.models.decode_heads import FCNHead as _FCNHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from mmseg_erfnet.models.upsampled_loss import FusedLossMixin
+from mmseg_erfnet.models.upsampled_loss import UpsampledLossMixin
 from mmseg_erfnet.registry import MODELS
 
 
 @MODELS.register_module()
-class ERFNetHead(FusedLossMixin, BaseDecodeHead):
+class ERFNetHead(UpsampledLossMixin, BaseDecodeHead):
     """A 2x2 transposed convolution of stride 2 to the classes (paper, table I, layer 23): logits at the input's size.
 
     Args:
@@ -38,5 +38,5 @@ class ERFNetHead(FusedLossMixin, BaseDecodeHead):
 
 
 @MODELS.register_module()
-class FCNHead(FusedLossMixin, _FCNHead):
+class FCNHead(UpsampledLossMixin, _FCNHead):
     """MMSegmentation's ``FCNHead``, arguments and weights the same, with a loss that is faster on a CPU."""

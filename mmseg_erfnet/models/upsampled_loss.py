@@ -2,7 +2,7 @@
 
 Written out, as in MMSegmentation's ``loss_by_feat``, each of these passes over (N, C, H, W) floats in memory, 134 MB
 for a batch of 16 at 256x256 with 32 classes. Here a strip of one image goes through all of them in the cache, and its
-gradient comes with it. The plain expression is in ``tests/models/test_fused_loss.py``, which compares the two.
+gradient comes with it. The plain expression is in ``tests/models/test_upsampled_loss.py``, which compares the two.
 
 Bilinear upsampling by a whole factor f gives every pixel of a phase, y mod f and x mod f, the same four weights. So a
 phase is a sum of shifted small arrays, and its pixels are never put in their order: the labels are put in its.
@@ -21,7 +21,7 @@ from mmseg_erfnet.models.losses import WeightedCrossEntropyLoss
 STRIP = 1 << 17
 
 
-class FusedLossMixin:
+class UpsampledLossMixin:
     """For a decode head whose only loss is a mean :class:`WeightedCrossEntropyLoss`; anything else is computed as ever.
 
     A GPU has no use for strips and takes the plain way, too. ``acc_seg`` counts a pixel as right where no logit exceeds

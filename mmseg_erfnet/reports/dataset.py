@@ -87,7 +87,7 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
         report.picture(out / file, caption)
 
     report.section('Images')
-    report.figures({'training images': str(counted.num_images), 'classes': str(len(classes)), 'ignored pixels':
+    report.highlights({'training images': str(counted.num_images), 'classes': str(len(classes)), 'ignored pixels':
                     f'{100 * counted.ignored / max(counted.ignored + counted.pixels.sum(), 1):.2f} %'})
     report.table([(f'{height} x {width}', number) for (height, width), number in sorted(counted.sizes.items())],
                  ('size (height x width)', 'images'))

@@ -25,7 +25,7 @@ class History:
     train_scores: list[dict] = field(default_factory=list)
 
     def best(self, name: str = 'mIoU') -> dict | None:
-        """The figures of the validation where this one was highest."""
+        """The metrics of the validation where this one was highest."""
         return max((line for line in self.val if name in line), key=lambda line: line[name], default=None)
 
 

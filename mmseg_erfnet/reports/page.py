@@ -51,8 +51,8 @@ class Report:
         """Add a paragraph."""
         self._body.append(f'<p>{html.escape(text)}</p>')
 
-    def figures(self, values: dict[str, str]) -> None:
-        """Add figures, large, each under its name."""
+    def highlights(self, values: dict[str, str]) -> None:
+        """Add metrics, large, each under its name."""
         items = ''.join(f'<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>'
                         for name, value in values.items())
         self._body.append(f'<dl>{items}</dl>')

@@ -31,7 +31,7 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
         The file.
 
     Raises:
-        UsageError: The folder holds neither figures of a test nor logs of a training run.
+        UsageError: The folder holds neither metrics of a test nor logs of a training run.
     """
     work_dir = Path(work_dir)
     metrics_file, history = work_dir / 'metrics.json', read_history(work_dir)
@@ -63,7 +63,7 @@ def _add_scores(report: Report, metrics: dict) -> None:
     iou, acc = (np.array([metrics['per_class'][name][kind] for name in classes], np.float64) for kind in ('IoU', 'Acc'))
     labelled = confusion.sum(1)
     report.section('Scores')
-    report.figures({name: f'{_number(metrics[key]):.2f} %' for name, key in (
+    report.highlights({name: f'{_number(metrics[key]):.2f} %' for name, key in (
         ('mIoU', 'mIoU'), ('pixel accuracy', 'aAcc'), ('mean class accuracy', 'mAcc'))})
     defined = np.flatnonzero(~np.isnan(iou))
     report.table([
@@ -99,14 +99,14 @@ def _add_best(report: Report, history: History, facts: dict) -> None:
     report.section('Scores')
     best = history.best()
     if best:
-        report.figures({f'best mIoU on val, {history.unit} {best["x"]}': f'{best["mIoU"]:.2f} %'})
+        report.highlights({f'best mIoU on val, {history.unit} {best["x"]}': f'{best["mIoU"]:.2f} %'})
         report.table([(name, facts[name]) for name in (VALIDATED_ON,) if name in facts])
         iou = {name.removeprefix('IoU/'): value for name, value in best.items() if name.startswith('IoU/')}
         if iou:
             report.picture(class_bars(list(iou.values()), list(iou), [COLOUR] * len(iou), 'IoU in %'),
                            'IoU of each class in that validation.')
     report.text('No checkpoint has been tested yet: tools/test.py adds the confusion matrix, the best and the worst '
-                'images, and how the figures were obtained.')
+                'images, and how the metrics were obtained.')
 
 
 def _protocol(metrics: dict) -> list[tuple[str, str]]:
@@ -131,7 +131,7 @@ def _add_examples(report: Report, folder: Path) -> None:
     if not index.is_file():
         return
     report.section('Best and worst images')
-    report.text("By the mean IoU over the classes that are in an image's truth or prediction.")
+    report.text("By the mean IoU over the classes that are in an image's ground truth or prediction.")
     for entry in json.loads(index.read_text()):
         report.picture(folder / entry['file'],
                        f'{entry["kind"]}: {entry["name"]}, mIoU {entry["mIoU"]:.1f} %, {entry["aAcc"]:.1f} % of the '
@@ -164,12 +164,12 @@ def _environment(runs: Sequence[Path]) -> dict[str, str]:
 
 def write_examples(folder: Path, examples: Sequence[dict], classes: Sequence[str],
                    palette: Sequence[Sequence[int]], width: int = 480) -> None:
-    """Paint images as input, truth, prediction and errors, in place of those of an earlier test.
+    """Paint images as input, ground truth, prediction and errors, in place of those of an earlier test.
 
     Args:
         folder: Where to; ``index.json`` there lists them.
         examples: Each with ``kind`` ('best' or 'worst'), ``name``, ``mIoU``, ``aAcc``, ``image`` (BGR, uint8), and
-            ``prediction`` and ``truth``, uint8 of shape (H, W).
+            ``prediction`` and ``ground_truth``, uint8 of shape (H, W).
         classes: The names.
         palette: The colours.
         width: Of each of the four pictures, in pixels, at most.
@@ -178,9 +178,9 @@ def write_examples(folder: Path, examples: Sequence[dict], classes: Sequence[str
         old.unlink()
     index = []
     for number, example in enumerate(examples, 1):
-        prediction, truth = (_shrink(example[kind], width) for kind in ('prediction', 'truth'))
+        prediction, ground_truth = (_shrink(example[kind], width) for kind in ('prediction', 'ground_truth'))
         file = f'{number:02}_{example["kind"]}_{example["name"]}.jpg'
-        picture = comparison(example['image'], prediction, classes, palette, truth, with_errors=True)
+        picture = comparison(example['image'], prediction, classes, palette, ground_truth, with_errors=True)
         write_bytes(folder / file, jpeg(picture))
         index.append(dict({key: example[key] for key in ('kind', 'name', 'mIoU', 'aAcc')}, file=file))
     write_bytes(folder / 'index.json', json.dumps(index, indent=1).encode())

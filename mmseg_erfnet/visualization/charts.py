@@ -32,7 +32,7 @@ def class_bars(values: Sequence[float], classes: Sequence[str], palette: Palette
         classes: Their names.
         palette: Their colours.
         xlabel: What the values are, and their unit.
-        decimals: Of the figures.
+        decimals: Of the metrics.
         log: Of the axis; a value of 0 then has no bar.
     """
     values = np.asarray(values, np.float64)

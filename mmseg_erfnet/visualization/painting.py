@@ -1,4 +1,4 @@
-"""Label maps as pictures: overlays, legends, and input, truth and prediction side by side. Needs NumPy and OpenCV.
+"""Label maps as pictures: overlays, legends, and input, ground truth and prediction side by side. Needs NumPy and OpenCV.
 
 Pictures are uint8 (H, W, 3) in OpenCV's channel order, BGR; palettes are lists of RGB triples, as in MMSegmentation.
 """
@@ -53,21 +53,21 @@ def overlay(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[in
     return np.where((labels == ignore_index)[..., None], image, blended)
 
 
-def error_map(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray, ignore_index: int = 255) -> np.ndarray:
+def error_map(image: np.ndarray, prediction: np.ndarray, ground_truth: np.ndarray, ignore_index: int = 255) -> np.ndarray:
     """Paint the wrong pixels red over the image in pale grey; pixels that are not scored become white.
 
     Args:
         image: BGR, uint8 (H, W, 3).
         prediction: uint8 (H, W).
-        truth: uint8 (H, W).
-        ignore_index: Label in the truth of pixels that are not scored.
+        ground_truth: uint8 (H, W).
+        ignore_index: Label in the ground truth of pixels that are not scored.
 
     Returns:
         BGR picture, uint8 (H, W, 3).
     """
     picture = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR) // 2 + 96
-    picture[prediction != truth] = (40, 20, 220)
-    picture[truth == ignore_index] = IGNORED
+    picture[prediction != ground_truth] = (40, 20, 220)
+    picture[ground_truth == ignore_index] = IGNORED
     return picture
 
 
@@ -123,27 +123,27 @@ def panel(pictures: dict[str, np.ndarray], strip: np.ndarray | None = None) -> n
 
 
 def comparison(image: np.ndarray, prediction: np.ndarray, classes: Sequence[str], palette: Sequence[Sequence[int]],
-               truth: np.ndarray | None = None, ignore_index: int = 255, with_errors: bool = False) -> np.ndarray:
-    """Draw an image, its truth if there is one, and its prediction, with a legend of the classes in them.
+               ground_truth: np.ndarray | None = None, ignore_index: int = 255, with_errors: bool = False) -> np.ndarray:
+    """Draw an image, its ground truth if there is one, and its prediction, with a legend of the classes in them.
 
     Args:
         image: BGR, uint8, of any size; it is resized to that of the prediction.
         prediction: uint8 (H, W).
         classes: The names of all classes.
         palette: An RGB triple for each class.
-        truth: uint8 (H, W), or None.
+        ground_truth: uint8 (H, W), or None.
         ignore_index: Label that is no class.
-        with_errors: Add the :func:`error_map`, where there is a truth.
+        with_errors: Add the :func:`error_map`, where there is a ground truth.
 
     Returns:
         BGR picture, uint8.
     """
     image = cv2.resize(image, prediction.shape[::-1], interpolation=cv2.INTER_AREA)
-    maps = {'prediction': prediction} if truth is None else {'truth': truth, 'prediction': prediction}
+    maps = {'prediction': prediction} if ground_truth is None else {'ground truth': ground_truth, 'prediction': prediction}
     pictures = {'input': image} | {title: overlay(image, labels, palette, ignore_index=ignore_index)
                                    for title, labels in maps.items()}
-    if with_errors and truth is not None:
-        pictures['errors in red, not scored white'] = error_map(image, prediction, truth, ignore_index)
+    if with_errors and ground_truth is not None:
+        pictures['errors in red, not scored white'] = error_map(image, prediction, ground_truth, ignore_index)
     present = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
     present = [int(label) for label in present if label != ignore_index]
     return panel(pictures, legend(present, classes, palette, width=image.shape[1] * len(pictures)))

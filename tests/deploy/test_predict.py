@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from mmseg_erfnet.deploy import Segmenter
+from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.deploy.predict import find_images, predict
 from mmseg_erfnet.errors import DataError, UsageError
 
@@ -23,10 +23,10 @@ class Brightness:
         return (frames.mean(3) > 128).astype(np.uint8)
 
 
-def segmenter(name: str = 'brightness', **metadata) -> Segmenter:
+def predictor(name: str = 'brightness', **metadata) -> Predictor:
     defaults = dict(
         classes=['dark', 'bright'], palette=[[0, 0, 200], [200, 0, 0]], output='labels', size=None, batch=None)
-    return Segmenter.of(name, Brightness(), defaults | metadata)
+    return Predictor.of(name, Brightness(), defaults | metadata)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def written(folder) -> list[str]:
 
 
 def test_folder(folder, tmp_path):
-    assert predict(segmenter(), str(folder), tmp_path / 'out') == []
+    assert predict(predictor(), str(folder), tmp_path / 'out') == []
     names = ['0', '1', '2', '3', 'below/4', 'below/5']
     assert written(tmp_path / 'out') == [f'{kind}/{name}.png' for kind in ('labels', 'painted') for name in names]
     for index, name in enumerate(names):
@@ -59,9 +59,9 @@ def test_folder(folder, tmp_path):
 
 
 def test_it_goes_on_where_it_stopped(folder, tmp_path):
-    predict(segmenter(), str(folder), tmp_path / 'out')
+    predict(predictor(), str(folder), tmp_path / 'out')
     (tmp_path / 'out/labels/2.png').unlink()
-    again = segmenter()
+    again = predictor()
     predict(again, str(folder), tmp_path / 'out')
     assert again._backend.calls == 1
     assert (tmp_path / 'out/labels/2.png').is_file()
@@ -70,15 +70,15 @@ def test_it_goes_on_where_it_stopped(folder, tmp_path):
 
 
 def test_results_of_two_models_are_not_mixed(folder, tmp_path):
-    predict(segmenter(), str(folder), tmp_path / 'out')
+    predict(predictor(), str(folder), tmp_path / 'out')
     with pytest.raises(UsageError, match=r'another model, .*brightness'):
-        predict(segmenter('other'), str(folder), tmp_path / 'out')
-    predict(segmenter('other'), str(folder), tmp_path / 'out', overwrite=True)
+        predict(predictor('other'), str(folder), tmp_path / 'out')
+    predict(predictor('other'), str(folder), tmp_path / 'out', overwrite=True)
 
 
 def test_an_unreadable_file_stops_nothing(folder, tmp_path):
     (folder / '1.png').write_bytes(b'junk')
-    failures = predict(segmenter(), str(folder), tmp_path / 'out', ['labels'])
+    failures = predict(predictor(), str(folder), tmp_path / 'out', ['labels'])
     assert len(failures) == 1
     assert failures[0].startswith(str(folder / '1.png'))
     assert len(written(tmp_path / 'out')) == 5
@@ -86,7 +86,7 @@ def test_an_unreadable_file_stops_nothing(folder, tmp_path):
 
 def test_a_frame_that_the_model_refuses_stops_nothing(folder, tmp_path):
     cv2.imwrite(str(folder / '1.png'), np.zeros((8, 8, 3), np.uint8))
-    failures = predict(segmenter(size=[20, 30]), str(folder), tmp_path / 'out', ['labels'])
+    failures = predict(predictor(size=[20, 30]), str(folder), tmp_path / 'out', ['labels'])
     assert [failure.split(': ', 1)[1] for failure in failures] == [
         'brightness takes frames of 20x30 alone: got 8x8. Resize them, or export a model without --size.']
     assert len(written(tmp_path / 'out')) == 5
@@ -95,11 +95,11 @@ def test_a_frame_that_the_model_refuses_stops_nothing(folder, tmp_path):
 def test_shares_are_disjoint_and_whole(folder, tmp_path):
     found = []
     for share in range(1, 5):
-        predict(segmenter(), str(folder), tmp_path / f'{share}', ['labels'], shard=(share, 4))
+        predict(predictor(), str(folder), tmp_path / f'{share}', ['labels'], shard=(share, 4))
         found += written(tmp_path / f'{share}')
     assert sorted(found) == [f'labels/{name}.png' for name in ('0', '1', '2', '3', 'below/4', 'below/5')]
     with pytest.raises(UsageError, match='got 5 of 4'):
-        predict(segmenter(), str(folder), tmp_path / 'out', shard=(5, 4))
+        predict(predictor(), str(folder), tmp_path / 'out', shard=(5, 4))
 
 
 def test_sources(folder):
@@ -127,7 +127,7 @@ def video(tmp_path):
 
 
 def test_video(video, tmp_path):
-    predict(segmenter(), str(video), tmp_path / 'out', ['video', 'labels'])
+    predict(predictor(), str(video), tmp_path / 'out', ['video', 'labels'])
     assert written(tmp_path / 'out') == [f'labels/drive/{index:06}.png' for index in range(7)]
     capture = cv2.VideoCapture(str(tmp_path / 'out/drive.mp4'))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
@@ -140,40 +140,40 @@ def test_video(video, tmp_path):
 
 
 def test_video_can_be_cut_short(video, tmp_path):
-    predict(segmenter(), str(video), tmp_path / 'out', ['labels'], max_frames=3)
+    predict(predictor(), str(video), tmp_path / 'out', ['labels'], max_frames=3)
     assert len(written(tmp_path / 'out')) == 3
 
 
 def test_videos_that_are_none(video, folder, tmp_path):
     video.write_bytes(b'junk')
     with pytest.raises(DataError, match='no video that OpenCV reads'):
-        predict(segmenter(), str(video), tmp_path / 'out')
+        predict(predictor(), str(video), tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
     with pytest.raises(UsageError, match='not of a video'):
-        predict(segmenter(), str(video), tmp_path / 'out', shard=(1, 2))
+        predict(predictor(), str(video), tmp_path / 'out', shard=(1, 2))
     with pytest.raises(UsageError, match='not a video'):
-        predict(segmenter(), str(folder), tmp_path / 'out', ['video'])
+        predict(predictor(), str(folder), tmp_path / 'out', ['video'])
 
 
 def test_labels_are_needed(folder, tmp_path):
     with pytest.raises(UsageError, match='returns logits'):
-        predict(segmenter(output='logits'), str(folder), tmp_path / 'out')
+        predict(predictor(output='logits'), str(folder), tmp_path / 'out')
 
 
 def test_what_cannot_be_written_is_no_success(folder, tmp_path, monkeypatch):
     (tmp_path / 'out').write_text('a file where the folder should be')
     with pytest.raises(UsageError, match=r'out/predicted_by.json cannot be written'):
-        predict(segmenter(), str(folder), tmp_path / 'out')
+        predict(predictor(), str(folder), tmp_path / 'out')
 
     def fail(path, data):
         raise OSError(28, 'No space left on device')
 
-    predict(segmenter(), str(folder / '1.png'), tmp_path / 'room', ['labels'])
+    predict(predictor(), str(folder / '1.png'), tmp_path / 'room', ['labels'])
     monkeypatch.setattr('pathlib.Path.write_bytes', fail)
     monkeypatch.setattr('mmseg_erfnet.deploy.predict._check_record', lambda *arguments: None)
     # It happens in the thread that writes, and even so at the last image.
     with pytest.raises(UsageError, match=r'0.png cannot be written \(No space left on device\)'):
-        predict(segmenter(), str(folder / '0.png'), tmp_path / 'room', ['labels'])
+        predict(predictor(), str(folder / '0.png'), tmp_path / 'room', ['labels'])
     assert written(tmp_path / 'room') == ['labels/1.png']
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.small_models import exported
 
-from mmseg_erfnet.deploy import Segmenter
+from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.errors import DataError, UsageError
 
 openvino = pytest.importorskip('openvino')
@@ -31,11 +31,11 @@ def test_neither_torch_nor_openmmlab_is_imported(suffix):
     program = '''
 import sys
 import numpy as np
-from mmseg_erfnet.deploy import Segmenter
-segmenter = Segmenter(sys.argv[1], threads=1)
+from mmseg_erfnet.deploy import Predictor
+predictor = Predictor(sys.argv[1], threads=1)
 frame = np.zeros((40, 56, 3), np.uint8)
-labels = segmenter.predict(frame)
-segmenter.paint(frame, labels)
+labels = predictor.predict(frame)
+predictor.paint(frame, labels)
 heavy = {'torch', 'mmengine', 'mmcv', 'mmseg', 'onnx', 'nncf', 'matplotlib'} & set(sys.modules)
 other = {'openvino', 'onnxruntime'} & set(sys.modules)
 print(labels.shape, sorted(heavy), sorted(other))
@@ -59,51 +59,51 @@ BAD = [
 
 @pytest.mark.parametrize(('bad', 'message'), BAD)
 def test_what_is_no_frame_is_named(bad, message):
-    segmenter = Segmenter.of('any', None, dict(classes=[], palette=[], output='labels', size=None, batch=None))
+    predictor = Predictor.of('any', None, dict(classes=[], palette=[], output='labels', size=None, batch=None))
     with pytest.raises(DataError, match=message):
-        segmenter.predict(bad)
+        predictor.predict(bad)
 
 
 def test_batches_are_of_one_size():
-    segmenter = Segmenter.of('any', None, dict(classes=[], palette=[], output='labels', size=None, batch=None))
+    predictor = Predictor.of('any', None, dict(classes=[], palette=[], output='labels', size=None, batch=None))
     with pytest.raises(DataError, match='40x56, 41x56'):
-        segmenter.predict_batch([frame(40), frame(41)])
+        predictor.predict_batch([frame(40), frame(41)])
     with pytest.raises(DataError, match='no frames'):
-        segmenter.predict_batch([])
+        predictor.predict_batch([])
 
 
 @FORMATS
 def test_strided_frames_are_taken(suffix):
-    segmenter = Segmenter(model(suffix), threads=1)
+    predictor = Predictor(model(suffix), threads=1)
     mirrored = frame()[:, ::-1]
-    assert np.array_equal(segmenter.predict(mirrored), segmenter.predict(mirrored.copy()))
+    assert np.array_equal(predictor.predict(mirrored), predictor.predict(mirrored.copy()))
 
 
 @FORMATS
 def test_threads_share_a_model(suffix):
-    segmenter = Segmenter(model(suffix), threads=1)
+    predictor = Predictor(model(suffix), threads=1)
     # More sizes than models are compiled for.
     frames = [frame(40 + 8 * (seed % 6), 56, seed) for seed in range(24)]
-    expected = [Segmenter(model(suffix)).predict(one) for one in frames[:6]]
+    expected = [Predictor(model(suffix)).predict(one) for one in frames[:6]]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(segmenter.predict, frames))
+        found = list(pool.map(predictor.predict, frames))
     assert all(map(np.array_equal, found[:6], expected))
     for one, labels in zip(frames, found, strict=True):
-        assert np.array_equal(labels, segmenter.predict(one))
+        assert np.array_equal(labels, predictor.predict(one))
 
 
 def test_painting_names_the_classes_below():
-    segmenter = Segmenter(model('.onnx'))
+    predictor = Predictor(model('.onnx'))
     picture, labels = frame(80, 200), np.zeros((80, 200), np.uint8)
     labels[:40] = 3
-    painted = segmenter.paint(picture, labels, opacity=1)
+    painted = predictor.paint(picture, labels, opacity=1)
     assert painted.shape[0] > 80
     assert painted.shape[1:] == (200, 3)
-    assert painted[0, 0].tolist() == segmenter.palette[3][::-1]
-    assert painted[79, 0].tolist() == segmenter.palette[0][::-1]
-    assert np.array_equal(segmenter.paint(picture, labels, opacity=0, legend=False), picture)
+    assert painted[0, 0].tolist() == predictor.palette[3][::-1]
+    assert painted[79, 0].tolist() == predictor.palette[0][::-1]
+    assert np.array_equal(predictor.paint(picture, labels, opacity=0, legend=False), picture)
     with pytest.raises(DataError, match=r'uint8 \(80, 200\): got int64 \(80, 200\)'):
-        segmenter.paint(picture, labels.astype(np.int64))
+        predictor.paint(picture, labels.astype(np.int64))
 
 
 def test_models_that_cannot_be_run_are_named(tmp_path):
@@ -112,17 +112,17 @@ def test_models_that_cannot_be_run_are_named(tmp_path):
             ('model.xml', b'junk', 'needs model.bin beside it')):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UsageError, match=message):
-            Segmenter(tmp_path / name)
+            Predictor(tmp_path / name)
     (tmp_path / 'model.bin').write_bytes(b'')
     with pytest.raises(UsageError, match='OpenVINO cannot read'):
-        Segmenter(tmp_path / 'model.xml')
+        Predictor(tmp_path / 'model.xml')
     with pytest.raises(UsageError, match='There is no model'):
-        Segmenter(tmp_path / 'other.onnx')
+        Predictor(tmp_path / 'other.onnx')
     foreign = onnx.load(model('.onnx'))
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / 'foreign.onnx')
     with pytest.raises(UsageError, match=r'was not written by tools/export.py'):
-        Segmenter(tmp_path / 'foreign.onnx')
+        Predictor(tmp_path / 'foreign.onnx')
 
 
 @pytest.mark.parametrize(('suffix', 'options', 'message'), [
@@ -131,4 +131,4 @@ def test_models_that_cannot_be_run_are_named(tmp_path):
     ('.xml', dict(threads=0), '1 or more')])
 def test_options_are_checked(suffix, options, message):
     with pytest.raises(UsageError, match=message):
-        Segmenter(model(suffix), **options)
+        Predictor(model(suffix), **options)

@@ -46,11 +46,11 @@ def test_agrees_with_mmsegmentation():
         assert ours[name] == pytest.approx(theirs[name], abs=0.005)
 
 
-def test_figures_of_each_class_are_scalars():
-    figures = evaluate(SegmentationMetric(), samples(2))
-    assert {'IoU/sky', 'IoU/road', 'IoU/car', 'Acc/sky'} <= set(figures)
-    assert 'IoU/tram' not in figures, 'a class that is nowhere has no IoU'
-    assert np.mean([figures[f'IoU/{name}'] for name in CLASSES[:3]]) == pytest.approx(figures['mIoU'])
+def test_metrics_of_each_class_are_scalars():
+    metrics = evaluate(SegmentationMetric(), samples(2))
+    assert {'IoU/sky', 'IoU/road', 'IoU/car', 'Acc/sky'} <= set(metrics)
+    assert 'IoU/tram' not in metrics, 'a class that is nowhere has no IoU'
+    assert np.mean([metrics[f'IoU/{name}'] for name in CLASSES[:3]]) == pytest.approx(metrics['mIoU'])
 
 
 def test_loss_is_the_weighted_mean_over_all_pixels():
@@ -64,9 +64,9 @@ def test_loss_is_the_weighted_mean_over_all_pixels():
 
 def test_file_holds_all_that_was_counted(tmp_path):
     path = tmp_path / 'deep' / 'metrics.json'
-    figures = evaluate(SegmentationMetric(out_file=str(path), out_meta=dict(tta=None)), samples(3))
+    metrics = evaluate(SegmentationMetric(out_file=str(path), out_meta=dict(tta=None)), samples(3))
     report = json.loads(path.read_text())
-    assert report['mIoU'] == figures['mIoU']
+    assert report['mIoU'] == metrics['mIoU']
     assert report['classes'] == list(CLASSES)
     assert (report['images'], report['size'], report['tta']) == (3, [12, 16], None)
     assert report['per_class']['tram'] == dict(IoU=None, Acc=None)

@@ -10,24 +10,24 @@ def test_counts_true_in_rows_and_predicted_in_columns():
     assert confusion_matrix(labels, predictions, 3).tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     # Class 2 occurs nowhere; class 3 is predicted but never labelled.
-    figures = scores(np.array([[6, 2, 0, 1], [1, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+    metrics = scores(np.array([[6, 2, 0, 1], [1, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
     iou = np.array([100 * 6 / 10, 100 * 3 / 6, np.nan, 0])
-    np.testing.assert_allclose(figures['IoU'], iou)
-    np.testing.assert_allclose(figures['Acc'], [100 * 6 / 9, 75, np.nan, np.nan])
-    assert figures['mIoU'] == pytest.approx((60 + 50 + 0) / 3)
-    assert figures['mIoU_all'] == pytest.approx((60 + 50) / 4)
-    assert figures['mIoU_present'] == pytest.approx((60 + 50) / 2)
-    assert figures['mAcc'] == pytest.approx((100 * 6 / 9 + 75) / 2)
-    assert figures['aAcc'] == pytest.approx(100 * 9 / 13)
+    np.testing.assert_allclose(metrics['IoU'], iou)
+    np.testing.assert_allclose(metrics['Acc'], [100 * 6 / 9, 75, np.nan, np.nan])
+    assert metrics['mIoU'] == pytest.approx((60 + 50 + 0) / 3)
+    assert metrics['mIoU_all'] == pytest.approx((60 + 50) / 4)
+    assert metrics['mIoU_present'] == pytest.approx((60 + 50) / 2)
+    assert metrics['mAcc'] == pytest.approx((100 * 6 / 9 + 75) / 2)
+    assert metrics['aAcc'] == pytest.approx(100 * 9 / 13)
 
 
 def test_nothing_labelled_is_not_a_number():
-    figures = scores(np.zeros((3, 3), int))
-    assert np.isnan(figures['mIoU'])
-    assert np.isnan(figures['aAcc'])
-    assert figures['mIoU_all'] == 0
+    metrics = scores(np.zeros((3, 3), int))
+    assert np.isnan(metrics['mIoU'])
+    assert np.isnan(metrics['aAcc'])
+    assert metrics['mIoU_all'] == 0
 
 
 def test_counts_beyond_what_float32_can_hold():

@@ -10,7 +10,7 @@ import torch
 from helpers.small_models import checkpoint, config, exported, without_resize, workshop
 from mmseg.apis import inference_model
 
-from mmseg_erfnet.deploy import Segmenter
+from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.models.building import load_segmentor
 
@@ -45,7 +45,7 @@ def test_graph_is_from_frames_to_labels_without_bn():
 
 
 def test_metadata_travel_with_the_model():
-    found = [Segmenter(exported() / f'erfnet_camvid11{suffix}').metadata for suffix in ('.onnx', '.xml')]
+    found = [Predictor(exported() / f'erfnet_camvid11{suffix}').metadata for suffix in ('.onnx', '.xml')]
     assert found[0] == found[1]
     metadata = found[0]
     assert metadata['classes'][:2] == ['Sky', 'Building']
@@ -61,20 +61,20 @@ def test_metadata_travel_with_the_model():
 def test_labels_are_those_of_mmseg(suffix):
     cfg = config('erfnet_camvid11', **{'test_pipeline.1.scale': (96, 72)})
     segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
-    segmenter = Segmenter(exported() / f'erfnet_camvid11{suffix}')
+    predictor = Predictor(exported() / f'erfnet_camvid11{suffix}')
     for frame in (*frames(), frames()[0][:61, :77]):
         expected = inference_model(segmentor, np.ascontiguousarray(frame)).pred_sem_seg.data[0].numpy()
-        labels = segmenter.predict(frame)
+        labels = predictor.predict(frame)
         assert labels.dtype == np.uint8
         assert labels.shape == frame.shape[:2]
         assert (labels == expected).mean() > 0.995
-    batch = segmenter.predict_batch(frames())
-    assert np.array_equal(batch, np.stack([segmenter.predict(frame) for frame in frames()]))
+    batch = predictor.predict_batch(frames())
+    assert np.array_equal(batch, np.stack([predictor.predict(frame) for frame in frames()]))
 
 
 def test_frames_of_the_networks_size_are_not_resized():
     """Nor are their logits: OpenVINO then computes what `export` traced for them."""
-    onnx_model, openvino_model = (Segmenter(exported() / f'erfnet_camvid11{suffix}') for suffix in ('.onnx', '.xml'))
+    onnx_model, openvino_model = (Predictor(exported() / f'erfnet_camvid11{suffix}') for suffix in ('.onnx', '.xml'))
     for size, resizes in (((72, 96), False), ((96, 128), True)):
         frame = cv2.resize(frames()[0], size[::-1])
         labels = openvino_model.predict(frame)
@@ -88,11 +88,11 @@ def test_any_size_is_padded(tmp_path):
     path, = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, ('openvino',), report=lambda line: None)
     segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
     segmentor.data_preprocessor.test_cfg = dict(size_divisor=8)
-    segmenter = Segmenter(path, precision='f32')
+    predictor = Predictor(path, precision='f32')
     for height, width in ((96, 128), (93, 61), (7, 9)):
         frame = np.ascontiguousarray(frames()[0][:height, :width])
         expected = inference_model(segmentor, frame).pred_sem_seg.data[0].numpy()
-        assert (segmenter.predict(frame) == expected).mean() > 0.999
+        assert (predictor.predict(frame) == expected).mean() > 0.999
 
 
 def test_size_and_batch_can_be_fixed_and_probabilities_asked_for(tmp_path):
@@ -103,12 +103,12 @@ def test_size_and_batch_can_be_fixed_and_probabilities_asked_for(tmp_path):
     assert [path.name for path in files] == ['erfnet_camvid11.onnx', 'erfnet_camvid11.xml']
     assert len(lines) == 2
     for path in files:
-        segmenter = Segmenter(path)
-        found = segmenter.predict_batch([frame[:40, :52] for frame in frames()])
+        predictor = Predictor(path)
+        found = predictor.predict_batch([frame[:40, :52] for frame in frames()])
         assert found.shape == (3, 11, 40, 52)
         np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
         with pytest.raises(DataError, match='takes frames of 40x52 alone: got 96x128'):
-            segmenter.predict(frames()[0])
+            predictor.predict(frames()[0])
 
 
 def test_a_model_that_differs_is_not_kept(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from helpers.small_models import checkpoint, config, workshop
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmseg_erfnet.deploy import Segmenter
+from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.engine.launch import evaluate
 from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.registry import DATASETS
@@ -18,7 +18,7 @@ from mmseg_erfnet.registry import DATASETS
 openvino = pytest.importorskip('openvino')
 quantize = pytest.importorskip('mmseg_erfnet.export.quantize')
 export = pytest.importorskip('mmseg_erfnet.export.exporter')
-eager = pytest.importorskip('mmseg_erfnet.export.torch_backend')
+torch_backend = pytest.importorskip('mmseg_erfnet.export.torch_backend')
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_scores_are_those_of_testing(name):
     """At the size of the labels' own (11 classes), and at the size to which the config resizes them (32)."""
     cfg = small(name)
     dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
-    found = quantize.score(eager.eager_segmenter(cfg, str(checkpoint(name))), dataset)
+    found = quantize.score(torch_backend.torch_predictor(cfg, str(checkpoint(name))), dataset)
     expected = evaluate(small(name), str(checkpoint(name)))
     # The resize of the predictions is that of PyTorch in both; of frames, OpenCV's and PyTorch's.
     for figure in ('mIoU', 'aAcc'):
@@ -69,7 +69,7 @@ def test_calibration_is_on_training_images_at_the_networks_size():
 def test_a_model_that_loses_too_much_is_not_kept(tmp_path, monkeypatch):
     scores = iter([60.0, 50.0, 59.0])
     monkeypatch.setattr(quantize, 'score', lambda *arguments: dict.fromkeys(('mIoU', 'aAcc'), next(scores)))
-    monkeypatch.setattr(quantize, 'Segmenter', lambda path: None)
+    monkeypatch.setattr(quantize, 'Predictor', lambda path: None)
     monkeypatch.setattr(quantize, 'to_openvino', lambda model: _identity())
     monkeypatch.setattr(quantize, 'quantize', lambda model, batches: model)
     restored, lines = [], []
@@ -93,13 +93,13 @@ def test_int8_is_scored_and_says_so(tmp_path):
     cfg = small('erfnet_camvid11')
     files = export.export(cfg, str(checkpoint('erfnet_camvid11')), tmp_path, ('openvino',), size=(96, 128), int8=True,
                           max_drop=50, report=lines.append)
-    floating, quantised = map(Segmenter, files)
-    figures = quantised.metadata['int8']
+    floating, quantised = map(Predictor, files)
+    metrics = quantised.metadata['int8']
     dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
-    assert figures['validation_images'] == len(dataset)
-    assert figures['int8']['mIoU'] == pytest.approx(quantize.score(quantised, dataset)['mIoU'], abs=0.1)
-    assert figures['fp32']['mIoU'] == pytest.approx(quantize.score(floating, dataset)['mIoU'], abs=0.1)
-    assert f'fp32 {figures["fp32"]["mIoU"]:.2f}, int8 {figures["int8"]["mIoU"]:.2f}' in lines[-1]
+    assert metrics['validation_images'] == len(dataset)
+    assert metrics['int8']['mIoU'] == pytest.approx(quantize.score(quantised, dataset)['mIoU'], abs=0.1)
+    assert metrics['fp32']['mIoU'] == pytest.approx(quantize.score(floating, dataset)['mIoU'], abs=0.1)
+    assert f'fp32 {metrics["fp32"]["mIoU"]:.2f}, int8 {metrics["int8"]["mIoU"]:.2f}' in lines[-1]
     frame = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     assert (quantised.predict(frame) == floating.predict(frame)).mean() > 0.5
     assert json.dumps(quantised.metadata)

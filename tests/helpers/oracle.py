@@ -1,4 +1,4 @@
-"""A segmentor that needs no time: it predicts the truth, but for a share of its columns that a weight says."""
+"""A segmentor that needs no time: it predicts the ground truth, but for a share of its columns that a weight says."""
 
 import torch
 from mmengine.model import BaseModel

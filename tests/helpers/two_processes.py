@@ -61,13 +61,13 @@ def work(folder: Path, task: str, launcher: str) -> dict:
         runner = train(config(f'{task}_{launcher}'))
         recorder, = (hook for hook in runner.hooks if isinstance(hook, RecordingHook))
         return dict(losses=recorder.losses, digests=recorder.digests)
-    figures = {}
+    metrics = {}
     for tta in (False, True):
         cfg = config(f'score_{launcher}_{tta}')
         evaluate(cfg, str(folder / 'weights.pth'), tta=tta)
         barrier()  # the first process writes the file
-        figures[f'tta={tta}'] = json.loads((Path(cfg.work_dir) / 'metrics.json').read_text())
-    return figures
+        metrics[f'tta={tta}'] = json.loads((Path(cfg.work_dir) / 'metrics.json').read_text())
+    return metrics
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_erfnet.models import ERFNetHead, FCNHead
-from mmseg_erfnet.models import upsampled_loss as fused_loss
+from mmseg_erfnet.models import upsampled_loss
 
 LOSS = dict(type='mmseg_erfnet.WeightedCrossEntropyLoss')
 HEAD = dict(in_channels=4, channels=4, num_convs=0, concat_input=False, norm_cfg=dict(type='BN'))
@@ -50,7 +50,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
     (2, 32, 64, 64, 2), (3, 11, 18, 24, 2), (2, 19, 20, 30, 1), (1, 5, 7, 9, 3), (2, 2, 3, 4, 8), (2, 3, 1, 1, 4),
     (2, 3, 1, 5, 2)], ids=str)
 def test_loss_and_gradient_are_those_of_float64(shape, weighted, strip, monkeypatch):
-    monkeypatch.setattr(fused_loss, 'STRIP', strip)
+    monkeypatch.setattr(upsampled_loss, 'STRIP', strip)
     logits, label = batch(*shape)
     weight = torch.linspace(0, 10, shape[1]).tolist() if weighted else None
     exact, found = logits.double().requires_grad_(), logits.clone().requires_grad_()
@@ -145,7 +145,7 @@ def test_whatever_else_goes_the_plain_way(other, monkeypatch):
     height, width = other.pop('size', label.shape[1:])
     label = label[:, :height, :width] if height == 8 else torch.ones(2, height, width, dtype=torch.int64)
     expected = losses(PlainHead, logits, label, **other)
-    monkeypatch.setattr(fused_loss.UpsampledCrossEntropy, 'apply', None)
+    monkeypatch.setattr(upsampled_loss.UpsampledCrossEntropy, 'apply', None)
     found = losses(FCNHead, logits, label, **other)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -160,8 +160,8 @@ def test_weights_are_those_of_mmseg():
 
 def test_the_papers_head_has_it_too(monkeypatch):
     calls = []
-    apply = fused_loss.UpsampledCrossEntropy.apply
-    monkeypatch.setattr(fused_loss.UpsampledCrossEntropy, 'apply', lambda *args: calls.append(1) or apply(*args))
+    apply = upsampled_loss.UpsampledCrossEntropy.apply
+    monkeypatch.setattr(upsampled_loss.UpsampledCrossEntropy, 'apply', lambda *args: calls.append(1) or apply(*args))
     logits, label = batch(2, 3, 4, 6, 1)
     head = ERFNetHead(4, num_classes=3, loss_decode=LOSS)
     expected = F.cross_entropy(logits, label, ignore_index=255)

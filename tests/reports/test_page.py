@@ -13,8 +13,8 @@ from mmseg_erfnet.reports.page import Report
 @pytest.fixture
 def page(tmp_path):
     report = Report('A <title> & more')
-    report.section('Some figures')
-    report.figures({'mIoU': '12.34 %'})
+    report.section('Some metrics')
+    report.highlights({'mIoU': '12.34 %'})
     report.text('1 < 2')
     report.table([('row', 1.234, float('nan'), 7, 'text')], ('name', 'a', 'b', 'c', 'd'))
     report.picture(np.full((6, 8, 3), (0, 0, 255), np.uint8), 'red')
@@ -26,7 +26,7 @@ def page(tmp_path):
     return tmp_path / 'deep' / 'report.html'
 
 
-def test_texts_are_escaped_and_figures_rounded(page):
+def test_texts_are_escaped_and_numbers_rounded(page):
     text = page.read_text()
     assert '<h1>A &lt;title&gt; &amp; more</h1>' in text
     assert '<p>1 &lt; 2</p>' in text
@@ -36,7 +36,7 @@ def test_texts_are_escaped_and_figures_rounded(page):
 
 def test_navigation_leads_to_the_sections(page):
     text = page.read_text()
-    assert re.findall(r'href="#([^"]+)"', text) == re.findall(r'<h2 id="([^"]+)"', text) == ['some-figures']
+    assert re.findall(r'href="#([^"]+)"', text) == re.findall(r'<h2 id="([^"]+)"', text) == ['some-metrics']
 
 
 def test_pictures_are_inside(page):

@@ -17,16 +17,16 @@ def write_test(work_dir, count: int, absent: int = 2) -> list[str]:
     random = np.random.default_rng(0)
     confusion = random.integers(0, 50, (count, count)) + 500 * np.eye(count, dtype=int)
     confusion[count - absent:] = confusion[:, count - absent:] = 0
-    figures = scores(confusion)
+    metrics = scores(confusion)
     per_class = {name: dict(IoU=None if np.isnan(iou) else iou, Acc=None if np.isnan(acc) else acc)
-                 for name, iou, acc in zip(classes, figures.pop('IoU'), figures.pop('Acc'), strict=True)}
+                 for name, iou, acc in zip(classes, metrics.pop('IoU'), metrics.pop('Acc'), strict=True)}
     (work_dir / 'metrics.json').write_text(json.dumps(dict(
-        figures, per_class=per_class, confusion_matrix=confusion.tolist(), classes=classes, palette=palette, images=7,
+        metrics, per_class=per_class, confusion_matrix=confusion.tolist(), classes=classes, palette=palette, images=7,
         size=[60, 80], tta=dict(flip=True, scales=[1.0]), dataset='SomeDataset', split='splits/test.txt',
         checkpoint='best.pth')))
-    truth = np.full((60, 80), 255, np.uint8)
-    truth[10:50] = random.integers(0, count, (40, 80))
-    examples = [dict(kind=kind, name=f'frame_{kind}', mIoU=12.345, aAcc=50.0, prediction=truth % count, truth=truth,
+    ground_truth = np.full((60, 80), 255, np.uint8)
+    ground_truth[10:50] = random.integers(0, count, (40, 80))
+    examples = [dict(kind=kind, name=f'frame_{kind}', mIoU=12.345, aAcc=50.0, prediction=ground_truth % count, ground_truth=ground_truth,
                      image=random.integers(0, 256, (120, 160, 3), dtype=np.uint8)) for kind in ('best', 'worst')]
     write_examples(work_dir / EXAMPLES, examples, classes, palette)
     return classes

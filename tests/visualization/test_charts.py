@@ -15,7 +15,7 @@ def names(axes) -> list[str]:
     return [label.get_text() for label in axes.get_yticklabels()]
 
 
-def test_bars_are_sorted_coloured_and_say_their_figures():
+def test_bars_are_sorted_coloured_and_say_their_values():
     axes = class_bars([50, 90.25, 0, 10], CLASSES, PALETTE, 'IoU in %').axes[0]
     assert names(axes) == ['sign', 'car', 'road', 'sky'], 'from the bottom up'
     assert [text.get_text() for text in axes.texts] == ['0.0', '10.0', '50.0', '90.2']

@@ -35,7 +35,7 @@ def test_comparison_takes_an_image_of_another_size():
     labels = np.zeros((60, 80), np.uint8)
     image = np.zeros((120, 160, 3), np.uint8)
     assert comparison(image, labels, CLASSES, PALETTE).shape[1] == 160
-    assert comparison(image, labels, CLASSES, PALETTE, truth=labels).shape[1] == 240
+    assert comparison(image, labels, CLASSES, PALETTE, ground_truth=labels).shape[1] == 240
 
 
 def test_errors_are_red_and_unscored_pixels_white():
@@ -50,7 +50,7 @@ def test_errors_are_red_and_unscored_pixels_white():
 def test_comparison_can_show_the_errors():
     labels = np.zeros((60, 80), np.uint8)
     image = np.zeros((60, 80, 3), np.uint8)
-    assert comparison(image, labels, CLASSES, PALETTE, truth=labels, with_errors=True).shape[1] == 320
+    assert comparison(image, labels, CLASSES, PALETTE, ground_truth=labels, with_errors=True).shape[1] == 320
 
 
 @pytest.mark.parametrize('width', [256, 1000, 6144])

@@ -7,13 +7,13 @@ from mmseg_erfnet.engine.hooks.prediction import PredictionHook
 from mmseg_erfnet.engine.hooks.progress_bar import ProgressBarHook
 from mmseg_erfnet.engine.hooks.report import ReportHook
 from mmseg_erfnet.engine.hooks.safe_checkpoint import SafeCheckpointHook
-from mmseg_erfnet.engine.hooks.timelapse import EvolutionHook
+from mmseg_erfnet.engine.hooks.timelapse import TimelapseHook
 from mmseg_erfnet.engine.hooks.train_score import TrainScoreHook
 
 __all__ = [
     'CurvesHook',
     'EpochSeedHook',
-    'EvolutionHook',
+    'TimelapseHook',
     'FiniteLossHook',
     'PredictionHook',
     'ProgressBarHook',

@@ -21,7 +21,7 @@ class PredictionHook(Hook):
 
     Args:
         out_dir: Where to write label maps, as PNG with a class a pixel; None for none.
-        show_dir: Where to write pictures of input, truth and prediction; None for none.
+        show_dir: Where to write pictures of input, ground truth and prediction; None for none.
     """
 
     def __init__(self, out_dir: str | None = None, show_dir: str | None = None) -> None:
@@ -39,9 +39,9 @@ class PredictionHook(Hook):
             if self.out_dir:
                 _write(self.out_dir / name, prediction)
             if self.show_dir:
-                truth = label_map(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None
+                ground_truth = label_map(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None
                 image = mmcv.imread(sample.img_path)
-                _write(self.show_dir / name, comparison(image, prediction, meta['classes'], meta['palette'], truth))
+                _write(self.show_dir / name, comparison(image, prediction, meta['classes'], meta['palette'], ground_truth))
 
 
 def _write(path: Path, picture: np.ndarray) -> None:

@@ -58,12 +58,12 @@ class ReportHook(Hook):
         for sample in outputs:
             if 'gt_sem_seg' not in sample:
                 continue
-            prediction, truth = label_map(sample.pred_sem_seg), label_map(sample.gt_sem_seg)
-            figures = scores(confusion_matrix(truth, prediction, num_classes))
-            if not np.isnan(figures['mIoU']):
+            prediction, ground_truth = label_map(sample.pred_sem_seg), label_map(sample.gt_sem_seg)
+            metrics = scores(confusion_matrix(ground_truth, prediction, num_classes))
+            if not np.isnan(metrics['mIoU']):
                 self.examples.append(dict(
-                    path=sample.img_path, mIoU=figures['mIoU'], aAcc=figures['aAcc'], prediction=prediction,
-                    truth=truth))
+                    path=sample.img_path, mIoU=metrics['mIoU'], aAcc=metrics['aAcc'], prediction=prediction,
+                    ground_truth=ground_truth))
         self.examples = self._extremes(self.examples)
 
     def _extremes(self, examples: Iterable[dict]) -> list[dict]:

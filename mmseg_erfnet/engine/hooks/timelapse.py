@@ -24,12 +24,12 @@ MAX_PICTURES = 120  # of an animation: more would only take memory
 
 
 @HOOKS.register_module()
-class EvolutionHook(Hook):
+class TimelapseHook(Hook):
     """Predict the same frames of train and of val again and again, and make an animation of each at the end.
 
-    ``evolution/train.gif`` and ``evolution/val.gif`` in the work dir show the frames above, their truth in the middle
+    ``timelapse/train.gif`` and ``timelapse/val.gif`` in the work dir show the frames above, their ground truth in the middle
     and the predictions below, between them the epoch, and a legend at the bottom. The predictions are kept as
-    ``evolution/*/epoch_*.png``, which is how a resumed run continues its animation; those of epochs that it trains
+    ``timelapse/*/epoch_*.png``, which is how a resumed run continues its animation; those of epochs that it trains
     again are replaced.
 
     Costs the prediction of ``2 * num_images`` frames every ``interval`` epochs, one at a time, and about 10 KB of disk
@@ -53,10 +53,10 @@ class EvolutionHook(Hook):
     @master_only
     def before_train(self, runner: Runner) -> None:
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            raise UsageError('EvolutionHook counts epochs, but this run counts iterations; take it off custom_hooks.')
+            raise UsageError('TimelapseHook counts epochs, but this run counts iterations; take it off custom_hooks.')
         if runner.cfg.get('val_dataloader') is None:
-            raise UsageError('EvolutionHook needs a val_dataloader for its frames; take it off custom_hooks.')
-        self.folder = Path(runner.work_dir) / 'evolution'
+            raise UsageError('TimelapseHook needs a val_dataloader for its frames; take it off custom_hooks.')
+        self.folder = Path(runner.work_dir) / 'timelapse'
         self.every = self.interval or max(1, round(runner.max_epochs / 60))
         self.samples = {split: self._fixed_samples(runner, split) for split in ('train', 'val')}
         height, width = self.samples['val'][0]['data_samples'].gt_sem_seg.shape
@@ -113,17 +113,17 @@ class EvolutionHook(Hook):
         for split, samples in self.samples.items():
             samples = [sample['data_samples'] for sample in samples]
             inputs = self._row([cv2.imread(sample.img_path) for sample in samples], cv2.INTER_AREA)
-            truths = self._row([colour_map(label_map(sample.gt_sem_seg), self.palette) for sample in samples])
-            gap = np.full((GAP, truths.shape[1], 3), 255, np.uint8)
+            ground_truths = self._row([colour_map(label_map(sample.gt_sem_seg), self.palette) for sample in samples])
+            gap = np.full((GAP, ground_truths.shape[1], 3), 255, np.uint8)
             files = self._pictures(split)
             files = files[::-1][::len(files) // MAX_PICTURES + 1][::-1]
             rows = [(epoch, cv2.imread(str(path))) for epoch, path in files]
             # Rows of another shape are of a run before this one, with other settings of the hook.
-            rows = [(epoch, row) for epoch, row in rows if row.shape == truths.shape]
+            rows = [(epoch, row) for epoch, row in rows if row.shape == ground_truths.shape]
             if rows:
-                strip = self._legend(truths, rows[-1][1])
+                strip = self._legend(ground_truths, rows[-1][1])
                 # What changes lies close together, title and predictions: all else is in the file once.
-                pictures = [np.vstack([inputs, gap, truths, titled(row, f'{split}: input, truth, and below the '
+                pictures = [np.vstack([inputs, gap, ground_truths, titled(row, f'{split}: input, ground truth, and below the '
                                                                         f'prediction after epoch {epoch}'), gap, strip])
                             for epoch, row in rows]
                 write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))

@@ -14,7 +14,7 @@ from mmseg_erfnet.registry import HOOKS
 class TrainScoreHook(Hook):
     """Score training frames after each validation, with the pipeline of validation: without augmentation.
 
-    The figures go to the log and the loggers as ``train/mIoU`` and so on; the gap to ``val/mIoU`` is the overfitting.
+    The metrics go to the log and the loggers as ``train/mIoU`` and so on; the gap to ``val/mIoU`` is the overfitting.
 
     Args:
         num_images: How many frames, spread evenly over the training set; all of them if there are fewer.
@@ -51,8 +51,8 @@ class TrainScoreHook(Hook):
         runner.model.eval()
         for batch in self.dataloader:
             self.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
-        figures = self.evaluator.evaluate(len(self.dataloader.dataset))
-        means = {f'train/{name}': value for name, value in figures.items() if '/' not in name}
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        means = {f'train/{name}': value for name, value in metrics.items() if '/' not in name}
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         runner.visualizer.add_scalars(means, step=runner.epoch if by_epoch else runner.iter)
         text = '  '.join(f'{name}: {value:.4f}' for name, value in means.items())

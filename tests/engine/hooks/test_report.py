@@ -21,16 +21,16 @@ def tested(small_config, tmp_path):
         object.__setattr__(cfg, '_filename', config)
         cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
         cfg.test_dataloader.dataset.ann_file = 'splits/train.txt'
-        figures = evaluate(cfg, str(checkpoint))
-        return tmp_path / 'run', figures
+        metrics = evaluate(cfg, str(checkpoint))
+        return tmp_path / 'run', metrics
 
     return run
 
 
 def test_a_test_leaves_a_report_with_its_best_and_worst_images(tested):
-    work_dir, figures = tested()
+    work_dir, metrics = tested()
     metrics = json.loads((work_dir / 'metrics.json').read_text())
-    assert metrics['mIoU'] == figures['mIoU']
+    assert metrics['mIoU'] == metrics['mIoU']
     assert (metrics['dataset'], metrics['split']) == ('mmseg_erfnet.CamVidDataset', 'splits/train.txt')
     assert metrics['checkpoint'].endswith('oracle.pth')
     assert len(metrics['palette']) == 32
@@ -41,7 +41,7 @@ def test_a_test_leaves_a_report_with_its_best_and_worst_images(tested):
     assert len({example['name'] for example in examples}) == 6
     page = (work_dir / 'report.html').read_text()
     assert all(f'{example["kind"]}: {example["name"]}' in page for example in examples)
-    assert f'{figures["mIoU"]:.2f} %' in page
+    assert f'{metrics["mIoU"]:.2f} %' in page
 
 
 def test_a_test_replaces_nothing_of_a_training_run(tested, tmp_path):
@@ -56,7 +56,7 @@ def test_a_test_replaces_nothing_of_a_training_run(tested, tmp_path):
     assert not list(work_dir.glob('2*.py'))
     folders = sorted(path.parent for path in work_dir.glob('*/vis_data'))
     kept = [json.loads((folder / 'metrics.json').read_text()) for folder in folders]
-    assert [figures['images'] for figures in kept] == [1, 2]
+    assert [metrics['images'] for metrics in kept] == [1, 2]
     assert json.loads((work_dir / 'metrics.json').read_text()) == kept[1]
     assert all('test_dataloader' in (folder / 'config.py').read_text() for folder in folders)
 

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from PIL import Image
 
 from mmseg_erfnet.datasets.camvid import PALETTE
-from mmseg_erfnet.engine.hooks import EvolutionHook
+from mmseg_erfnet.engine.hooks import TimelapseHook
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.errors import UsageError
@@ -19,7 +19,7 @@ def config(small_config, **options):
     cfg = small_config('erfnet_camvid', **options)
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
-    cfg.custom_hooks = [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.EvolutionHook', width=64)]
+    cfg.custom_hooks = [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.TimelapseHook', width=64)]
     return cfg
 
 
@@ -35,7 +35,7 @@ def shown(path) -> np.ndarray:
 
 
 def test_animates_and_goes_on_after_a_resume(small_config, tmp_path):
-    folder = tmp_path / 'run' / 'evolution'
+    folder = tmp_path / 'run' / 'timelapse'
     train(config(small_config), epochs=1)
     for split in ('train', 'val'):
         assert epochs(folder / split) == [0, 1]
@@ -51,11 +51,11 @@ def test_animates_and_goes_on_after_a_resume(small_config, tmp_path):
     assert epochs(folder / 'val') == [0, 1], 'a run that begins anew leaves nothing of the old one'
 
 
-def test_shows_input_truth_and_prediction(small_config, synthetic_camvid, tmp_path):
+def test_shows_input_ground_truth_and_prediction(small_config, synthetic_camvid, tmp_path):
     cfg = config(small_config)
     cfg.model.wrong = 0.0
     train(cfg, epochs=1)
-    picture = shown(tmp_path / 'run' / 'evolution' / 'val.gif')
+    picture = shown(tmp_path / 'run' / 'timelapse' / 'val.gif')
     assert picture.shape[1] == 3 * 64 + 2 * 4, 'the three frames of val and the gaps between them'
     title, rows = picture[132:160], [picture[start:start + 64] for start in (0, 68, 160)]
     assert (title < 100).any(), 'letters'
@@ -103,7 +103,7 @@ def test_interval_and_loop(small_config):
     cfg.custom_hooks = []
     runner = SafeRunner.from_cfg(cfg)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
-    some_sixty, seventh = EvolutionHook(), EvolutionHook(interval=7)
+    some_sixty, seventh = TimelapseHook(), TimelapseHook(interval=7)
     some_sixty.before_train(runner)
     seventh.before_train(runner)
     assert (some_sixty.every, seventh.every) == (5, 7)
