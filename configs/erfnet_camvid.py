@@ -23,13 +23,15 @@ data_preprocessor = dict(size=_base_.input_size)
 model = dict(
     data_preprocessor=data_preprocessor,
     backbone=dict(dropout_ratio=0.3),
-    decode_head=dict(num_classes=32, loss_decode=dict(class_weight=class_weight)))
+    decode_head=dict(num_classes=32, loss_decode=dict(class_weight=class_weight)),
+)
 val_evaluator = dict(with_loss=True, class_weight=class_weight)
 test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
     # A snapshot after every epoch, of which the last three are kept, and one of the best.
-    checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+    checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'),
+)
 custom_hooks = [
     *_base_.custom_hooks,
     # The same frames predicted over and over: timelapse/*.gif in the work dir.

@@ -26,11 +26,13 @@ model = dict(
     data_preprocessor=data_preprocessor,
     # The paper's regularisation (IV-A).
     backbone=dict(dropout_ratio=(0.03, 0.3), dropout_type='channel'),
-    decode_head=dict(num_classes=11, loss_decode=dict(class_weight=class_weight)))
+    decode_head=dict(num_classes=11, loss_decode=dict(class_weight=class_weight)),
+)
 val_evaluator = dict(class_weight=class_weight)
 test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
-    checkpoint=dict(interval=10, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+    checkpoint=dict(interval=10, max_keep_ckpts=3, save_best='mIoU', rule='greater'),
+)
 # The same frames predicted over and over: timelapse/*.gif in the work dir.
 custom_hooks = [*_base_.custom_hooks, dict(type='mmseg_erfnet.TimelapseHook')]

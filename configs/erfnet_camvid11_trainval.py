@@ -18,5 +18,8 @@ test_dataloader = dict(dataset=dict(ann_file='splits/test.txt'))
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1000)
 default_hooks = dict(checkpoint=dict(save_best=None))
 # Those of the base but for the hooks that score or show validation frames.
-custom_hooks = [hook for hook in _base_.custom_hooks
-                if hook['type'] not in ('mmseg_erfnet.TrainScoreHook', 'mmseg_erfnet.TimelapseHook')]
+custom_hooks = [
+    hook
+    for hook in _base_.custom_hooks
+    if hook['type'] not in ('mmseg_erfnet.TrainScoreHook', 'mmseg_erfnet.TimelapseHook')
+]

@@ -19,4 +19,5 @@ model = dict(data_preprocessor=data_preprocessor)
 log_processor = dict(by_epoch=False)
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    checkpoint=dict(by_epoch=False, interval=4000, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+    checkpoint=dict(by_epoch=False, interval=4000, max_keep_ckpts=3, save_best='mIoU', rule='greater'),
+)

@@ -24,13 +24,15 @@ model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/erfnet_cityscapes_paper_encoder/epoch_150.pth',
-            prefix='backbone.')),
-    decode_head=dict(loss_decode=dict(class_weight=class_weight)))
+            type='Pretrained', checkpoint='work_dirs/erfnet_cityscapes_paper_encoder/epoch_150.pth', prefix='backbone.'
+        )
+    ),
+    decode_head=dict(loss_decode=dict(class_weight=class_weight)),
+)
 # The loss of validation is weighted as that of training, so that the two can be compared.
 val_evaluator = dict(class_weight=class_weight)
 test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+    checkpoint=dict(interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'),
+)

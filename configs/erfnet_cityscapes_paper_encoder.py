@@ -30,14 +30,20 @@ model = dict(
         dropout_ratio=0,
         num_classes=19,
         align_corners=False,
-        loss_decode=dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', class_weight=class_weight)))
+        loss_decode=dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', class_weight=class_weight),
+    ),
+)
 # The loss of validation is weighted as that of training, so that the two can be compared.
 val_evaluator = dict(class_weight=class_weight)
 test_evaluator = val_evaluator
 # The labels, not the logits, are brought to the other's size.
-train_pipeline = [*_base_.train_pipeline[:-1], dict(type='mmseg_erfnet.ReduceLabels', factor=8),
-                  dict(type='PackSegInputs')]
+train_pipeline = [
+    *_base_.train_pipeline[:-1],
+    dict(type='mmseg_erfnet.ReduceLabels', factor=8),
+    dict(type='PackSegInputs'),
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'))
+    checkpoint=dict(interval=5, max_keep_ckpts=3, save_best='mIoU', rule='greater'),
+)

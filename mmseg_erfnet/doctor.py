@@ -19,8 +19,12 @@ FAMILIES = {
     'openmmlab': ('mmengine', 'mmcv', 'mmsegmentation'),
 }
 INSTALL = 'install one family in a fresh environment: pip install "mmseg_erfnet[onedl]"'
-LOOK_UPS = (('mmseg', 'mmseg_erfnet.ERFNet', True), ('mmseg', 'ERFNet', False),
-            ('mmseg_erfnet', 'ERFNet', True), ('mmseg_erfnet', 'mmseg.ERFNet', False))
+LOOK_UPS = (
+    ('mmseg', 'mmseg_erfnet.ERFNet', True),
+    ('mmseg', 'ERFNet', False),
+    ('mmseg_erfnet', 'ERFNet', True),
+    ('mmseg_erfnet', 'mmseg.ERFNet', False),
+)
 SAMPLED_LABELS = 20
 
 
@@ -73,8 +77,10 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     installed = {family: {name: version(name) for name in names} for family, names in FAMILIES.items()}
-    present = {family: {name: version for name, version in versions.items() if version}
-               for family, versions in installed.items()}
+    present = {
+        family: {name: version for name, version in versions.items() if version}
+        for family, versions in installed.items()
+    }
     text = ', '.join(f'{name} {version}' for versions in present.values() for name, version in versions.items())
     if all(present.values()):
         yield Finding('family', f'{text}: of two families, which overwrite one another', INSTALL)
@@ -130,7 +136,6 @@ def _look_ups() -> Iterator[Finding]:
 
 
 def _config(path: str, options: dict) -> Iterator[Finding]:
-    from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
     from mmseg_erfnet.engine.launch import load_config
@@ -147,11 +152,29 @@ def _config(path: str, options: dict) -> Iterator[Finding]:
     init_default_scope(cfg.get('default_scope') or 'mmseg')
     yield Finding('config', path)
 
-    model = None
-    for finding in _model(cfg):
-        model = finding if not isinstance(finding, Finding) else model
-        if isinstance(finding, Finding):
-            yield finding
+    model = yield from _passed_on(_model(cfg))
+    datasets = yield from _datasets(cfg, model)
+    yield from _leaks(datasets)
+    if model is not None and 'train' in datasets:
+        yield from _batch(cfg, model, datasets['train'])
+    yield from _disk(cfg.work_dir)
+
+
+def _passed_on(found: Iterator) -> Iterator:
+    """Yield the findings among what was found, and return the other thing, a model or a dataset, or None."""
+    other = None
+    for item in found:
+        if isinstance(item, Finding):
+            yield item
+        else:
+            other = item
+    return other
+
+
+def _datasets(cfg, model) -> Iterator:
+    """Yield findings on each split, and return the datasets that can be built by split."""
+    from mmengine.config import Config
+
     datasets = {}
     for part in ('train', 'val', 'test'):
         loader = cfg.get(f'{part}_dataloader')
@@ -160,15 +183,10 @@ def _config(path: str, options: dict) -> Iterator[Finding]:
         if part == 'test' and loader == cfg.get('val_dataloader'):
             yield Finding('test', 'the same as val')
             continue
-        for finding in _split(part, Config(deepcopy(loader.to_dict())), model):
-            if isinstance(finding, Finding):
-                yield finding
-            else:
-                datasets[part] = finding
-    yield from _leaks(datasets)
-    if model is not None and 'train' in datasets:
-        yield from _batch(cfg, model, datasets['train'])
-    yield from _disk(cfg.work_dir)
+        dataset = yield from _passed_on(_split(part, Config(deepcopy(loader.to_dict())), model))
+        if dataset is not None:
+            datasets[part] = dataset
+    return datasets
 
 
 def _model(cfg) -> Iterator:
@@ -183,8 +201,11 @@ def _model(cfg) -> Iterator:
         yield Finding('model', f'cannot be built: {_first_line(error)}', "mend the config's `model`")
         return
     kind = cfg.model.backbone.type
-    remedy = '' if isinstance(model.backbone, ERFNet) or not kind.endswith('ERFNet') else \
-        "write type='mmseg_erfnet.ERFNet', unless you want MMSegmentation's"
+    remedy = (
+        ''
+        if isinstance(model.backbone, ERFNet) or not kind.endswith('ERFNet')
+        else "write type='mmseg_erfnet.ERFNet', unless you want MMSegmentation's"
+    )
     parameters = sum(value.numel() for value in model.parameters())
     where = 'ours' if isinstance(model.backbone, ERFNet) else type(model.backbone).__module__
     text = f'{kind} ({where}), {parameters / 1e6:.2f} M parameters, {model.num_classes} classes'
@@ -193,8 +214,11 @@ def _model(cfg) -> Iterator:
     for loss in losses if hasattr(losses, '__iter__') else [losses]:
         weight = getattr(loss, 'class_weight', None)
         if weight is not None and len(weight) != model.num_classes:
-            yield Finding('class weights', f'{len(weight)} weights for {model.num_classes} classes',
-                          'give one a class, in the order of the classes')
+            yield Finding(
+                'class weights',
+                f'{len(weight)} weights for {model.num_classes} classes',
+                'give one a class, in the order of the classes',
+            )
     yield model
 
 
@@ -211,8 +235,11 @@ def _split(part: str, loader, model) -> Iterator:
     yield Finding(part, f'{len(dataset)} frames, {len(classes)} classes')
     yield dataset
     if model is not None and len(classes) != model.num_classes:
-        yield Finding(part, f'{len(classes)} classes, but the decode head has num_classes={model.num_classes}',
-                      f'set model.decode_head.num_classes={len(classes)}')
+        yield Finding(
+            part,
+            f'{len(classes)} classes, but the decode head has num_classes={model.num_classes}',
+            f'set model.decode_head.num_classes={len(classes)}',
+        )
     yield from _labels(part, dataset)
 
 
@@ -243,15 +270,24 @@ def _labels(part: str, dataset) -> Iterator[Finding]:
         if present <= {255}:
             ignored.append(name)
     classes = len(dataset.metainfo['classes'])
-    yield Finding(part, f'of {len(indices)} looked at: frames of {_shown(sizes)}, labels of {_shown(label_sizes)}; '
-                        f'{len(values - {255})} of {classes} classes occur')
+    yield Finding(
+        part,
+        f'of {len(indices)} looked at: frames of {_shown(sizes)}, labels of {_shown(label_sizes)}; '
+        f'{len(values - {255})} of {classes} classes occur',
+    )
     if ignored:
-        yield Finding(part, f'{len(ignored)} of them with nothing but ignored pixels, {ignored[0]} among them',
-                      'check the label map and the palette')
+        yield Finding(
+            part,
+            f'{len(ignored)} of them with nothing but ignored pixels, {ignored[0]} among them',
+            'check the label map and the palette',
+        )
     wrong = sorted(value for value in values if value >= classes and value != 255)
     if wrong:
-        yield Finding(part, f'labels hold {wrong[:8]}, but there are {classes} classes',
-                      "load them with the dataset's own loader, or set a label map")
+        yield Finding(
+            part,
+            f'labels hold {wrong[:8]}, but there are {classes} classes',
+            "load them with the dataset's own loader, or set a label map",
+        )
 
 
 def _shown(sizes: set[tuple[int, int]]) -> str:

@@ -72,7 +72,7 @@ def _check_png(data: bytes, path: str | PathLike) -> ImageHeader:
         end = start + 8 + length
         if end + 4 > len(data):
             break
-        if zlib.crc32(view[start + 4:end]) != struct.unpack_from('>I', data, end)[0]:
+        if zlib.crc32(view[start + 4 : end]) != struct.unpack_from('>I', data, end)[0]:
             raise DataError(f'{path} is damaged (wrong checksum at byte {start}); put the original file in its place.')
         if name == b'IEND':
             width, height, bits, colour = struct.unpack_from('>IIBB', data, 16)
@@ -104,8 +104,10 @@ def decode_rgb_labels(data: bytes, path: str | PathLike) -> np.ndarray:
     """
     header = check_image(data, path)
     if header.kind not in ('RGB', 'indexed') or header.bits > 8:
-        raise DataError(f'{path} is not an 8-bit RGB label image ({header}); convert it to 8-bit RGB without alpha, '
-                        'or, if its values are class indices, load it with `palette=None`.')
+        raise DataError(
+            f'{path} is not an 8-bit RGB label image ({header}); convert it to 8-bit RGB without alpha, '
+            'or, if its values are class indices, load it with `palette=None`.'
+        )
     return _decoded(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), path)
 
 
@@ -124,8 +126,10 @@ def decode_index_labels(data: bytes, path: str | PathLike) -> np.ndarray:
     if header.kind == 'indexed':
         with Image.open(io.BytesIO(data)) as image:  # OpenCV would give the colours, not the indices
             return np.array(image)
-    raise DataError(f'{path} is not an 8-bit image of class indices ({header}); convert it to one channel of 8 bits, '
-                    'or, if it is painted in colours, load it with their `palette`.')
+    raise DataError(
+        f'{path} is not an 8-bit image of class indices ({header}); convert it to one channel of 8 bits, '
+        'or, if it is painted in colours, load it with their `palette`.'
+    )
 
 
 def _decoded(image: np.ndarray | None, path: str | PathLike) -> np.ndarray:

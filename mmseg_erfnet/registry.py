@@ -10,7 +10,8 @@ except ImportError as error:
     raise ImportError(
         'mmseg_erfnet needs MMSegmentation, which cannot be imported here '
         f'({error}). Install the maintained distribution with `pip install "mmseg_erfnet[onedl]"`, or '
-        "OpenMMLab's own with `pip install \"mmseg_erfnet[openmmlab]\"`, but not both.") from error
+        'OpenMMLab\'s own with `pip install "mmseg_erfnet[openmmlab]"`, but not both.'
+    ) from error
 
 from mmengine.registry import FUNCTIONS as functions  # MMSegmentation has no child of this one
 from mmengine.registry import Registry

@@ -53,10 +53,14 @@ def results_table(models: list[dict]) -> str:
         data = model['Metadata']
         weights = f'[{model["Name"]}]({model["Weights"]})' if 'Weights' in model else model['Name']
         for result in model['Results'] or [{'Dataset': 'not scored', 'Metrics': {}}]:
-            metrics = [f'{result["Metrics"][name]:.2f}' if name in result['Metrics'] else '-'
-                       for name in ('mIoU', 'mIoU(flip)')]
-            rows.append(f'| {weights} | {data["Training Data"]} | {data["Training"]} | {result["Dataset"]} | '
-                        f'{" | ".join(metrics)} |')
+            metrics = [
+                f'{result["Metrics"][name]:.2f}' if name in result['Metrics'] else '-'
+                for name in ('mIoU', 'mIoU(flip)')
+            ]
+            rows.append(
+                f'| {weights} | {data["Training Data"]} | {data["Training"]} | {result["Dataset"]} | '
+                f'{" | ".join(metrics)} |'
+            )
     return '\n'.join(rows)
 
 

@@ -81,5 +81,5 @@ def resuming() -> str:
     if 'TORCHELASTIC_RUN_ID' in os.environ:
         program = f'torchrun --nproc_per_node {os.environ["LOCAL_WORLD_SIZE"]}'
     # An older --resume goes, with the checkpoint that may follow it: by now there is a later one.
-    command = re.sub(r" --resume(=\S+| [^-]\S*)?(?= |$)", '', shlex.join(sys.argv))
+    command = re.sub(r' --resume(=\S+| [^-]\S*)?(?= |$)', '', shlex.join(sys.argv))
     return f'Go on with: {program} {command} --resume'

@@ -61,7 +61,8 @@ def synthetic_cityscapes(tmp_path_factory) -> Path:
             name = f'town/town_00000{index}_000019'
             for kind, suffix, picture in (
                 ('leftImg8bit', 'leftImg8bit', random.integers(0, 256, (128, 256, 3), dtype=np.uint8)),
-                ('gtFine', 'gtFine_labelIds', labels)):
+                ('gtFine', 'gtFine_labelIds', labels),
+            ):
                 path = root / kind / split / f'{name}_{suffix}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), picture)
@@ -85,8 +86,14 @@ def small_config(synthetic_camvid, synthetic_cityscapes, tmp_path):
             loader.dataset.data_root = str(root)
             loader.batch_size = min(loader.batch_size, 4)
             loader.num_workers, loader.persistent_workers = 0, False
-        small = {(256, 256): (64, 64), (480, 360): (96, 72), (360, 480): (72, 96),
-                 (2048, 1024): (256, 128), (1024, 512): (256, 128), (512, 1024): (128, 256)}
+        small = {
+            (256, 256): (64, 64),
+            (480, 360): (96, 72),
+            (360, 480): (72, 96),
+            (2048, 1024): (256, 128),
+            (1024, 512): (256, 128),
+            (512, 1024): (128, 256),
+        }
         cfg = Config(_replace(cfg._cfg_dict.to_dict(), small))
         cfg.merge_from_dict(options)
         return cfg

@@ -27,9 +27,15 @@ def complaint(small_config, root, tmp_path):
     """A function that trains with `tools/train.py` and returns what it says when it fails."""
 
     def run(workers: int = 0) -> str:
-        cfg = small_config('erfnet_camvid', tmp_path / 'run', **{
-            'train_dataloader.num_workers': workers, 'train_dataloader.dataset.data_root': str(root),
-            'val_dataloader.dataset.data_root': str(root)})
+        cfg = small_config(
+            'erfnet_camvid',
+            tmp_path / 'run',
+            **{
+                'train_dataloader.num_workers': workers,
+                'train_dataloader.dataset.data_root': str(root),
+                'val_dataloader.dataset.data_root': str(root),
+            },
+        )
         cfg.dump(tmp_path / 'config.py')
         ended = run_tool('train', tmp_path / 'config.py')
         assert ended.status == 1
@@ -62,8 +68,11 @@ SPOILT_FILES = {
     'truncated frame': (frame, lambda path: path.write_bytes(path.read_bytes()[:-50]), 'is truncated at'),
     'grey frame': (frame, lambda path: changed(path, lambda image: image[..., 0]), 'is not an 8-bit RGB image'),
     'label of another size': (label, lambda path: changed(path, lambda image: image[:-1]), 'is 128x95, but its frame'),
-    'RGBA label': (label, lambda path: changed(path, lambda image: np.dstack([image, image[..., 0]])),
-                   'is not an 8-bit RGB label image'),
+    'RGBA label': (
+        label,
+        lambda path: changed(path, lambda image: np.dstack([image, image[..., 0]])),
+        'is not an 8-bit RGB label image',
+    ),
     'unknown colour': (label, lambda path: changed(path, painted), r'has colours outside the palette: RGB \(1, 2, 3\)'),
 }
 
@@ -98,7 +107,8 @@ SPOILT_SPLITS = {
     'no folder': (lambda root: shutil.rmtree(root / '701_StillsRaw_full'), r'the folder \S+701_StillsRaw_full cannot'),
     'frame of the other split': (
         lambda root: split(root).write_text((root / 'splits' / 'val.txt').read_text()),
-        'are in the training and in the validation split'),
+        'are in the training and in the validation split',
+    ),
 }
 
 
@@ -113,8 +123,12 @@ def test_what_is_seen_before_training(root, complaint, kind):
 def test_labels_that_are_all_ignored_do_no_harm(small_config, root, tmp_path):
     for path in (root / 'LabeledApproved_full').iterdir():
         changed(path, lambda image: np.full_like(image, COLOURS['Void']))
-    options = {'train_dataloader.dataset.data_root': str(root), 'val_dataloader.dataset.data_root': str(root),
-               'train_dataloader.dataset.indices': 4, 'train_cfg.max_epochs': 1}
+    options = {
+        'train_dataloader.dataset.data_root': str(root),
+        'val_dataloader.dataset.data_root': str(root),
+        'train_dataloader.dataset.indices': 4,
+        'train_cfg.max_epochs': 1,
+    }
     runner = train(small_config('erfnet_camvid11', tmp_path / 'run', **options))
     assert runner.message_hub.get_scalar('train/loss').current() == 0
     assert all(torch.isfinite(weight).all() for weight in runner.model.state_dict().values())

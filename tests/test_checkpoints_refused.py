@@ -88,9 +88,18 @@ def test_a_run_may_start_from_weights_for_other_classes(small_config, weights, t
     classifier = {'decode_head.conv_seg.weight': torch.ones(19, 16, 1, 1), 'decode_head.conv_seg.bias': torch.ones(19)}
     weights = {name: torch.full_like(value, 0.125) for name, value in weights.items()}
     torch.save(dict(state_dict={**weights, **classifier}), path)
-    options = {'load_from': str(path), 'optim_wrapper.optimizer.lr': 0.0, 'train_dataloader.dataset.indices': 4,
-               'train_cfg.max_epochs': 1, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None,
-               'custom_hooks': [], 'default_hooks.checkpoint.save_best': None, 'param_scheduler': []}
+    options = {
+        'load_from': str(path),
+        'optim_wrapper.optimizer.lr': 0.0,
+        'train_dataloader.dataset.indices': 4,
+        'train_cfg.max_epochs': 1,
+        'val_cfg': None,
+        'val_dataloader': None,
+        'val_evaluator': None,
+        'custom_hooks': [],
+        'default_hooks.checkpoint.save_best': None,
+        'param_scheduler': [],
+    }
     model = train(small_config('erfnet_camvid', tmp_path / 'run', **options)).model
     assert (model.backbone.encoder[0].conv.weight == 0.125).all()
     assert model.decode_head.conv_seg.weight.shape[0] == 32

@@ -89,14 +89,14 @@ def test_camvid_learning_rate_of_every_epoch(small_config):
 @pytest.mark.parametrize('name', ['erfnet_cityscapes_paper_encoder', 'erfnet_cityscapes_paper'])
 def test_paper_learning_rate_of_every_epoch(name, small_config):
     rates = learning_rates(small_config(name), epochs=150)
-    np.testing.assert_allclose(rates, [5e-4 * (1 - k / 150)**0.9 for k in range(150)], rtol=1e-10)
+    np.testing.assert_allclose(rates, [5e-4 * (1 - k / 150) ** 0.9 for k in range(150)], rtol=1e-10)
 
 
 def test_paper_learning_rate_of_a_shortened_run(small_config):
     cfg = small_config('erfnet_cityscapes_paper_encoder')
     cfg = shorten(cfg, 15)
     rates = learning_rates(cfg, epochs=15)
-    np.testing.assert_allclose(rates, [5e-4 * (1 - k / 15)**0.9 for k in range(15)], rtol=1e-10)
+    np.testing.assert_allclose(rates, [5e-4 * (1 - k / 15) ** 0.9 for k in range(15)], rtol=1e-10)
 
 
 @pytest.mark.parametrize(('name', 'c'), [('encoder_class_weights', 1.20), ('class_weights', 1.10)])
@@ -157,8 +157,11 @@ def test_camvid_weights_are_in_the_order_of_the_classes(small_config):
 
 def test_camvid11_weights_are_those_of_the_training_frames(camvid_root, tmp_path, small_config):
     (tmp_path / 'train.txt').write_text('\n'.join(standard_split('train')))
-    dataset = CamVid11Dataset(data_root=str(camvid_root), ann_file=str(tmp_path / 'train.txt'),
-                              pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels')])
+    dataset = CamVid11Dataset(
+        data_root=str(camvid_root),
+        ann_file=str(tmp_path / 'train.txt'),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels')],
+    )
     weights = class_weights(label_statistics(dataset).pixels, c=1.10)
     stated = small_config('erfnet_camvid11').camvid11_class_weights
     assert list(stated) == list(dataset.metainfo['classes'])

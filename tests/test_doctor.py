@@ -72,7 +72,7 @@ def test_leak_of_what_is_scored(data):
 
 
 def test_truncated_label(data):
-    label = sorted((data / 'LabeledApproved_full').iterdir())[0]
+    label = min((data / 'LabeledApproved_full').iterdir())
     label.write_bytes(label.read_bytes()[:100])
     found = problems(data)
     assert found
@@ -80,7 +80,7 @@ def test_truncated_label(data):
 
 
 def test_colour_outside_the_palette(data):
-    label = sorted((data / 'LabeledApproved_full').iterdir())[0]
+    label = min((data / 'LabeledApproved_full').iterdir())
     pixels = cv2.imread(str(label))
     pixels[0, 0] = (1, 2, 3)
     cv2.imwrite(str(label), pixels)
@@ -88,13 +88,13 @@ def test_colour_outside_the_palette(data):
 
 
 def test_label_of_another_size(data):
-    label = sorted((data / 'LabeledApproved_full').iterdir())[0]
+    label = min((data / 'LabeledApproved_full').iterdir())
     cv2.imwrite(str(label), cv2.imread(str(label))[:-8])
     assert 'frame and label must have one size' in problems(data)[0]
 
 
 def test_nothing_but_ignored_pixels(data):
-    label = sorted((data / 'LabeledApproved_full').iterdir())[0]
+    label = min((data / 'LabeledApproved_full').iterdir())
     cv2.imwrite(str(label), np.zeros_like(cv2.imread(str(label))))
     found = the_problem(data, 'erfnet_camvid11')
     assert 'nothing but ignored pixels' in found
@@ -103,8 +103,10 @@ def test_nothing_but_ignored_pixels(data):
 
 def test_head_of_another_number_of_classes(data):
     found = problems(data, model__decode_head__num_classes=30)
-    assert any('32 classes, but the decode head has num_classes=30; set model.decode_head.num_classes=32' in line
-               for line in found)
+    assert any(
+        '32 classes, but the decode head has num_classes=30; set model.decode_head.num_classes=32' in line
+        for line in found
+    )
     assert any('32 weights for 30 classes' in line for line in found)
 
 
@@ -125,23 +127,26 @@ def test_pipeline_that_does_not_fit(data):
 
 
 def test_config_that_is_not_there():
-    found, = [str(finding) for finding in doctor.examine('nowhere.py') if finding.remedy]
+    (found,) = [str(finding) for finding in doctor.examine('nowhere.py') if finding.remedy]
     assert found.startswith('PROBLEM config: There is no config nowhere.py')
 
 
 def test_config_with_a_mistake_in_it(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text('model = dict(\n')
-    found, = [str(finding) for finding in doctor.examine(str(path)) if finding.remedy]
+    (found,) = [str(finding) for finding in doctor.examine(str(path)) if finding.remedy]
     assert 'cannot be read: SyntaxError' in found
 
 
-@pytest.mark.parametrize(('installed', 'words'), [
-    (['onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation', 'mmcv'], 'of two families'),
-    (['onedl-mmengine', 'onedl-mmcv'], 'onedl-mmsegmentation missing; pip install "mmseg_erfnet[onedl]"'),
-    (['mmengine', 'mmsegmentation'], 'mmcv missing; pip install "mmseg_erfnet[openmmlab]"'),
-    ([], 'neither mmengine nor mmcv nor mmsegmentation is installed'),
-])
+@pytest.mark.parametrize(
+    ('installed', 'words'),
+    [
+        (['onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation', 'mmcv'], 'of two families'),
+        (['onedl-mmengine', 'onedl-mmcv'], 'onedl-mmsegmentation missing; pip install "mmseg_erfnet[onedl]"'),
+        (['mmengine', 'mmsegmentation'], 'mmcv missing; pip install "mmseg_erfnet[openmmlab]"'),
+        ([], 'neither mmengine nor mmcv nor mmsegmentation is installed'),
+    ],
+)
 def test_families(installed, words, monkeypatch):
     def version(name):
         if name not in installed:

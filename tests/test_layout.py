@@ -34,7 +34,12 @@ FLOORS = (
     'errors',
 )
 FILES = sorted(path for path in PACKAGE.rglob('*.py') if path != PACKAGE / '__init__.py')
-WITHOUT_TORCH = ['cli.main', 'cli.predict', 'cli.config', *(f'deploy.{path.stem}' for path in (PACKAGE / 'deploy').glob('[a-z]*.py'))]
+WITHOUT_TORCH = [
+    'cli.main',
+    'cli.predict',
+    'cli.config',
+    *(f'deploy.{path.stem}' for path in (PACKAGE / 'deploy').glob('[a-z]*.py')),
+]
 
 
 def room(path: Path) -> str:
@@ -48,9 +53,8 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = '.'.join(['mmseg_erfnet', *path.relative_to(PACKAGE).parts[:-1]][: len(path.relative_to(PACKAGE).parts) - node.level + 1]) if node.level else ''
-            module = '.'.join(filter(None, (base, node.module)))
-            found |= {module, *(f'{module}.{name.name}' for name in node.names)}
+            assert node.level == 0, 'imports are absolute'
+            found |= {node.module, *(f'{node.module}.{name.name}' for name in node.names)}
     return {name for name in found if name.startswith('mmseg_erfnet.')}
 
 
@@ -66,13 +70,20 @@ def test_no_import_runs_upward(path):
 
 
 def test_no_import_runs_in_a_circle():
-    names = {'.'.join(['mmseg_erfnet', *path.relative_to(PACKAGE).with_suffix('').parts]).removesuffix('.__init__'): path for path in FILES}
+    names = {
+        '.'.join(['mmseg_erfnet', *path.relative_to(PACKAGE).with_suffix('').parts]).removesuffix('.__init__'): path
+        for path in FILES
+    }
     # An __init__ hands on what its modules define, so an import of a room counts as one of the modules named.
-    graph = {name: {other for other in imports(path) if other in names and other != name} for name, path in names.items() if path.name != '__init__.py'}
+    graph = {
+        name: {other for other in imports(path) if other in names and other != name}
+        for name, path in names.items()
+        if path.name != '__init__.py'
+    }
     done, open_ = set(), []
 
     def visit(name):
-        assert name not in open_, ' -> '.join([*open_[open_.index(name):], name])
+        assert name not in open_, ' -> '.join([*open_[open_.index(name) :], name])
         if name in done or name not in graph:
             return
         open_.append(name)
@@ -90,3 +101,12 @@ def test_runs_without_torch(name):
     blocked = ('torch', 'mmengine', 'mmcv', 'mmseg', 'matplotlib', 'PIL')
     code = f'import sys; sys.modules.update(dict.fromkeys({blocked})); import mmseg_erfnet.{name}'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stderr == ''
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_functions_are_short(path):
+    """60 lines at most, signature and docstring apart."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            assert not body or body[-1].end_lineno - body[0].lineno < 60, node.name

@@ -12,8 +12,9 @@ from conftest import CONFIGS, ROOT
 
 def run(*command, **options) -> str:
     environment = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'} | options.pop('env', {})
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False,
-                            env=environment, **options)
+    result = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, env=environment, **options
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -22,7 +23,7 @@ def run(*command, **options) -> str:
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp('wheel')
     run(sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--wheel-dir', folder, ROOT)
-    path, = folder.glob('mmseg_erfnet-*.whl')
+    (path,) = folder.glob('mmseg_erfnet-*.whl')
     return path
 
 
@@ -59,7 +60,13 @@ def test_installed_wheel_works_in_an_empty_folder(wheel, tmp_path):
     run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--target', site, wheel)
     empty = tmp_path / 'empty'
     empty.mkdir()
-    module = run(sys.executable, '-W', 'ignore', '-c', '''
+    module = (
+        run(
+            sys.executable,
+            '-W',
+            'ignore',
+            '-c',
+            """
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 import mmseg_erfnet, pathlib
@@ -68,7 +75,13 @@ cfg = Config.fromfile(root / '.mim' / 'configs' / 'erfnet_camvid.py')
 init_default_scope(cfg.default_scope)
 backbone = type(MODELS.build(cfg.model).backbone)
 print(__import__('sys').modules[backbone.__module__].__file__)
-''', cwd=empty, env={'PYTHONPATH': str(site)}).strip().splitlines()[-1]
+""",
+            cwd=empty,
+            env={'PYTHONPATH': str(site)},
+        )
+        .strip()
+        .splitlines()[-1]
+    )
     assert module.startswith(str(site))
 
 
@@ -97,6 +110,18 @@ def test_mim_trains_from_an_installed_wheel(wheel, synthetic_camvid, tmp_path):
     run(pip, 'install', '--quiet', 'torch==2.13.0')
     run(pip, 'install', '--quiet', f'{wheel}[onedl]', 'onedl-mim==0.5.1')
     roots = [f'{part}_dataloader.dataset.data_root={synthetic_camvid}' for part in ('train', 'val', 'test')]
-    run(environment / 'bin' / 'mim', 'train', 'mmseg_erfnet', 'erfnet_camvid.py', '--work-dir', 'run', '--epochs', '1',
-        '--cfg-options', *roots, cwd=empty, env={'PATH': f'{environment / "bin"}:{os.environ["PATH"]}'})
+    run(
+        environment / 'bin' / 'mim',
+        'train',
+        'mmseg_erfnet',
+        'erfnet_camvid.py',
+        '--work-dir',
+        'run',
+        '--epochs',
+        '1',
+        '--cfg-options',
+        *roots,
+        cwd=empty,
+        env={'PATH': f'{environment / "bin"}:{os.environ["PATH"]}'},
+    )
     assert (empty / 'run' / 'epoch_1.pth').is_file()

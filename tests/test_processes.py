@@ -24,23 +24,46 @@ ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
 # ReLU: on which side of zero an activation of 1e-8 lies is a matter of rounding, and its gradient all or nothing.
 ALIKE = {
     'train_dataloader.dataset.pipeline': [
-        dict(type='LoadImageFromFile'), dict(type='Resize', scale=(64, 64)),
-        dict(type='mmseg_erfnet.LoadSegLabels', size=(64, 64)), dict(type='PackSegInputs')],
-    **{f'model.{part}.{name}': value for part in ('backbone', 'decode_head')
-       for name, value in (
-           ('norm_cfg', dict(type='GN', num_groups=4)), ('act_cfg', dict(type='SiLU')), ('dropout_ratio', 0.0))},
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(64, 64)),
+        dict(type='mmseg_erfnet.LoadSegLabels', size=(64, 64)),
+        dict(type='PackSegInputs'),
+    ],
+    **{
+        f'model.{part}.{name}': value
+        for part in ('backbone', 'decode_head')
+        for name, value in (
+            ('norm_cfg', dict(type='GN', num_groups=4)),
+            ('act_cfg', dict(type='SiLU')),
+            ('dropout_ratio', 0.0),
+        )
+    },
     'model.decode_head.loss_decode.class_weight': None,
     # Not Adam, whose first steps have the size of the rate whatever the gradient's: it would hide a sum in place of a
     # mean, and make much of a difference in the last bit.
     **{f'optim_wrapper.optimizer.{name}': value for name, value in dict(type='SGD', lr=0.02).items()},
 }
-UNSCORED = {'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None, 'default_hooks.checkpoint.save_best': None,
-            'custom_hooks': [dict(type='mmseg_erfnet.EpochSeedHook')]}
+UNSCORED = {
+    'val_cfg': None,
+    'val_dataloader': None,
+    'val_evaluator': None,
+    'default_hooks.checkpoint.save_best': None,
+    'custom_hooks': [dict(type='mmseg_erfnet.EpochSeedHook')],
+}
 
 
 def torchrun(folder: Path, *tasks: str, timeout: int = 300) -> subprocess.CompletedProcess:
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
-               str(ROOT / 'tests' / 'two_processes.py'), str(folder), *tasks]
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node',
+        '2',
+        str(ROOT / 'tests' / 'two_processes.py'),
+        str(folder),
+        *tasks,
+    ]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False)
 
 
@@ -57,11 +80,20 @@ def seen(folder, small_config):
         half = {'train_dataloader.batch_size': 2}
         configs = dict(
             alike=small_config('erfnet_camvid', **recording, **ALIKE, **UNSCORED, **{'train_cfg.max_epochs': 2}),
-            epochs=small_config('erfnet_camvid', **recording, **half, **{
-                'train_cfg.max_epochs': 1, 'train_dataloader.dataset.indices': 8}),
-            iterations=small_config('erfnet_cityscapes', **recording, **UNSCORED, **{
-                'train_cfg.max_iters': 3, 'default_hooks.checkpoint.interval': 2, 'train_dataloader.batch_size': 1}),
-            score=small_config('erfnet_camvid', **{'test_dataloader.dataset.indices': 3}))
+            epochs=small_config(
+                'erfnet_camvid',
+                **recording,
+                **half,
+                **{'train_cfg.max_epochs': 1, 'train_dataloader.dataset.indices': 8},
+            ),
+            iterations=small_config(
+                'erfnet_cityscapes',
+                **recording,
+                **UNSCORED,
+                **{'train_cfg.max_iters': 3, 'default_hooks.checkpoint.interval': 2, 'train_dataloader.batch_size': 1},
+            ),
+            score=small_config('erfnet_camvid', **{'test_dataloader.dataset.indices': 3}),
+        )
         torch.manual_seed(0)
         torch.save(dict(state_dict=init_model(configs['score'], device='cpu').state_dict()), folder / 'weights.pth')
         configs['alike'].dump(folder / 'alone.py')
@@ -90,7 +122,7 @@ def test_state_dicts_are_equal_at_every_checkpoint(seen, folder, task):
     assert digests.keys() == ({'1'} if task == 'epochs' else {'2', '3'})
     assert seen[f'{task}.0']['losses'] != seen[f'{task}.1']['losses']
     for step, expected in digests.items():
-        path, = (folder / f'{task}_pytorch').glob(f'[ei]*_{step}.pth')
+        (path,) = (folder / f'{task}_pytorch').glob(f'[ei]*_{step}.pth')
         assert digest(torch.load(path, weights_only=True)['state_dict']) == expected
 
 
@@ -125,23 +157,37 @@ def test_a_loading_worker_that_dies_ends_the_run(small_config, tmp_path):
         train(cfg)
 
 
-TORCHRUN = ('python -m torch.distributed.run --nnodes 1 --node_rank 0 --nproc_per_node 2 --master_addr 127.0.0.1 '
-            '--master_port 29501')
+TORCHRUN = (
+    'python -m torch.distributed.run --nnodes 1 --node_rank 0 --nproc_per_node 2 --master_addr 127.0.0.1 '
+    '--master_port 29501'
+)
 
 
-@pytest.mark.parametrize(('script', 'arguments', 'expected'), [
-    ('dist_train.sh', 'CONFIG 2 --resume', f'{TORCHRUN} TOOLS/train.py CONFIG --launcher pytorch --resume'),
-    ('dist_test.sh', 'CONFIG BEST 2 --tta', f'{TORCHRUN} TOOLS/test.py CONFIG BEST --launcher pytorch --tta'),
-    ('slurm_train.sh', 'gpu job CONFIG --amp', 'srun --partition gpu --job-name job --gres gpu:8 --ntasks 16 '
-     '--ntasks-per-node 8 --cpus-per-task 4 --kill-on-bad-exit=1 --quiet --exclusive '
-     'python -u TOOLS/train.py CONFIG --launcher slurm --amp'),
-])
+@pytest.mark.parametrize(
+    ('script', 'arguments', 'expected'),
+    [
+        ('dist_train.sh', 'CONFIG 2 --resume', f'{TORCHRUN} TOOLS/train.py CONFIG --launcher pytorch --resume'),
+        ('dist_test.sh', 'CONFIG BEST 2 --tta', f'{TORCHRUN} TOOLS/test.py CONFIG BEST --launcher pytorch --tta'),
+        (
+            'slurm_train.sh',
+            'gpu job CONFIG --amp',
+            'srun --partition gpu --job-name job --gres gpu:8 --ntasks 16 '
+            '--ntasks-per-node 8 --cpus-per-task 4 --kill-on-bad-exit=1 --quiet --exclusive '
+            'python -u TOOLS/train.py CONFIG --launcher slurm --amp',
+        ),
+    ],
+)
 def test_scripts_take_what_users_of_mmsegmentation_give_them(tmp_path, script, arguments, expected):
     for program in ('python', 'srun'):
         (tmp_path / program).write_text(f'#!/bin/sh\necho {program} "$@"\n')
         (tmp_path / program).chmod(0o755)
-    environment = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', PORT='29501', GPUS='16', GPUS_PER_NODE='8',
-                       SRUN_ARGS='--quiet --exclusive')
+    environment = dict(
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+        PORT='29501',
+        GPUS='16',
+        GPUS_PER_NODE='8',
+        SRUN_ARGS='--quiet --exclusive',
+    )
     path = ROOT / 'tools' / script
     done = subprocess.run([path, *arguments.split()], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected.replace('TOOLS', str(path.parent))

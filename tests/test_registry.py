@@ -11,8 +11,13 @@ OURS, STOCK = 'mmseg_erfnet.models.erfnet', 'mmseg.models.backbones.erfnet'
 
 def run(code: str, folder) -> str:
     """Run code in a fresh interpreter in a folder of its own: registries remember what was imported before."""
-    result = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], cwd=folder,
-                            capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip().splitlines()[-1]
 
@@ -51,20 +56,38 @@ def test_look_ups_do_not_depend_on_each_other_or_on_imports(imports, tmp_path):
 
 def test_what_is_mmsegs_is_found_through_ours(tmp_path):
     wanted = dict(
-        MODELS='EncoderDecoder', DATASETS='ADE20KDataset', TRANSFORMS='PackSegInputs', HOOKS='SegVisualizationHook',
-        METRICS='IoUMetric', VISUALIZERS='SegLocalVisualizer', LOOPS='EpochBasedTrainLoop', RUNNERS='Runner',
-        OPTIM_WRAPPERS='AmpOptimWrapper', LOG_PROCESSORS='LogProcessor', DATA_SAMPLERS='InfiniteSampler',
-        PARAM_SCHEDULERS='PolyLR')
-    found = run(f"""
+        MODELS='EncoderDecoder',
+        DATASETS='ADE20KDataset',
+        TRANSFORMS='PackSegInputs',
+        HOOKS='SegVisualizationHook',
+        METRICS='IoUMetric',
+        VISUALIZERS='SegLocalVisualizer',
+        LOOPS='EpochBasedTrainLoop',
+        RUNNERS='Runner',
+        OPTIM_WRAPPERS='AmpOptimWrapper',
+        LOG_PROCESSORS='LogProcessor',
+        DATA_SAMPLERS='InfiniteSampler',
+        PARAM_SCHEDULERS='PolyLR',
+    )
+    found = run(
+        f"""
         import mmengine.runner
         from mmseg_erfnet import registry
         print(*[getattr(registry, name).get(kind).__name__ for name, kind in {wanted}.items()])
-    """, tmp_path)
+    """,
+        tmp_path,
+    )
     assert found.split() == list(wanted.values())
 
 
 def test_the_package_alone_imports_nothing(tmp_path):
-    assert run('''
+    assert (
+        run(
+            """
         import sys, mmseg_erfnet
         print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'mmengine', 'mmcv', 'mmseg', 'numpy'}))
-    ''', tmp_path) == '[]'
+    """,
+            tmp_path,
+        )
+        == '[]'
+    )

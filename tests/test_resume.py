@@ -25,9 +25,14 @@ ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1')
 
 
 # An epoch of one iteration, nothing validated.
-BRIEF = {'train_dataloader.dataset.indices': 4, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None,
-         'custom_hooks': [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.FiniteLossHook')],
-         'default_hooks.checkpoint.save_best': None}
+BRIEF = {
+    'train_dataloader.dataset.indices': 4,
+    'val_cfg': None,
+    'val_dataloader': None,
+    'val_evaluator': None,
+    'custom_hooks': [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.FiniteLossHook')],
+    'default_hooks.checkpoint.save_best': None,
+}
 
 
 @pytest.fixture
@@ -39,8 +44,16 @@ def config_file(small_config, tmp_path) -> Path:
 
 
 def kill_and_resume(config: Path, work_dir: Path, *arguments: str) -> str:
-    command = [sys.executable, '-W', 'ignore', str(ROOT / 'tests' / 'kill_and_resume.py'), str(config),
-               '--work-dir', str(work_dir), *arguments]
+    command = [
+        sys.executable,
+        '-W',
+        'ignore',
+        str(ROOT / 'tests' / 'kill_and_resume.py'),
+        str(config),
+        '--work-dir',
+        str(work_dir),
+        *arguments,
+    ]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800, check=False)
     logs = '\n'.join(path.read_text()[-2000:] for path in work_dir.glob('*.log'))
     assert done.returncode == 0, f'{done.stdout}\n{done.stderr}\n{logs}'
@@ -49,8 +62,18 @@ def kill_and_resume(config: Path, work_dir: Path, *arguments: str) -> str:
 
 def test_killed_three_times_it_ends_with_the_same_bits(config_file, tmp_path):
     """In mid-epoch, while it writes a checkpoint, and while it validates the last epoch."""
-    text = kill_and_resume(config_file, tmp_path / 'runs', '--epochs', '2', '--at', 'iteration:5', 'fsync:1',
-                           'validation:2', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=1')
+    text = kill_and_resume(
+        config_file,
+        tmp_path / 'runs',
+        '--epochs',
+        '2',
+        '--at',
+        'iteration:5',
+        'fsync:1',
+        'validation:2',
+        '--cfg-options',
+        'default_hooks.checkpoint.max_keep_ckpts=1',
+    )
     assert re.findall(r'killed (\w+):', text) == ['iteration', 'fsync', 'validation']
     assert 'no difference' in text
 
@@ -111,8 +134,11 @@ def test_full_disk(small_config, tmp_path):
     work_dir = tmp_path / 'run'
     work_dir.mkdir()
     (work_dir / 'epoch_2.pth.partial').symlink_to('/dev/full')
-    with pytest.raises(StorageError, match=r'epoch_2\.pth cannot be written \(No space left on device\): make room\. '
-                                           r'The last checkpoint is \S+epoch_1\.pth\.'):
+    with pytest.raises(
+        StorageError,
+        match=r'epoch_2\.pth cannot be written \(No space left on device\): make room\. '
+        r'The last checkpoint is \S+epoch_1\.pth\.',
+    ):
         train(small_config('erfnet_camvid', work_dir, **BRIEF, **{'train_cfg.max_epochs': 2}))
     assert not list(work_dir.glob('*.partial'))
     assert torch.load(work_dir / 'epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
@@ -141,8 +167,14 @@ def test_signal_ends_it_at_once_with_a_sentence(small_config, tmp_path, number, 
     work_dir, config = tmp_path / 'run', tmp_path / 'config.py'
     small_config('erfnet_camvid', **BRIEF, **{'train_dataloader.num_workers': 2}).dump(config)
     command = [str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir), '--epochs', '10000']
-    process = subprocess.Popen([sys.executable, '-W', 'ignore', *command], env=ENVIRONMENT, start_new_session=True,
-                               text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, '-W', 'ignore', *command],
+        env=ENVIRONMENT,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     while not (work_dir / 'last_checkpoint').exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
@@ -157,7 +189,7 @@ def test_signal_ends_it_at_once_with_a_sentence(small_config, tmp_path, number, 
     assert gone(lambda: session(process.pid))
 
 
-STOPPED = '''
+STOPPED = """
 import os, signal, subprocess, sys, time
 from mmseg_erfnet import signals
 
@@ -175,15 +207,16 @@ if 'no terminal' in sys.argv:
     os.close(2)
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(600)
-'''
+"""
 
 
 @pytest.mark.parametrize('arguments', [[], ['no terminal']])
 def test_a_worker_that_was_just_being_started_ends_too(arguments):
     """Nobody knows it yet but the kernel. What is no worker, but a program, is left alone."""
     command = [sys.executable, '-c', STOPPED, *arguments]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, timeout=60,
-                          check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, timeout=60, check=False
+    )
     *workers, program = map(int, done.stdout.split())
     assert done.returncode == 128 + signal.SIGTERM
     assert len(workers) == 3

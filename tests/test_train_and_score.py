@@ -18,8 +18,11 @@ from mmseg_erfnet.models import ERFNet
 
 def logged(work_dir, key: str) -> list[float]:
     """The values that a run logged under a name."""
-    lines = [json.loads(line) for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
-             for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
     return [line[key] for line in lines if key in line]
 
 
@@ -30,7 +33,7 @@ def test_train_logs_saves_and_scores_alike(small_config, tmp_path):
     assert sorted(path.name for path in work_dir.glob('epoch_*.pth')) == ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']
     for key in ('train/loss', 'val/loss', 'val/mIoU', 'train/mIoU', 'val/IoU/Road'):
         assert len(logged(work_dir, key)) == 3, f'{key} is logged after each epoch'
-    best, = work_dir.glob('best_mIoU_epoch_*.pth')
+    (best,) = work_dir.glob('best_mIoU_epoch_*.pth')
     scores = logged(work_dir, 'val/mIoU')
     assert best.name == f'best_mIoU_epoch_{1 + int(np.argmax(scores))}.pth'
 
@@ -54,13 +57,25 @@ def test_resume_goes_on_where_it_stopped(small_config, tmp_path):
 
 
 def test_overfits_a_handful(small_config, tmp_path):
-    options = {'train_dataloader.dataset.indices': 4, 'train_dataloader.dataset.pipeline': [
-        dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels'),
-        dict(type='Resize', scale=(64, 64)), dict(type='PackSegInputs')],
-        'model.backbone.dropout_ratio': 0.0, 'model.decode_head.dropout_ratio': 0.0,
-        'optim_wrapper.optimizer.lr': 2e-3, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None,
-        'custom_hooks': [], 'param_scheduler': [], 'train_cfg.max_epochs': 60,
-        'default_hooks.checkpoint.interval': 60}
+    options = {
+        'train_dataloader.dataset.indices': 4,
+        'train_dataloader.dataset.pipeline': [
+            dict(type='LoadImageFromFile'),
+            dict(type='mmseg_erfnet.LoadSegLabels'),
+            dict(type='Resize', scale=(64, 64)),
+            dict(type='PackSegInputs'),
+        ],
+        'model.backbone.dropout_ratio': 0.0,
+        'model.decode_head.dropout_ratio': 0.0,
+        'optim_wrapper.optimizer.lr': 2e-3,
+        'val_cfg': None,
+        'val_dataloader': None,
+        'val_evaluator': None,
+        'custom_hooks': [],
+        'param_scheduler': [],
+        'train_cfg.max_epochs': 60,
+        'default_hooks.checkpoint.interval': 60,
+    }
     train(small_config('erfnet_camvid', tmp_path, **options))
     losses = logged(tmp_path, 'train/loss')
     assert losses[-1] < losses[0] / 3
@@ -73,13 +88,21 @@ def test_tta_is_flip_unless_scales_are_given(small_config, tmp_path):
     frames = len(runner.val_dataloader.dataset)
     metrics = {}
     for name, scales in (('flip', (1.0,)), ('scales', (0.75, 1.0))):
-        metrics[name] = evaluate(small_config('erfnet_camvid11', tmp_path / name), checkpoint, tta=True,
-                                 tta_scales=scales, out_dir=str(tmp_path / name / 'maps'))
+        metrics[name] = evaluate(
+            small_config('erfnet_camvid11', tmp_path / name),
+            checkpoint,
+            tta=True,
+            tta_scales=scales,
+            out_dir=str(tmp_path / name / 'maps'),
+        )
         report = json.loads((tmp_path / name / 'metrics.json').read_text())
         assert report['tta'] == dict(flip=True, scales=list(scales))
         assert report['images'] == frames
-    maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for name in metrics
-            for path in sorted((tmp_path / name / 'maps').glob('*.png'))]
+    maps = [
+        cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        for name in metrics
+        for path in sorted((tmp_path / name / 'maps').glob('*.png'))
+    ]
     assert len(maps) == 2 * frames
     assert {picture.shape for picture in maps} == {(96, 128)}, "label maps have the label's own size"
 
@@ -87,8 +110,10 @@ def test_tta_is_flip_unless_scales_are_given(small_config, tmp_path):
     model = init_model(small_config('erfnet_camvid11'), checkpoint, device='cpu')
     info = runner.val_dataloader.dataset.get_data_info(0)
     frame = cv2.imread(info['img_path'])
-    logits = [inference_model(model, np.ascontiguousarray(picture)).seg_logits.data.softmax(0)
-              for picture in (frame, frame[:, ::-1])]
+    logits = [
+        inference_model(model, np.ascontiguousarray(picture)).seg_logits.data.softmax(0)
+        for picture in (frame, frame[:, ::-1])
+    ]
     by_hand = (logits[0] + logits[1].flip(-1)).argmax(0).numpy()
     assert (maps[0] == by_hand).mean() > 0.999
 
@@ -96,8 +121,9 @@ def test_tta_is_flip_unless_scales_are_given(small_config, tmp_path):
 def test_pictures_and_label_maps_are_written(small_config, tmp_path):
     train(small_config('erfnet_camvid', tmp_path / 'run', **{'train_cfg.max_epochs': 1}))
     cfg = small_config('erfnet_camvid', tmp_path / 'score')
-    evaluate(cfg, str(tmp_path / 'run' / 'epoch_1.pth'), out_dir=str(tmp_path / 'maps'),
-             show_dir=str(tmp_path / 'painted'))
+    evaluate(
+        cfg, str(tmp_path / 'run' / 'epoch_1.pth'), out_dir=str(tmp_path / 'maps'), show_dir=str(tmp_path / 'painted')
+    )
     maps, painted = sorted((tmp_path / 'maps').iterdir()), sorted((tmp_path / 'painted').iterdir())
     assert [path.name for path in maps] == [path.name for path in painted]
     assert cv2.imread(str(maps[0]), cv2.IMREAD_UNCHANGED).shape == (64, 64)
@@ -123,7 +149,7 @@ def test_loads_where_the_project_is_not(small_config, tmp_path):
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
     cv2.imwrite(str(elsewhere / 'frame.png'), np.full((90, 120, 3), 128, np.uint8))
-    code = f'''
+    code = f"""
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 config, checkpoint = {str(ROOT / 'configs' / 'erfnet_camvid.py')!r}, {str(tmp_path / 'epoch_1.pth')!r}
 model = init_model(config, checkpoint, device='cpu')
@@ -131,9 +157,10 @@ print(type(model.backbone).__module__, tuple(inference_model(model, 'frame.png')
 inferencer = MMSegInferencer(config, checkpoint, device='cpu')
 print(type(inferencer.model.backbone).__module__, inferencer('frame.png')['predictions'].shape)
 print(len(inferencer.model.dataset_meta['classes']))
-'''
-    result = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=elsewhere, capture_output=True,
-                            text=True, check=False)
+"""
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=elsewhere, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     module = 'mmseg_erfnet.models.erfnet'
     lines = [line for line in result.stdout.splitlines() if line.startswith(('mmseg_erfnet', '32'))]
@@ -148,15 +175,19 @@ def test_splits_that_overlap_end_before_training(small_config, tmp_path):
 
 def test_batch_that_the_config_was_not_tuned_for_is_said(small_config, tmp_path, capfd):
     train(small_config('erfnet_camvid', tmp_path, **{'train_cfg.max_epochs': 1}))
-    assert 'x batch 4 = 4 images an iteration; this config was tuned for 16' in capfd.readouterr().err + \
-        ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
+    assert 'x batch 4 = 4 images an iteration; this config was tuned for 16' in capfd.readouterr().err + ''.join(
+        path.read_text() for path in tmp_path.glob('*/*.log')
+    )
 
 
-@pytest.mark.parametrize(('call', 'message'), [
-    (lambda cfg: train(cfg, resume=True), 'no checkpoint to resume from'),
-    (lambda cfg: train(cfg, epochs=0), '0 epochs are none'),
-    (lambda cfg: evaluate(cfg, 'missing.pth'), 'no checkpoint missing.pth'),
-])
+@pytest.mark.parametrize(
+    ('call', 'message'),
+    [
+        (lambda cfg: train(cfg, resume=True), 'no checkpoint to resume from'),
+        (lambda cfg: train(cfg, epochs=0), '0 epochs are none'),
+        (lambda cfg: evaluate(cfg, 'missing.pth'), 'no checkpoint missing.pth'),
+    ],
+)
 def test_what_cannot_be_done_is_said(call, message, small_config, tmp_path):
     with pytest.raises(UsageError, match=message):
         call(small_config('erfnet_camvid', tmp_path))

@@ -2,9 +2,8 @@
 # to the machine.
 default_scope = 'mmseg'
 env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)
 # Without a seed of its own a resumed run would draw a new one and could not continue the old.
 randomness = dict(seed=0)
 # Weights & Biases too: `visualizer = dict(vis_backends=[*_base_.vis_backends, dict(type='WandbVisBackend')])`.

@@ -31,9 +31,17 @@ BURST = 5
 CALIBRATION_FRAMES = 16
 
 
-def benchmark(cfg: Config, checkpoint: str | None = None, sizes: Sequence[tuple[int, int]] = ((360, 480),),
-              batch: int = 1, threads: int | None = None, rounds: int = 10, rows: Sequence[str] = ROWS,
-              trust_checkpoint: bool = False, report: Callable[[str], None] = print) -> dict:
+def benchmark(
+    cfg: Config,
+    checkpoint: str | None = None,
+    sizes: Sequence[tuple[int, int]] = ((360, 480),),
+    batch: int = 1,
+    threads: int | None = None,
+    rounds: int = 10,
+    rows: Sequence[str] = ROWS,
+    trust_checkpoint: bool = False,
+    report: Callable[[str], None] = print,
+) -> dict:
     """Measure a config's model, from frame to labels and the network alone, in every backend that is installed.
 
     Frames have the size that the network sees; the config's own resize is left out. All rows take turns, in short
@@ -61,8 +69,16 @@ def benchmark(cfg: Config, checkpoint: str | None = None, sizes: Sequence[tuple[
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     load = os.getloadavg()[0]
-    result = dict(config=Path(cfg.filename).name, checkpoint=checkpoint, machine=machine(), versions=versions(),
-                  threads=threads, batch=batch, load_before=load, sizes=[])
+    result = dict(
+        config=Path(cfg.filename).name,
+        checkpoint=checkpoint,
+        machine=machine(),
+        versions=versions(),
+        threads=threads,
+        batch=batch,
+        load_before=load,
+        sizes=[],
+    )
     convolutions = matrix_convolutions(threads)
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
     for size in sizes:
@@ -70,17 +86,29 @@ def benchmark(cfg: Config, checkpoint: str | None = None, sizes: Sequence[tuple[
         frames = np.stack([cv2.resize(picture, size[::-1]) for picture in pictures])
         runs = list(_prepare(cfg, segmentor, frames, batch, threads, rows, report))
         limits, macs = _measure(runs, convolutions, rounds), count_macs(segmentor, size)
-        result['sizes'].append(dict(
-            size=list(size), parameters=sum(weight.numel() for weight in segmentor.parameters()), macs=macs,
-            limits=limits, rows=_rows(runs, batch, limits, macs, checkpoint)))
+        result['sizes'].append(
+            dict(
+                size=list(size),
+                parameters=sum(weight.numel() for weight in segmentor.parameters()),
+                macs=macs,
+                limits=limits,
+                rows=_rows(runs, batch, limits, macs, checkpoint),
+            )
+        )
     return result
 
 
 class _Run:
     """A row: what to run, and the seconds it took."""
 
-    def __init__(self, name: str, frame_to_labels: Callable[[], np.ndarray], network: Callable[[], object],
-                 device: str = 'CPU', precision: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        frame_to_labels: Callable[[], np.ndarray],
+        network: Callable[[], object],
+        device: str = 'CPU',
+        precision: str | None = None,
+    ) -> None:
         self.name, self.device, self.precision = name, device, precision
         self.functions = dict(frame_to_labels=frame_to_labels, network=network)
         self.seconds: dict[str, list[float]] = dict(frame_to_labels=[], network=[])
@@ -122,8 +150,15 @@ def stock_segmentor(cfg: Config, segmentor: nn.Module) -> nn.Module:
     return stock
 
 
-def _prepare(cfg: Config, segmentor: nn.Module, frames: np.ndarray, batch: int, threads: int, rows: Sequence[str],
-             report: Callable[[str], None]) -> Iterator[_Run]:
+def _prepare(
+    cfg: Config,
+    segmentor: nn.Module,
+    frames: np.ndarray,
+    batch: int,
+    threads: int,
+    rows: Sequence[str],
+    report: Callable[[str], None],
+) -> Iterator[_Run]:
     inputs = np.ascontiguousarray(frames[:batch])
     stock = stock_segmentor(cfg, segmentor)
     folded = FrameToLabels(fold(deepcopy(segmentor)))
@@ -169,8 +204,16 @@ def _segmentor_run(name: str, segmentor: nn.Module, inputs: np.ndarray, image: T
     return _Run(name, frame_to_labels, network, device.upper(), 'f32')
 
 
-def _graph_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, device: str = 'cpu',
-               amp: bool = False, precision: str = 'f32', compile_options: dict | None = None) -> _Run:
+def _graph_run(
+    name: str,
+    graph: nn.Module,
+    inputs: np.ndarray,
+    image: Tensor,
+    device: str = 'cpu',
+    amp: bool = False,
+    precision: str = 'f32',
+    compile_options: dict | None = None,
+) -> _Run:
     graph = deepcopy(graph).eval().to(device, memory_format=torch.channels_last)
     network = Network(graph).eval()
     image = image.to(device)
@@ -193,8 +236,9 @@ def _graph_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, d
     return _Run(name, frame_to_labels, network_alone, device.upper(), precision)
 
 
-def _compiled_run(name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, report: Callable[[str], None],
-                  device: str = 'cpu') -> Iterator[_Run]:
+def _compiled_run(
+    name: str, graph: nn.Module, inputs: np.ndarray, image: Tensor, report: Callable[[str], None], device: str = 'cpu'
+) -> Iterator[_Run]:
     options = dict(mode='reduce-overhead') if device == GPU else {}
     run = _graph_run(name, graph, inputs, image, device, compile_options=options)
     try:
@@ -212,8 +256,15 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _exported_runs(folded: FrameToLabels, inputs: np.ndarray, image: Tensor, calibration: np.ndarray, threads: int,
-                   rows: Sequence[str], report: Callable[[str], None]) -> Iterator[_Run]:
+def _exported_runs(  # noqa: C901 (a row each)
+    folded: FrameToLabels,
+    inputs: np.ndarray,
+    image: Tensor,
+    calibration: np.ndarray,
+    threads: int,
+    rows: Sequence[str],
+    report: Callable[[str], None],
+) -> Iterator[_Run]:
     models = to_onnx(folded, inputs.shape[1:3], len(inputs)), trace(Network(folded), image, ['logits'], {})
     image = image.numpy()
 
@@ -222,6 +273,7 @@ def _exported_runs(folded: FrameToLabels, inputs: np.ndarray, image: Tensor, cal
         return _Run(name, lambda: whole.run(inputs), lambda: network.run(image), 'CPU', kind)
 
     with tempfile.TemporaryDirectory() as folder:
+
         def paths(suffix: str) -> list[Path]:
             return [Path(folder) / f'{name}{suffix}' for name in ('whole', 'network')]
 
@@ -238,13 +290,17 @@ def _exported_runs(folded: FrameToLabels, inputs: np.ndarray, image: Tensor, cal
             if f'openvino-{precision}' in rows:
                 yield run(f'OpenVINO, {precision}', precision, OpenVINO, '.xml', precision=precision)
         if 'openvino-int8' in rows:
-            from mmseg_erfnet.export.quantize import quantize
-
             images = folded.prepared(torch.from_numpy(calibration)).numpy()
             for model, path, data in zip(floats, paths('_int8.xml'), (calibration, images), strict=True):
-                batches = [data[i:i + len(inputs)] for i in range(0, len(data) - len(inputs) + 1, len(inputs))]
-                save_openvino(quantize(model, batches), path, '')
+                save_openvino(_quantized(model, data, len(inputs)), path, '')
             yield run('OpenVINO, int8', 'int8', OpenVINO, '_int8.xml')
+
+
+def _quantized(model, data: np.ndarray, batch: int):
+    """Return an OpenVINO model in int8, calibrated on data in batches."""
+    from mmseg_erfnet.export.quantize import quantize
+
+    return quantize(model, [data[start : start + batch] for start in range(0, len(data) - batch + 1, batch)])
 
 
 def cpu_precisions() -> list[str]:
@@ -303,8 +359,11 @@ def count_macs(segmentor: nn.Module, size: tuple[int, int]) -> int:
         positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
         total += positions.numel() * layer.weight[0].numel()
 
-    hooks = [layer.register_forward_hook(count) for layer in segmentor.modules()
-             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in segmentor.modules()
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
+    ]
     device = next(segmentor.parameters()).device
     with torch.inference_mode():
         segmentor(torch.zeros(1, 3, *size, device=device), mode='tensor')
@@ -336,14 +395,25 @@ def matrix_convolutions(threads: int) -> dict[str, Callable[[], float]]:
                 x = ops.fake_quantize(x, *map(np.float32, (0, 4, 0, 4)), 256)
                 weight = ops.fake_quantize(weight, *map(np.float32, (-4, 4, -4, 4)), 255)
             x = ops.relu(ops.convolution(x, weight, [1, 1], [1, 1], [1, 1], [1, 1]))
-        request = openvino.Core().compile_model(openvino.Model([x], [first]), 'CPU', {
-            'INFERENCE_PRECISION_HINT': 'f32' if name == 'int8' else name, 'INFERENCE_NUM_THREADS': threads,
-            'PERF_COUNT': True}).create_infer_request()
+        request = (
+            openvino.Core()
+            .compile_model(
+                openvino.Model([x], [first]),
+                'CPU',
+                {
+                    'INFERENCE_PRECISION_HINT': 'f32' if name == 'int8' else name,
+                    'INFERENCE_NUM_THREADS': threads,
+                    'PERF_COUNT': True,
+                },
+            )
+            .create_infer_request()
+        )
 
         def rate() -> float:
             request.infer([image])
-            seconds = min(node.real_time.total_seconds() for node in request.profiling_info
-                          if node.node_type == 'Convolution')
+            seconds = min(
+                node.real_time.total_seconds() for node in request.profiling_info if node.node_type == 'Convolution'
+            )
             return image.size * channels * 9 / seconds / 1e9
 
         return rate
@@ -357,22 +427,31 @@ def matrix_convolutions(threads: int) -> dict[str, Callable[[], float]]:
 def table(result: dict) -> str:
     """Return the result of :func:`benchmark` as Markdown."""
     machine = result['machine']
-    lines = [f'{machine["cpu"]}, {", ".join(machine["flags"])}; {result["threads"]} threads, batch {result["batch"]}, '
-             f'load before {result["load_before"]:.1f}' + (f'; {machine["gpu"]}' if machine['gpu'] else ''),
-             ', '.join(f'{name} {number}' for name, number in result['versions'].items())]
+    lines = [
+        f'{machine["cpu"]}, {", ".join(machine["flags"])}; {result["threads"]} threads, batch {result["batch"]}, '
+        f'load before {result["load_before"]:.1f}' + (f'; {machine["gpu"]}' if machine['gpu'] else ''),
+        ', '.join(f'{name} {number}' for name, number in result['versions'].items()),
+    ]
     for part in result['sizes']:
         height, width = part['size']
         agreement = any(row['agreement'] is not None for row in part['rows'])
-        lines += ['', f'**{height}x{width}**: {part["parameters"] / 1e6:.2f} M parameters, '
-                  f'{part["macs"] / 1e9:.2f} x 10^9 multiply-accumulates a frame; the machine does ' + ', '.join(
-                      f'{rate:.0f} in {name}' for name, rate in part['limits'].items()) + ' x 10^9 a second', '',
-                  '| | frame to labels, ms | p90 | frames/s | times the first | network alone, ms | of the limit |'
-                  + (' labels equal |' if agreement else ''), '| --- |' + ' ---: |' * (6 + agreement)]
+        lines += [
+            '',
+            f'**{height}x{width}**: {part["parameters"] / 1e6:.2f} M parameters, '
+            f'{part["macs"] / 1e9:.2f} x 10^9 multiply-accumulates a frame; the machine does '
+            + ', '.join(f'{rate:.0f} in {name}' for name, rate in part['limits'].items())
+            + ' x 10^9 a second',
+            '',
+            '| | frame to labels, ms | p90 | frames/s | times the first | network alone, ms | of the limit |'
+            + (' labels equal |' if agreement else ''),
+            '| --- |' + ' ---: |' * (6 + agreement),
+        ]
         for row in part['rows']:
             whole, network = row['frame_to_labels'], row['network']
             limit = f'{row["of_limit"]:.0%}' if row['of_limit'] else ''
-            lines.append(f'| {row["name"]} | {whole["median"]:.1f} | {whole["p90"]:.1f} | {whole["fps"]:.1f} | '
-                         f'{row["ratio"]:.2f} | {network["median"]:.1f} | {limit} |'
-                         + (f' {row["agreement"]:.2%} |' if agreement else ''))
+            lines.append(
+                f'| {row["name"]} | {whole["median"]:.1f} | {whole["p90"]:.1f} | {whole["fps"]:.1f} | '
+                f'{row["ratio"]:.2f} | {network["median"]:.1f} | {limit} |'
+                + (f' {row["agreement"]:.2%} |' if agreement else '')
+            )
     return '\n'.join(lines)
-

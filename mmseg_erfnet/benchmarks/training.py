@@ -42,12 +42,16 @@ FRAMES = 64
 SYNTHETIC_SIZE = (360, 480)
 # What the small table varies, one at a time, around the config's batch, two workers, its size and one process.
 SCALING = dict(
-    batch=(1, 2, 4, 8, 16, 32, 64), workers=(0, 1, 2, 4), size=((128, 128), (256, 256), (384, 384), (512, 512)),
-    processes=(1, 2))
+    batch=(1, 2, 4, 8, 16, 32, 64),
+    workers=(0, 1, 2, 4),
+    size=((128, 128), (256, 256), (384, 384), (512, 512)),
+    processes=(1, 2),
+)
 
 
-def benchmark_training(cfg: Config, threads: int | None = None, rounds: int = 3, iterations: int = 2,
-                       samples: int = 100) -> dict:
+def benchmark_training(
+    cfg: Config, threads: int | None = None, rounds: int = 3, iterations: int = 2, samples: int = 100
+) -> dict:
     """Measure training in full and in its parts, and the data pipelines alone.
 
     Args:
@@ -66,8 +70,11 @@ def benchmark_training(cfg: Config, threads: int | None = None, rounds: int = 3,
     with tempfile.TemporaryDirectory() as folder:
         cfg, stock, source = _prepare(cfg, Path(folder))
         amp = use_amp(cfg)
-        rows = {"MMSegmentation's ERFNet and pipeline, float32": (stock, False), 'ours, float32': (cfg, True),
-                'ours, --amp': (amp, True)}
+        rows = {
+            "MMSegmentation's ERFNet and pipeline, float32": (stock, False),
+            'ours, float32': (cfg, True),
+            'ours, --amp': (amp, True),
+        }
         with ExitStack() as stack:
             trainers = {name: stack.enter_context(_started(row, ours, threads)) for name, (row, ours) in rows.items()}
             times = {name: [] for name in rows}
@@ -76,8 +83,14 @@ def benchmark_training(cfg: Config, threads: int | None = None, rounds: int = 3,
                     found = trainer(iterations)
                     if round_:
                         times[name] += found
-        pipelines = [dict(name=name, fps=_pipeline_rate(data, cache, samples)) for name, data, cache in (
-            ("MMSegmentation's", stock, None), ('ours, every file read', cfg, 0), ('ours, frames kept', cfg, 2))]
+        pipelines = [
+            dict(name=name, fps=_pipeline_rate(data, cache, samples))
+            for name, data, cache in (
+                ("MMSegmentation's", stock, None),
+                ('ours, every file read', cfg, 0),
+                ('ours, frames kept', cfg, 2),
+            )
+        ]
     batch = cfg.train_dataloader.batch_size
     result = []
     for name, found in times.items():
@@ -85,12 +98,21 @@ def benchmark_training(cfg: Config, threads: int | None = None, rounds: int = 3,
         fps = float(batch / np.median(np.sum(found, axis=1)))
         first = result[0]['fps'] if result else fps
         result.append(dict(name=name, fps=fps, ratio=fps / first, **dict(zip(PARTS, parts.tolist(), strict=True))))
-    return dict(config=Path(cfg.filename).name, batch=batch, size=list(_size(cfg)), threads=threads,
-                workers=cfg.train_dataloader.num_workers, frames=source, rows=result, pipelines=pipelines)
+    return dict(
+        config=Path(cfg.filename).name,
+        batch=batch,
+        size=list(_size(cfg)),
+        threads=threads,
+        workers=cfg.train_dataloader.num_workers,
+        frames=source,
+        rows=result,
+        pipelines=pipelines,
+    )
 
 
-def benchmark_scaling(cfg: Config, threads: int | None = None, iterations: int = 2,
-                      report: Callable[[str], None] = print) -> list[dict]:
+def benchmark_scaling(
+    cfg: Config, threads: int | None = None, iterations: int = 2, report: Callable[[str], None] = print
+) -> list[dict]:
     """Measure ``--amp`` over :data:`SCALING`; ``threads`` are those of all processes together.
 
     Returns:
@@ -120,8 +142,10 @@ def _rate(cfg: Config, point: dict, threads: int, iterations: int) -> float:
         free.bind(('127.0.0.1', 0))
         address = f'tcp://127.0.0.1:{free.getsockname()[1]}'
     with ExitStack() as stack:
-        trainers = [stack.enter_context(_started(cfg, True, max(1, threads // processes), (address, rank, processes)))
-                    for rank in range(processes)]
+        trainers = [
+            stack.enter_context(_started(cfg, True, max(1, threads // processes), (address, rank, processes)))
+            for rank in range(processes)
+        ]
         for turn in (1, iterations):
             for trainer in trainers:
                 trainer.start(turn)
@@ -142,8 +166,10 @@ def _prepare(cfg: Config, folder: Path) -> tuple[Config, Config, str]:
         dataset = DATASETS.build(dict(data, pipeline=loading))
     except (DataError, FileNotFoundError) as error:
         if 'CamVid' not in data.type:
-            raise UsageError(f'{data.type} has no data here ({error}); set data_root, or measure a config of '
-                             'CamVid, which works on synthetic frames.') from error
+            raise UsageError(
+                f'{data.type} has no data here ({error}); set data_root, or measure a config of '
+                'CamVid, which works on synthetic frames.'
+            ) from error
         data.data_root = str(synthesize_camvid(folder / 'synthetic', FRAMES, SYNTHETIC_SIZE))
         dataset, source = DATASETS.build(dict(data, pipeline=loading)), 'synthetic'
     data.indices = evenly_spaced(len(dataset), FRAMES)
@@ -162,15 +188,30 @@ def _prepare(cfg: Config, folder: Path) -> tuple[Config, Config, str]:
 def _stock(cfg: Config, folder: Path, suffix: str, classes: Sequence[str]) -> Config:
     cfg, (height, width) = deepcopy(cfg), _size(cfg)
     known = inspect.signature(StockERFNet).parameters
-    cfg.model.backbone = dict({name: value for name, value in cfg.model.backbone.items() if name in known},
-                              type='mmseg.ERFNet', dropout_ratio=0.1)
+    cfg.model.backbone = dict(
+        {name: value for name, value in cfg.model.backbone.items() if name in known},
+        type='mmseg.ERFNet',
+        dropout_ratio=0.1,
+    )
     cfg.model.decode_head = dict(
-        type='mmseg.FCNHead', in_channels=16, channels=128, num_convs=1, concat_input=False, dropout_ratio=0.1,
-        num_classes=len(classes), norm_cfg=dict(type='BN'), align_corners=False, loss_decode=dict(
-            type='mmseg.CrossEntropyLoss'))
+        type='mmseg.FCNHead',
+        in_channels=16,
+        channels=128,
+        num_convs=1,
+        concat_input=False,
+        dropout_ratio=0.1,
+        num_classes=len(classes),
+        norm_cfg=dict(type='BN'),
+        align_corners=False,
+        loss_decode=dict(type='mmseg.CrossEntropyLoss'),
+    )
     cfg.train_dataloader.dataset = dict(
-        type='mmseg.BaseSegDataset', data_root=str(folder), data_prefix=dict(img_path='images', seg_map_path='labels'),
-        img_suffix=suffix, seg_map_suffix='.png', metainfo=dict(classes=classes),
+        type='mmseg.BaseSegDataset',
+        data_root=str(folder),
+        data_prefix=dict(img_path='images', seg_map_path='labels'),
+        img_suffix=suffix,
+        seg_map_suffix='.png',
+        metainfo=dict(classes=classes),
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations'),
@@ -178,7 +219,9 @@ def _stock(cfg: Config, folder: Path, suffix: str, classes: Sequence[str]) -> Co
             dict(type='RandomCrop', crop_size=(height, width), cat_max_ratio=0.75),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PhotoMetricDistortion'),
-            dict(type='PackSegInputs')])
+            dict(type='PackSegInputs'),
+        ],
+    )
     return cfg
 
 
@@ -247,8 +290,7 @@ def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] 
     context = get_context('spawn')
     near, far = context.Pipe()
     # Not a daemon, which may not start a data loader's workers.
-    process = context.Process(
-        target=call_quietly, args=(__name__, _serve.__name__, far, cfg, ours, threads, group))
+    process = context.Process(target=call_quietly, args=(__name__, _serve.__name__, far, cfg, ours, threads, group))
     process.start()
     far.close()
     try:
@@ -316,23 +358,34 @@ def _iterate(model: object, network: object, optimiser: object, batches: object,
 def training_table(result: dict) -> str:
     """Return the result of :func:`benchmark_training` as Markdown."""
     height, width = result['size']
-    lines = [f'{result["config"]}: {height}x{width}, batch {result["batch"]}, {result["threads"]} threads, '
-             f'{result["workers"]} workers, frames: {result["frames"]}', '',
-             '| | images/s | times the first | ' + ' | '.join(f'{part}, ms an image' for part in PARTS) + ' |',
-             '| --- |' + ' ---: |' * (2 + len(PARTS))]
-    lines += [f'| {row["name"]} | {row["fps"]:.2f} | {row["ratio"]:.2f} | '
-              + ' | '.join(f'{row[part]:.1f}' for part in PARTS) + ' |' for row in result['rows']]
+    lines = [
+        f'{result["config"]}: {height}x{width}, batch {result["batch"]}, {result["threads"]} threads, '
+        f'{result["workers"]} workers, frames: {result["frames"]}',
+        '',
+        '| | images/s | times the first | ' + ' | '.join(f'{part}, ms an image' for part in PARTS) + ' |',
+        '| --- |' + ' ---: |' * (2 + len(PARTS)),
+    ]
+    lines += [
+        f'| {row["name"]} | {row["fps"]:.2f} | {row["ratio"]:.2f} | '
+        + ' | '.join(f'{row[part]:.1f}' for part in PARTS)
+        + ' |'
+        for row in result['rows']
+    ]
     lines += ['', '| data pipeline alone | samples/s and core |', '| --- | ---: |']
     return '\n'.join(lines + [f'| {row["name"]} | {row["fps"]:.0f} |' for row in result['pipelines']])
 
 
 def scaling_table(points: list[dict]) -> str:
     """Return the result of :func:`benchmark_scaling` as Markdown."""
-    return '\n'.join(['| batch | workers | size | processes | images/s |', '| ---: | ---: | ---: | ---: | ---: |',
-                      *map(_point_line, points)])
+    return '\n'.join(
+        [
+            '| batch | workers | size | processes | images/s |',
+            '| ---: | ---: | ---: | ---: | ---: |',
+            *map(_point_line, points),
+        ]
+    )
 
 
 def _point_line(point: dict) -> str:
     height, width = point['size']
-    return (f'| {point["batch"]} | {point["workers"]} | {height}x{width} | {point["processes"]} | '
-            f'{point["fps"]:.2f} |')
+    return f'| {point["batch"]} | {point["workers"]} | {height}x{width} | {point["processes"]} | {point["fps"]:.2f} |'

@@ -34,8 +34,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--size', type=parse_size, metavar='HxW', help='fix the size of the frames')
     parser.add_argument('--batch', type=int, metavar='N', help='fix the number of frames')
     parser.add_argument('--int8', action='store_true', help="also write OpenVINO's model in int8")
-    parser.add_argument('--max-drop', type=float, default=0.3, metavar='POINTS',
-                        help='mIoU that int8 may lose; a model that loses more is not kept (default: 0.3)')
+    parser.add_argument(
+        '--max-drop',
+        type=float,
+        default=0.3,
+        metavar='POINTS',
+        help='mIoU that int8 may lose; a model that loses more is not kept (default: 0.3)',
+    )
     add_trust_checkpoint(parser)
     add_config_options(parser)
     args = parser.parse_args(argv)
@@ -46,6 +51,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmseg_erfnet.engine.launch import load_config
 
     cfg = load_config(args.config, options=parse_options(args.cfg_options))
-    files = export(cfg, args.checkpoint, args.out, args.formats, args.output, args.size, args.batch, args.int8,
-                   args.max_drop, args.trust_checkpoint)
+    files = export(
+        cfg,
+        args.checkpoint,
+        args.out,
+        args.formats,
+        args.output,
+        args.size,
+        args.batch,
+        args.int8,
+        args.max_drop,
+        args.trust_checkpoint,
+    )
     print('Written:', ', '.join(map(str, files)))

@@ -29,8 +29,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('model', nargs='+', metavar='MODEL', help='exported model, or config and checkpoint')
     parser.add_argument('input', metavar='INPUT', help='image, folder, pattern, video, or number of a camera')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
-    parser.add_argument('--write', nargs='+', choices=CONTENTS, default=(),
-                        help='what to write (default: labels and painted; of videos and cameras, video)')
+    parser.add_argument(
+        '--write',
+        nargs='+',
+        choices=CONTENTS,
+        default=(),
+        help='what to write (default: labels and painted; of videos and cameras, video)',
+    )
     parser.add_argument('--overwrite', action='store_true', help='predict again what is there')
     parser.add_argument('--shard', type=_shard, default=(1, 1), metavar='K/N', help='take a share of the images')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop a video or a camera after so many frames')
@@ -49,14 +54,21 @@ def _predictor(args: argparse.Namespace) -> Predictor:
     if len(args.model) == 1:
         return Predictor(args.model[0], args.device or 'CPU', args.threads, args.precision)
     if len(args.model) > 2:
-        raise UsageError(f'A model is one file, or a config and a checkpoint: got {" ".join(args.model)}. A pattern as '
-                         'input needs quotes.')
+        raise UsageError(
+            f'A model is one file, or a config and a checkpoint: got {" ".join(args.model)}. A pattern as '
+            'input needs quotes.'
+        )
     require_mmseg()
     from mmseg_erfnet.engine.launch import load_config
     from mmseg_erfnet.export.torch_backend import torch_predictor
 
-    return torch_predictor(load_config(args.model[0], options=parse_options(args.cfg_options)), args.model[1], args.device,
-                           args.threads, args.trust_checkpoint)
+    return torch_predictor(
+        load_config(args.model[0], options=parse_options(args.cfg_options)),
+        args.model[1],
+        args.device,
+        args.threads,
+        args.trust_checkpoint,
+    )
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -23,11 +23,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument('source', type=Path, help='folder or archive that CamVid is in')
     parser.add_argument('--out', type=Path, default=Path('data/camvid'), help='folder to make (default: %(default)s)')
-    parser.add_argument('--split', choices=('standard', 'random'), default='standard',
-                        help='367/101/233 as in the literature, or 128 of 701 drawn to validate on')
+    parser.add_argument(
+        '--split',
+        choices=('standard', 'random'),
+        default='standard',
+        help='367/101/233 as in the literature, or 128 of 701 drawn to validate on',
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the random split (default: %(default)s)')
-    parser.add_argument('--unknown', choices=('error', 'ignore'), default='error',
-                        help="'ignore' accepts labels with colours that are not CamVid's")
+    parser.add_argument(
+        '--unknown',
+        choices=('error', 'ignore'),
+        default='error',
+        help="'ignore' accepts labels with colours that are not CamVid's",
+    )
     parser.add_argument('--download', action='store_true', help='fetch the official archives into SOURCE first')
     args = parser.parse_args(argv)
 

@@ -1,6 +1,6 @@
 """Write the README's results table from model-index.yml.
 
-    python tools/results_table.py
+python tools/results_table.py
 """
 
 from collections.abc import Sequence

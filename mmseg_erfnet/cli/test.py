@@ -1,10 +1,10 @@
 """Score a checkpoint: a table of the classes, the metrics, and metrics.json in the work dir.
 
-    python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid/best_mIoU_epoch_280.pth
-    ... --tta                                                     average over the image and its mirror image
-    ... --tta --tta-scales 0.75 1 1.25                            and over scales
-    ... --show-dir painted                                        pictures of input, ground truth and prediction
-    ... --cfg-options test_dataloader.dataset.ann_file=splits/test.txt        another split
+python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid/best_mIoU_epoch_280.pth
+... --tta                                                     average over the image and its mirror image
+... --tta --tta-scales 0.75 1 1.25                            and over scales
+... --show-dir painted                                        pictures of input, ground truth and prediction
+... --cfg-options test_dataloader.dataset.ann_file=splits/test.txt        another split
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--tta', action='store_true', help="test-time augmentation: the config's tta_pipeline, flip")
     parser.add_argument('--tta-scales', nargs='+', type=float, default=[1.0], metavar='SCALE', help='scales of --tta')
-    parser.add_argument('--out', metavar='DIR',
-                        help='write the predicted label maps there, as PNG with a class a pixel')
+    parser.add_argument(
+        '--out', metavar='DIR', help='write the predicted label maps there, as PNG with a class a pixel'
+    )
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of input, ground truth and prediction there')
     add_run_arguments(parser)
     args = parser.parse_args(argv)

@@ -1,9 +1,9 @@
 """Train a model and validate it as it learns.
 
-    python tools/train.py configs/erfnet_camvid.py
-    python tools/train.py configs/erfnet_camvid.py --resume                  continue an interrupted run
-    python tools/train.py configs/erfnet_camvid.py --amp --epochs 28         bfloat16, and a tenth of the schedule
-    torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
+python tools/train.py configs/erfnet_camvid.py
+python tools/train.py configs/erfnet_camvid.py --resume                  continue an interrupted run
+python tools/train.py configs/erfnet_camvid.py --amp --epochs 28         bfloat16, and a tenth of the schedule
+torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
 """
 
 from collections.abc import Sequence

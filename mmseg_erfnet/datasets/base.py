@@ -65,8 +65,10 @@ class CheckedSegDataset(BaseSegDataset):
             colours = dict(zip(self.METAINFO['classes'], palette, strict=True))
             return [colours[name] for name in classes]
         if palette and len(palette) != len(classes):
-            raise UsageError(f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours; '
-                             'give one colour a class, or leave the palette out.')
+            raise UsageError(
+                f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours; '
+                'give one colour a class, or leave the palette out.'
+            )
         return super()._update_palette()
 
     def load_data_list(self) -> list[dict]:
@@ -83,26 +85,36 @@ class CheckedSegDataset(BaseSegDataset):
         if not infos and self.ann_file:
             raise DataError(f'the split {self.ann_file} is empty; write one name a line, without suffix.')
         if not infos:
-            raise DataError(f"no file in {self.data_prefix['img_path']} ends in {self.img_suffix!r}; "
-                            'check data_root, data_prefix and img_suffix.')
-        missing = [path for info in infos for path in (info['img_path'], info.get('seg_map_path'))
-                   if path is not None and not fileio.isfile(path, backend_args=self.backend_args)]
+            raise DataError(
+                f'no file in {self.data_prefix["img_path"]} ends in {self.img_suffix!r}; '
+                'check data_root, data_prefix and img_suffix.'
+            )
+        missing = [
+            path
+            for info in infos
+            for path in (info['img_path'], info.get('seg_map_path'))
+            if path is not None and not fileio.isfile(path, backend_args=self.backend_args)
+        ]
         if missing:
-            raise DataError(f"{missing[0]} is missing{f' ({len(missing)} files in all)' if len(missing) > 1 else ''}, "
-                            f'which {self.ann_file or "its counterpart"} asks for; restore it, or take its name off '
-                            'the split.')
+            raise DataError(
+                f'{missing[0]} is missing{f" ({len(missing)} files in all)" if len(missing) > 1 else ""}, '
+                f'which {self.ann_file or "its counterpart"} asks for; restore it, or take its name off '
+                'the split.'
+            )
         return infos
 
     def _named_infos(self) -> list[dict]:
         try:
             text = fileio.get_text(self.ann_file, backend_args=self.backend_args)
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f'the split {self.ann_file} cannot be read ({error}); it should hold one name a line. '
-                            'For CamVid, tools/prepare_camvid.py writes the splits.') from error
+            raise DataError(
+                f'the split {self.ann_file} cannot be read ({error}); it should hold one name a line. '
+                'For CamVid, tools/prepare_camvid.py writes the splits.'
+            ) from error
         names = [line.strip() for line in text.splitlines() if line.strip()]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
-            raise DataError(f"{self.ann_file} names {', '.join(twice[:5])} more than once; keep one line of each.")
+            raise DataError(f'{self.ann_file} names {", ".join(twice[:5])} more than once; keep one line of each.')
         images, labels = self.data_prefix['img_path'], self.data_prefix.get('seg_map_path')
         infos = []
         for name in names:
@@ -159,5 +171,7 @@ def _check_folder(folder: str) -> None:
         with os.scandir(folder):
             pass
     except OSError as error:
-        raise DataError(f'the folder {folder} cannot be read ({error.strerror}); check data_root and data_prefix. '
-                        'For CamVid, tools/prepare_camvid.py makes it.') from error
+        raise DataError(
+            f'the folder {folder} cannot be read ({error.strerror}); check data_root and data_prefix. '
+            'For CamVid, tools/prepare_camvid.py makes it.'
+        ) from error

@@ -35,7 +35,7 @@ class SharedCache:
         slot = self.slots.get(name)
         if slot is None or not self._locked():
             return None
-        start, end = self.ends[2 * slot:2 * slot + 2].tolist()
+        start, end = self.ends[2 * slot : 2 * slot + 2].tolist()
         self.lock.release()
         return None if start == EMPTY else pickle.loads(memoryview(self.memory)[start:end])
 
@@ -49,7 +49,7 @@ class SharedCache:
         end = start + len(data)
         if self.ends[2 * slot] == EMPTY and end <= len(self.memory):
             self.memory[start:end] = data
-            self.ends[2 * slot:2 * slot + 2] = start, end
+            self.ends[2 * slot : 2 * slot + 2] = start, end
             self.ends[-1] = end
         self.lock.release()
 

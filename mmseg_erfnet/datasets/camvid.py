@@ -137,16 +137,20 @@ def check_disjoint(train: BaseDataset, other: BaseDataset, name: str = 'validati
 
     both = sorted(frames(train) & frames(other))
     if both:
-        raise DataError(f"{len(both)} frames are in the training and in the {name} split, {', '.join(both[:3])} "
-                        'among them; take them off one of the two ann_file lists.')
+        raise DataError(
+            f'{len(both)} frames are in the training and in the {name} split, {", ".join(both[:3])} '
+            'among them; take them off one of the two ann_file lists.'
+        )
 
 
 class _CamVid(CheckedSegDataset):
-    def __init__(self,
-                 img_suffix: str = '.png',
-                 seg_map_suffix: str = '_L.png',
-                 data_prefix: dict = {'img_path': FRAMES, 'seg_map_path': LABELS},
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        img_suffix: str = '.png',
+        seg_map_suffix: str = '_L.png',
+        data_prefix: dict = {'img_path': FRAMES, 'seg_map_path': LABELS},
+        **kwargs,
+    ) -> None:
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, data_prefix=data_prefix, **kwargs)
 
     def filter_data(self) -> list[dict]:
@@ -159,18 +163,25 @@ class _CamVid(CheckedSegDataset):
             return self.data_list
         (key, named), *others = self.filter_cfg.items()
         if key not in ('only', 'without') or others:
-            raise UsageError("filter_cfg is dict(only=...) or dict(without=...), one sequence or a list of them: got "
-                             f'{self.filter_cfg}.')
+            raise UsageError(
+                'filter_cfg is dict(only=...) or dict(without=...), one sequence or a list of them: got '
+                f'{self.filter_cfg}.'
+            )
         named = named if isinstance(named, (list, tuple)) else [named]
         # 0016E5_08370: the sequence, and the number of the frame.
         sequences = [Path(info['img_path']).stem.partition('_')[0] for info in self.data_list]
         unknown = [str(name) for name in named if name not in sequences]
         if unknown or not named:
-            raise UsageError(f'filter_cfg names {", ".join(unknown) or "no sequence"}; {self.ann_file or "the data"} '
-                             f'has {", ".join(sorted(set(sequences)))}. (--cfg-options takes 0016E5 for a number: '
-                             "name the others.)")
-        return [info for sequence, info in zip(sequences, self.data_list, strict=True)
-                if (sequence in named) == (key == 'only')]
+            raise UsageError(
+                f'filter_cfg names {", ".join(unknown) or "no sequence"}; {self.ann_file or "the data"} '
+                f'has {", ".join(sorted(set(sequences)))}. (--cfg-options takes 0016E5 for a number: '
+                'name the others.)'
+            )
+        return [
+            info
+            for sequence, info in zip(sequences, self.data_list, strict=True)
+            if (sequence in named) == (key == 'only')
+        ]
 
 
 @DATASETS.register_module()
@@ -230,6 +241,9 @@ class CamVid11Dataset(_CamVid):
 
     def stored_ids(self) -> dict[int, int]:
         """Each of the 32 goes to its group or to 255."""
-        group_of = {member: index for index, members in enumerate(GROUPS.values())
-                    for member in (members if self.grouping == 'segnet' else members[:1])}
+        group_of = {
+            member: index
+            for index, members in enumerate(GROUPS.values())
+            for member in (members if self.grouping == 'segnet' else members[:1])
+        }
         return {index: group_of.get(name, IGNORE) for index, name in enumerate(CLASSES)}

@@ -28,7 +28,7 @@ def look_up(colours: np.ndarray, table: np.ndarray) -> np.ndarray:
     """
     # With an alpha of 255 a pixel is a little-endian integer. mode='clip' spares a pass of checks: 0.6 ms for 960x720.
     codes = cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA).view('<u4')[..., 0]
-    codes -= 0xff000000
+    codes -= 0xFF000000
     return table.take(codes, mode='clip')
 
 
@@ -54,8 +54,9 @@ def id_table(label_map: LabelMap | None = None, reduce_zero_label: bool = False,
 
 
 @lru_cache(maxsize=4)
-def colour_table(palette: Palette, label_map: LabelMap | None = None, reduce_zero_label: bool = False,
-                 unknown: int = UNKNOWN) -> np.ndarray:
+def colour_table(
+    palette: Palette, label_map: LabelMap | None = None, reduce_zero_label: bool = False, unknown: int = UNKNOWN
+) -> np.ndarray:
     """Class id of each colour, for `look_up`; see `id_table`.
 
     Args:
@@ -69,7 +70,7 @@ def colour_table(palette: Palette, label_map: LabelMap | None = None, reduce_zer
     """
     table = np.full(1 << 24, unknown, np.uint8)
     red, green, blue = np.array(palette).T
-    table[red << 16 | green << 8 | blue] = id_table(label_map, reduce_zero_label, unknown)[:len(palette)]
+    table[red << 16 | green << 8 | blue] = id_table(label_map, reduce_zero_label, unknown)[: len(palette)]
     return table
 
 

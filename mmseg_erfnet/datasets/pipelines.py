@@ -1,4 +1,4 @@
-"""Facts about pipelines that several rooms need: which steps load, which never change a frame, which frames to sample."""
+"""What several rooms need to know of pipelines: which steps load, which leave a frame alone, which to sample."""
 
 import numpy as np
 
@@ -19,5 +19,5 @@ def loading_steps(pipeline: list) -> list:
 
 
 def evenly_spaced(length: int, number: int) -> list[int]:
-    """Return ``number`` indices spread evenly over ``range(length)``, first and last included; all if there are fewer."""
+    """Return ``number`` indices spread evenly over ``range(length)``, first and last included, or all of them."""
     return np.linspace(0, length - 1, min(number, length)).round().astype(int).tolist()

@@ -57,16 +57,21 @@ class Prepared:
     changed: bool
 
     def __str__(self) -> str:
-        lines = [f'{self.frames} frames in {self.out}, {self.standard} of them among the 701 of CamVid.'
-                 if self.changed else f'{self.out} is up to date with its {self.frames} frames; nothing was changed.']
+        lines = [
+            f'{self.frames} frames in {self.out}, {self.standard} of them among the 701 of CamVid.'
+            if self.changed
+            else f'{self.out} is up to date with its {self.frames} frames; nothing was changed.'
+        ]
         if self.standard < 701 and self.changed:
             lines.append('Frames are missing: the splits are cut to what is there.')
         if self.left_out:
-            lines.append(f'{len(self.left_out)} images without a counterpart were left out: {listed(self.left_out, 3)}.')
+            lines.append(
+                f'{len(self.left_out)} images without a counterpart were left out: {listed(self.left_out, 3)}.'
+            )
         lines.append('Splits: ' + ', '.join(f'{split} {len(names)}' for split, names in self.splits.items()) + '.')
         absent = [split for split in ('train', 'val', 'test') if split not in self.splits]
         if absent:
-            lines.append(f"There is no split {' or '.join(absent)}, for want of frames.")
+            lines.append(f'There is no split {" or ".join(absent)}, for want of frames.')
         return '\n'.join(lines)
 
 
@@ -78,8 +83,9 @@ class _File:
     archived: bool = False
 
 
-def prepare_camvid(source: str | Path, out: str | Path, split: str = 'standard', seed: int = 0,
-                   unknown: str = 'error') -> Prepared:
+def prepare_camvid(
+    source: str | Path, out: str | Path, split: str = 'standard', seed: int = 0, unknown: str = 'error'
+) -> Prepared:
     """Check CamVid and write it in the layout of the official archives, with its splits.
 
     A second run changes nothing, and one that is interrupted leaves no `out` behind. Where `out` holds the same frames
@@ -111,8 +117,10 @@ def prepare_camvid(source: str | Path, out: str | Path, split: str = 'standard',
         frames, labels = _sort(_files(source, out, archives), source)
         names = sorted(frames.keys() & labels.keys())
         if not names:
-            raise DataError(f'{source} holds no frame with its label ({len(frames)} frames and {len(labels)} labels '
-                            f'are there); give a folder with {FRAMES}.zip and {LABELS}.zip, or what they unpack to.')
+            raise DataError(
+                f'{source} holds no frame with its label ({len(frames)} frames and {len(labels)} labels '
+                f'are there); give a folder with {FRAMES}.zip and {LABELS}.zip, or what they unpack to.'
+            )
         splits = _splits(names, split, seed)
         fresh = not out.exists() or (out.is_dir() and not any(out.iterdir()))
         if not fresh and not out.is_dir():
@@ -149,8 +157,9 @@ def _files(source: Path, out: Path, archives: contextlib.ExitStack) -> Iterator[
         raise DataError(f'{source} does not exist; give the folder or the archive that CamVid is in.')
     zips, skipped = [], set() if source.resolve() == out else {out}
     for folder, subfolders, files in os.walk(source):
-        subfolders[:] = sorted(name for name in subfolders
-                               if not _is_hidden(name) and (Path(folder) / name).resolve() not in skipped)
+        subfolders[:] = sorted(
+            name for name in subfolders if not _is_hidden(name) and (Path(folder) / name).resolve() not in skipped
+        )
         for path in (Path(folder) / name for name in sorted(files)):
             if path.suffix.lower() == '.zip':
                 zips.append(path)
@@ -172,18 +181,26 @@ def _members(archive: Path, archives: contextlib.ExitStack) -> Iterator[_File]:
     for member in opened.infolist():
         path = PurePosixPath(member.filename)
         if path.is_absolute() or '..' in path.parts or '\\' in member.filename:
-            raise DataError(f'{archive} wants to write outside its folder ({member.filename!r}), so it is not '
-                            "CamVid's; fetch it from the official address.")
+            raise DataError(
+                f'{archive} wants to write outside its folder ({member.filename!r}), so it is not '
+                "CamVid's; fetch it from the official address."
+            )
         if path.suffix.lower() in IMAGE_SUFFIXES and not any(map(_is_hidden, path.parts)):
             # Official LabeledApproved_full.zip has no folder inside, so the archive's name stands for one.
-            yield _File(f'{archive}:{member.filename}', archive.stem / path,
-                        partial(_read_member, opened, member), archived=True)
+            yield _File(
+                f'{archive}:{member.filename}',
+                archive.stem / path,
+                partial(_read_member, opened, member),
+                archived=True,
+            )
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if member.file_size > MAX_BYTES:
-        raise DataError(f'{archive.filename}:{member.filename} claims {member.file_size} bytes, too many for '
-                        'a frame of CamVid; fetch the archive from the official address.')
+        raise DataError(
+            f'{archive.filename}:{member.filename} claims {member.file_size} bytes, too many for '
+            'a frame of CamVid; fetch the archive from the official address.'
+        )
     try:
         return archive.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
@@ -207,11 +224,15 @@ def _splits(names: list[str], split: str, seed: int) -> dict[str, list[str]]:
     if split == 'random':
         train, val = random_split(names, max(1, round(len(names) * 128 / 701)), seed)
         return {'train': train, 'val': val, 'trainval': sorted(names)}
-    splits = {split: [name for name in standard_split(split) if name in set(names)]
-              for split in ('train', 'val', 'test', 'trainval')}
+    splits = {
+        split: [name for name in standard_split(split) if name in set(names)]
+        for split in ('train', 'val', 'test', 'trainval')
+    }
     if not any(splits.values()):
-        raise DataError(f'none of the {len(names)} frames ({listed(names, 3)}) bears the name of one of CamVid\'s 701; '
-                        'give CamVid, or take split random.')
+        raise DataError(
+            f"none of the {len(names)} frames ({listed(names, 3)}) bears the name of one of CamVid's 701; "
+            'give CamVid, or take split random.'
+        )
     return {split: members for split, members in splits.items() if members}
 
 
@@ -249,8 +270,9 @@ def _compare(target: Path, unknown: str, name: str, frame: _File, label: _File) 
     for path, new in zip((target / FRAMES / f'{name}.png', target / LABELS / f'{name}_L.png'), data, strict=True):
         old = path.read_bytes() if path.is_file() else b''
         if new != old and not (old and np.array_equal(_pixels(old), _pixels(new))):
-            raise DataError(f'{path} is missing or differs from {frame.shown}; remove {target} or choose another '
-                            'folder.')
+            raise DataError(
+                f'{path} is missing or differs from {frame.shown}; remove {target} or choose another folder.'
+            )
 
 
 def _checked(unknown: str, frame: _File, label: _File) -> tuple[bytes, bytes]:
@@ -259,8 +281,11 @@ def _checked(unknown: str, frame: _File, label: _File) -> tuple[bytes, bytes]:
     frame_header, label_header = check_frame(frame_data, frame.shown), check_image(label_data, label.shown)
     frame_size, label_size = ((header.width, header.height) for header in (frame_header, label_header))
     if frame_size != label_size:
-        raise DataError('{} is {}x{}, but {} is {}x{}; restore the pair from the original data.'.format(
-            label.shown, *label_size, frame.shown, *frame_size))
+        raise DataError(
+            '{} is {}x{}, but {} is {}x{}; restore the pair from the original data.'.format(
+                label.shown, *label_size, frame.shown, *frame_size
+            )
+        )
     pixels = _pixels(frame_data)
     if pixels is None:
         raise DataError(f'{frame.shown} is damaged and cannot be decoded; put the original file in its place.')
@@ -275,8 +300,10 @@ def _checked(unknown: str, frame: _File, label: _File) -> tuple[bytes, bytes]:
 def _painted(ids: np.ndarray, shown: str) -> np.ndarray:
     unknown = sorted(set(np.unique(ids).tolist()) - SEGNET_COLOURS.keys())
     if unknown:
-        raise DataError(f"{shown} has ids that are not SegNet's ({', '.join(map(str, unknown[:SHOWN]))}; 0 to 10 are "
-                        'the classes, 11 unlabelled); give the labels in colours instead.')
+        raise DataError(
+            f"{shown} has ids that are not SegNet's ({', '.join(map(str, unknown[:SHOWN]))}; 0 to 10 are "
+            'the classes, 11 unlabelled); give the labels in colours instead.'
+        )
     table = np.zeros((256, 3), np.uint8)
     table[list(SEGNET_COLOURS)] = [colour[::-1] for colour in SEGNET_COLOURS.values()]
     return table[ids]
@@ -285,8 +312,10 @@ def _painted(ids: np.ndarray, shown: str) -> np.ndarray:
 def _check_colours(labels: np.ndarray, shown: str, unknown: str) -> None:
     odd = labels[look_up(labels, colour_table(CAMVID_COLOURS)) == UNKNOWN]
     if len(odd) and unknown == 'error':
-        raise DataError(f"{shown} has colours that are not CamVid's: {describe(odd)}; put the original file in its "
-                        'place, or accept them as ignored.')
+        raise DataError(
+            f"{shown} has colours that are not CamVid's: {describe(odd)}; put the original file in its "
+            'place, or accept them as ignored.'
+        )
 
 
 def _pixels(data: bytes) -> np.ndarray | None:
@@ -301,8 +330,9 @@ def _check_no_others(out: Path, names: list[str]) -> None:
     folder = out / FRAMES
     others = sorted({path.stem for path in folder.glob('*.png')} - set(names)) if folder.is_dir() else []
     if others:
-        raise DataError(f'{out} holds frames that the source lacks ({listed(others, 3)}); remove it or choose another '
-                        'folder.')
+        raise DataError(
+            f'{out} holds frames that the source lacks ({listed(others, 3)}); remove it or choose another folder.'
+        )
 
 
 def _write_splits(folder: Path, splits: Mapping[str, list[str]]) -> bool:
@@ -320,8 +350,9 @@ def _write_splits(folder: Path, splits: Mapping[str, list[str]]) -> bool:
     return changed
 
 
-def download_camvid(folder: str | Path, archives: Mapping[str, Iterable[str]] = ARCHIVES, attempts: int = 4,
-                    timeout: float = 30) -> None:
+def download_camvid(
+    folder: str | Path, archives: Mapping[str, Iterable[str]] = ARCHIVES, attempts: int = 4, timeout: float = 30
+) -> None:
     """Fetch the official archives that the folder does not have yet, 580 MB.
 
     A transfer that breaks off goes on where it stopped, in this run or in a later one. A file gets its name only once
@@ -348,8 +379,10 @@ def download_camvid(folder: str | Path, archives: Mapping[str, Iterable[str]] = 
             except DataError as error:
                 reasons.append(str(error))
         if not target.exists():
-            raise DataError(f"{name} could not be downloaded: {'; '.join(reasons)}. Fetch it by other means, put it in "
-                            f'{folder} and run again without downloading.')
+            raise DataError(
+                f'{name} could not be downloaded: {"; ".join(reasons)}. Fetch it by other means, put it in '
+                f'{folder} and run again without downloading.'
+            )
 
 
 def _fetch(address: str, target: Path, attempts: int, timeout: float) -> None:
@@ -385,8 +418,10 @@ def _transfer(address: str, part: Path, timeout: float) -> bool:
             start = 0
         length = answer.headers.get('Content-Length')
         total = None if length is None else start + int(length)
-        with part.open('ab' if start else 'wb') as file, progress(
-                part.stem, total, 'B', initial=start, unit_scale=True) as bar:
+        with (
+            part.open('ab' if start else 'wb') as file,
+            progress(part.stem, total, 'B', initial=start, unit_scale=True) as bar,
+        ):
             while chunk := answer.read(1 << 20):
                 file.write(chunk)
                 bar.update(len(chunk))

@@ -68,8 +68,14 @@ def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> Lab
         UsageError: The pipeline does not load labels.
         DataError: A label cannot be loaded, or holds an id for which there is no class.
     """
-    load = next((transform for transform in dataset.pipeline.transforms
-                 if isinstance(transform, (LoadSegLabels, LoadAnnotations))), None)
+    load = next(
+        (
+            transform
+            for transform in dataset.pipeline.transforms
+            if isinstance(transform, (LoadSegLabels, LoadAnnotations))
+        ),
+        None,
+    )
     if load is None:
         raise UsageError('the pipeline of the dataset loads no labels to count; add mmseg_erfnet.LoadSegLabels.')
     classes = tuple(dataset.metainfo['classes'])
@@ -78,11 +84,13 @@ def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> Lab
         info = dataset.get_data_info(index)
         labels = load.transform(info)['gt_seg_map']
         counts = np.bincount(labels.ravel(), minlength=256)
-        if counts[len(classes):255].any():
-            found = len(classes) + int(counts[len(classes):255].argmax())
-            raise DataError(f"{info['seg_map_path']} holds the id {found}, but there are only {len(classes)} classes; "
-                            'check that the dataset fits its labels.')
-        return np.append(counts[:len(classes)], counts[255]), labels.shape
+        if counts[len(classes) : 255].any():
+            found = len(classes) + int(counts[len(classes) : 255].argmax())
+            raise DataError(
+                f'{info["seg_map_path"]} holds the id {found}, but there are only {len(classes)} classes; '
+                'check that the dataset fits its labels.'
+            )
+        return np.append(counts[: len(classes)], counts[255]), labels.shape
 
     rows, sizes = [], Counter()
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress('Labels', len(dataset), 'labels') as bar:

@@ -58,8 +58,12 @@ def synthesize_camvid(out: str | Path, images: int = 60, size: tuple[int, int] =
             cv2.imwrite(str(making / LABELS / f'{name}_L.png'), labels)
         held_out = {split: max(1, round(images * SPLIT_SHARES[split])) for split in ('val', 'test')}
         first_val, first_test = images - sum(held_out.values()), images - held_out['test']
-        splits = {'train': names[:first_val], 'val': names[first_val:first_test], 'test': names[first_test:],
-                  'trainval': names[:first_test]}
+        splits = {
+            'train': names[:first_val],
+            'val': names[first_val:first_test],
+            'test': names[first_test:],
+            'trainval': names[:first_test],
+        }
         for split, members in splits.items():
             (making / 'splits' / f'{split}.txt').write_text('\n'.join(members) + '\n')
         making.rename(out)
@@ -115,8 +119,11 @@ class _Scene:
 
     def tint(self, *colour: int, spread: int = 18) -> tuple[int, ...]:
         """The RGB colour, varied and in the light of day, as BGR."""
-        varied = (np.array(colour) + self.random.randint(-spread, spread + 1) +
-                  self.random.randint(-spread // 3, spread // 3 + 1, 3)) * self.daylight
+        varied = (
+            np.array(colour)
+            + self.random.randint(-spread, spread + 1)
+            + self.random.randint(-spread // 3, spread // 3 + 1, 3)
+        ) * self.daylight
         return tuple(np.clip(varied, 0, 255).astype(int).tolist()[::-1])
 
     def polygon(self, points: list[tuple[float, float]], tint: tuple[int, ...], name: str) -> None:
@@ -167,9 +174,17 @@ class _Scene:
         for far, near in itertools.pairwise(edges):
             kind = self.random.choice(['Building'] * 7 + ['Wall', 'Fence', 'Tree', 'VegetationMisc'])
             height = {'Wall': 0.25, 'Fence': 0.2, 'VegetationMisc': 0.16, 'Tree': 0.6}.get(
-                kind, self.random.uniform(0.55, 1.1))
-            tint = self.tint(*{'Wall': (165, 150, 130), 'Fence': (95, 80, 65), 'VegetationMisc': (95, 125, 50),
-                               'Tree': (50, 85, 35)}.get(kind, (150, 105, 85)), spread=30)
+                kind, self.random.uniform(0.55, 1.1)
+            )
+            tint = self.tint(
+                *{
+                    'Wall': (165, 150, 130),
+                    'Fence': (95, 80, 65),
+                    'VegetationMisc': (95, 125, 50),
+                    'Tree': (50, 85, 35),
+                }.get(kind, (150, 105, 85)),
+                spread=30,
+            )
             foot = [self.place(side * 1.02, far), self.place(side * 1.02, near)]
             roof = [(x, y - height * depth) for (x, y), depth in zip(foot, (far, near), strict=True)]
             self.polygon([foot[0], foot[1], roof[1], roof[0]], tint, kind)
@@ -184,8 +199,15 @@ class _Scene:
         bottom, top = (np.array(edge[0]) * (1 - along) + np.array(edge[1]) * along for edge in (foot, roof))
         return tuple(bottom * (1 - up) + top * up)
 
-    def on_wall_box(self, foot: list, roof: list, along: tuple[float, float], up: tuple[float, float],
-                    tint: tuple[int, ...], name: str) -> None:
+    def on_wall_box(
+        self,
+        foot: list,
+        roof: list,
+        along: tuple[float, float],
+        up: tuple[float, float],
+        tint: tuple[int, ...],
+        name: str,
+    ) -> None:
         corners = [(along[0], up[0]), (along[1], up[0]), (along[1], up[1]), (along[0], up[1])]
         self.polygon([self.on_wall(foot, roof, *corner) for corner in corners], tint, name)
 
@@ -230,8 +252,9 @@ class _Scene:
         if self.chance(0.3):
             mouth = [self.place(-ROAD_EDGE, near), self.place(ROAD_EDGE, near)]
             self.polygon([*mouth, (mouth[1][0], deck), (mouth[0][0], deck)], self.tint(40, 40, 45), 'Tunnel')
-        self.polygon([(left[0], top), (right[0], top), (right[0], deck), (left[0], deck)],
-                     self.tint(125, 130, 120), 'Bridge')
+        self.polygon(
+            [(left[0], top), (right[0], top), (right[0], deck), (left[0], deck)], self.tint(125, 130, 120), 'Bridge'
+        )
 
     def bonnet(self) -> None:
         if self.chance(0.5):
@@ -241,11 +264,24 @@ class _Scene:
 
     def choose_things(self) -> list[tuple[Callable[[float], None], int]]:
         count, chance = self.random.randint, self.chance
-        return [(self.car, count(1, 5)), (self.suv, chance(0.4)), (self.truck, chance(0.3)), (self.train, chance(0.08)),
-                (self.trailer, chance(0.15)), (self.tree, count(0, 4)), (self.bush, count(0, 3)),
-                (self.pole, count(2, 6)), (self.pedestrian, count(1, 5)), (self.child, chance(0.3)),
-                (self.pram, chance(0.2)), (self.dog, chance(0.2)), (self.cyclist, chance(0.6)),
-                (self.motorcyclist, chance(0.2)), (self.cone, 3 * chance(0.15)), (self.billboard, chance(0.3))]
+        return [
+            (self.car, count(1, 5)),
+            (self.suv, chance(0.4)),
+            (self.truck, chance(0.3)),
+            (self.train, chance(0.08)),
+            (self.trailer, chance(0.15)),
+            (self.tree, count(0, 4)),
+            (self.bush, count(0, 3)),
+            (self.pole, count(2, 6)),
+            (self.pedestrian, count(1, 5)),
+            (self.child, chance(0.3)),
+            (self.pram, chance(0.2)),
+            (self.dog, chance(0.2)),
+            (self.cyclist, chance(0.6)),
+            (self.motorcyclist, chance(0.2)),
+            (self.cone, 3 * chance(0.15)),
+            (self.billboard, chance(0.3)),
+        ]
 
     def depths(self, number: int) -> np.ndarray:
         return self.random.uniform(0.12, 0.8, int(number))
@@ -266,8 +302,14 @@ class _Scene:
         self.box(x, y - height * (1 - cabin) * 0.95, width * 0.8, height * cabin, body, name)
         self.box(x, y - height * (1 - cabin), width * 0.7, height * cabin * 0.6, self.tint(50, 60, 75), name)
         for side in (-0.4, 0.4):
-            self.box(x + side * width * self.height / self.width, y - height * 0.3, width * 0.12, height * 0.1,
-                     self.tint(200, 30, 25), name)
+            self.box(
+                x + side * width * self.height / self.width,
+                y - height * 0.3,
+                width * 0.12,
+                height * 0.1,
+                self.tint(200, 30, 25),
+                name,
+            )
 
     def car(self, near: float) -> None:
         colour = [(170, 25, 30), (25, 45, 130), (185, 190, 195)][self.random.randint(3)]
@@ -290,14 +332,16 @@ class _Scene:
         self.box(x, y, 0.05 * near, 0.5 * near, self.tint(80, 60, 40), 'Tree')
         for _ in range(7):
             shift = self.random.uniform(-0.15, 0.15, 2) * near
-            self.ellipse(x + shift[0], y - 0.65 * near + shift[1], 0.28 * near, 0.28 * near,
-                         self.tint(45, 90, 35), 'Tree')
+            self.ellipse(
+                x + shift[0], y - 0.65 * near + shift[1], 0.28 * near, 0.28 * near, self.tint(45, 90, 35), 'Tree'
+            )
 
     def bush(self, near: float) -> None:
         x, y = self.on_sidewalk(near)
         for shift in (-0.08, 0, 0.08):
-            self.ellipse(x + shift * near, y - 0.06 * near, 0.16 * near, 0.14 * near, self.tint(105, 135, 50),
-                         'VegetationMisc')
+            self.ellipse(
+                x + shift * near, y - 0.06 * near, 0.16 * near, 0.14 * near, self.tint(105, 135, 50), 'VegetationMisc'
+            )
 
     def pole(self, near: float) -> None:
         x, y = self.on_sidewalk(near)
@@ -310,8 +354,14 @@ class _Scene:
         elif kind == 1:
             self.box(x, y - height * 0.8, 0.06 * near, 0.16 * near, self.tint(25, 28, 25), 'TrafficLight')
             for lamp, colour in enumerate([(40, 200, 80), (230, 170, 20), (230, 30, 30)]):
-                self.ellipse(x, y - height * 0.8 - (0.03 + 0.05 * lamp) * near, 0.035 * near, 0.035 * near,
-                             self.tint(*colour), 'TrafficLight')
+                self.ellipse(
+                    x,
+                    y - height * 0.8 - (0.03 + 0.05 * lamp) * near,
+                    0.035 * near,
+                    0.035 * near,
+                    self.tint(*colour),
+                    'TrafficLight',
+                )
 
     def billboard(self, near: float) -> None:
         x, y = self.on_sidewalk(near)

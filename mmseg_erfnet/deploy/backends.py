@@ -26,8 +26,14 @@ class OpenVINO:
         UsageError: OpenVINO is not installed, does not read the file, or lacks the device or the precision.
     """
 
-    def __init__(self, path: Path, device: str = 'CPU', threads: int | None = None, precision: str | None = None,
-                 options: dict | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str = 'CPU',
+        threads: int | None = None,
+        precision: str | None = None,
+        options: dict | None = None,
+    ) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -38,8 +44,9 @@ class OpenVINO:
         try:
             self._model = self._core.read_model(path)
         except RuntimeError as error:
-            raise UsageError(f'OpenVINO cannot read {path}: it is damaged or of a newer version. Export it again.'
-                             ) from error
+            raise UsageError(
+                f'OpenVINO cannot read {path}: it is damaged or of a newer version. Export it again.'
+            ) from error
         capabilities = self._capabilities(device)
         if precision is None:
             quantised = any(op.get_type_name() == 'FakeQuantize' for op in self._model.get_ops())
@@ -109,8 +116,9 @@ class OnnxRuntime:
 
     precision = 'f32'
 
-    def __init__(self, path: Path, device: str = 'CPU', threads: int | None = None,
-                 precision: str | None = None) -> None:
+    def __init__(
+        self, path: Path, device: str = 'CPU', threads: int | None = None, precision: str | None = None
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -118,8 +126,10 @@ class OnnxRuntime:
         provider = f'{device}ExecutionProvider'
         known = onnxruntime.get_available_providers()
         if provider not in known:
-            raise UsageError(f'ONNX Runtime has no device {device} here; it has '
-                             f'{", ".join(name.removesuffix("ExecutionProvider") for name in known)}.')
+            raise UsageError(
+                f'ONNX Runtime has no device {device} here; it has '
+                f'{", ".join(name.removesuffix("ExecutionProvider") for name in known)}.'
+            )
         if precision not in (None, 'f32'):
             raise UsageError(f'ONNX Runtime runs {path} in f32 alone: got {precision}. Use the OpenVINO format.')
         options = onnxruntime.SessionOptions()
@@ -128,8 +138,9 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
         # Its exceptions share no base class but this one.
         except Exception as error:
-            raise UsageError(f'ONNX Runtime cannot read {path}: it is damaged or of a newer version. Export it again.'
-                             ) from error
+            raise UsageError(
+                f'ONNX Runtime cannot read {path}: it is damaged or of a newer version. Export it again.'
+            ) from error
 
     def metadata(self, key: str) -> str | None:
         """Return the text that the model carries under a key."""

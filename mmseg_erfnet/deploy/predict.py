@@ -24,8 +24,15 @@ CONTENTS = ('labels', 'painted', 'video')
 RECORD = 'predicted_by.json'
 
 
-def predict(predictor: Predictor, source: str, out: str | Path, contents: Iterable[str] = (), overwrite: bool = False,
-            shard: tuple[int, int] = (1, 1), max_frames: int | None = None) -> list[str]:
+def predict(
+    predictor: Predictor,
+    source: str,
+    out: str | Path,
+    contents: Iterable[str] = (),
+    overwrite: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    max_frames: int | None = None,
+) -> list[str]:
     """Predict whatever a source is, and write the results.
 
     Of an image NAME come ``labels/NAME.png``, with the class of each pixel as its grey value, and
@@ -82,7 +89,7 @@ def find_images(source: str) -> dict[str, Path] | None:
     elif source.isdecimal():
         return None
     elif any(sign in source for sign in '*?['):
-        matches = map(Path, glob.glob(source, recursive=True))
+        matches = map(Path, glob.glob(source, recursive=True))  # noqa: PTH207 (patterns may be absolute)
         files = sorted(file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES)
         root = Path(os.path.commonpath([file.parent for file in files])) if files else path
     else:
@@ -95,8 +102,14 @@ def find_images(source: str) -> dict[str, Path] | None:
     return {name if count[name] == 1 else name + file.suffix: file for name, file in zip(names, files, strict=True)}
 
 
-def _predict_images(predictor: Predictor, images: dict[str, Path], out: Path, contents: set[str], overwrite: bool,
-                    shard: tuple[int, int]) -> list[str]:
+def _predict_images(
+    predictor: Predictor,
+    images: dict[str, Path],
+    out: Path,
+    contents: set[str],
+    overwrite: bool,
+    shard: tuple[int, int],
+) -> list[str]:
     number, shares = shard
     if not 1 <= number <= shares:
         raise UsageError(f'A share is K of N with K from 1 to N: got {number} of {shares}.')
@@ -105,9 +118,12 @@ def _predict_images(predictor: Predictor, images: dict[str, Path], out: Path, co
     def targets(name: str) -> dict[str, Path]:
         return {kind: out / kind / f'{name}.png' for kind in sorted(contents)}
 
-    mine = list(images.items())[number - 1::shares]
-    todo = [(name, file) for name, file in mine
-            if overwrite or not all(target.is_file() for target in targets(name).values())]
+    mine = list(images.items())[number - 1 :: shares]
+    todo = [
+        (name, file)
+        for name, file in mine
+        if overwrite or not all(target.is_file() for target in targets(name).values())
+    ]
     progress, failures = _Rate(len(todo), f'{len(mine) - len(todo)} were there' if len(todo) < len(mine) else ''), []
 
     def read(item: tuple[str, Path]) -> tuple[str, Path, np.ndarray | None]:
@@ -133,8 +149,9 @@ def _check_record(predictor: Predictor, out: Path, overwrite: bool) -> None:
     record = json.dumps(dict(model=predictor.name, checkpoint_sha256=predictor.metadata.get('checkpoint_sha256')))
     path = out / RECORD
     if path.is_file() and path.read_text() != record and not overwrite:
-        raise UsageError(f'{out} holds predictions of another model, {path.read_text()}: give another folder, or '
-                         '--overwrite them.')
+        raise UsageError(
+            f'{out} holds predictions of another model, {path.read_text()}: give another folder, or --overwrite them.'
+        )
     write_bytes(path, record.encode())
 
 
@@ -153,8 +170,10 @@ def _predict_video(predictor: Predictor, source: str, out: Path, contents: set[s
     name = f'camera{source}' if camera else Path(source).stem
     try:
         if not capture.isOpened():
-            raise DataError(f'{"Camera " if camera else ""}{source} cannot be opened'
-                            + ('.' if camera else ': it is no image, and no video that OpenCV reads.'))
+            raise DataError(
+                f'{"Camera " if camera else ""}{source} cannot be opened'
+                + ('.' if camera else ': it is no image, and no video that OpenCV reads.')
+            )
         rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
         total = 0 if camera else int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
         progress = _Rate(min(total, max_frames) if max_frames and total else max_frames or total)
@@ -201,7 +220,8 @@ class _Video:
         if self.writer is None:
             predictor = self.predictor
             self.legend = painting.legend(
-                range(len(predictor.classes)), predictor.classes, predictor.palette, frame.shape[1])
+                range(len(predictor.classes)), predictor.classes, predictor.palette, frame.shape[1]
+            )
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.size = frame.shape[1], frame.shape[0] + len(self.legend)
             self.writer = cv2.VideoWriter(str(self.unfinished), cv2.VideoWriter_fourcc(*'mp4v'), self.rate, self.size)
@@ -279,5 +299,9 @@ class _Rate:
         known = f'{self.count} of {self.total}' if self.total else f'{self.count}'
         share = f'[{"#" * (30 * self.count // self.total):30}] ' if self.total and self.count <= self.total else ''
         note = f' ({self.note})' if self.note else ''
-        print(f'{start}{share}{known} frames{note}, {self.count / seconds:.1f} frames/s', end=end, file=sys.stderr,
-              flush=True)
+        print(
+            f'{start}{share}{known} frames{note}, {self.count / seconds:.1f} frames/s',
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )

@@ -40,12 +40,15 @@ class Predictor:
         UsageError: The file is missing, damaged or not ours, or the backend is not installed or cannot do as asked.
     """
 
-    def __init__(self, path: str | Path, device: str = 'CPU', threads: int | None = None,
-                 precision: str | None = None) -> None:
+    def __init__(
+        self, path: str | Path, device: str = 'CPU', threads: int | None = None, precision: str | None = None
+    ) -> None:
         path = Path(path)
         if path.suffix not in BACKENDS:
-            raise UsageError(f'{path} is no exported model; give a file ending in {" or ".join(BACKENDS)}, as '
-                             'tools/export.py writes it.')
+            raise UsageError(
+                f'{path} is no exported model; give a file ending in {" or ".join(BACKENDS)}, as '
+                'tools/export.py writes it.'
+            )
         if not path.is_file():
             raise UsageError(f'There is no model {path}.')
         if threads is not None and threads < 1:
@@ -104,8 +107,10 @@ class Predictor:
             self._check(frame)
         sizes = {frame.shape[:2] for frame in frames}
         if len(sizes) > 1:
-            raise DataError(f'The frames of a batch differ in size: {", ".join(map(_size, sorted(sizes)))}; resize '
-                            'them to one, or predict them one by one.')
+            raise DataError(
+                f'The frames of a batch differ in size: {", ".join(map(_size, sorted(sizes)))}; resize '
+                'them to one, or predict them one by one.'
+            )
         return self._run(np.asarray(frames))
 
     def paint(self, frame: np.ndarray, labels: np.ndarray, opacity: float = 0.6, legend: bool = True) -> np.ndarray:
@@ -136,14 +141,18 @@ class Predictor:
     def _check(self, frame: np.ndarray) -> None:
         _check_frame(frame)
         if self.size and frame.shape[:2] != self.size:
-            raise DataError(f'{self.name} takes frames of {_size(self.size)} alone: got {_size(frame.shape[:2])}. '
-                            'Resize them, or export a model without --size.')
+            raise DataError(
+                f'{self.name} takes frames of {_size(self.size)} alone: got {_size(frame.shape[:2])}. '
+                'Resize them, or export a model without --size.'
+            )
 
     def _run(self, frames: np.ndarray) -> np.ndarray:
         if self._batch and len(frames) != self._batch:
             if self._batch > 1:
-                raise DataError(f'{self.name} takes batches of {self._batch} alone: got {len(frames)}. Use '
-                                'predict_batch, or export a model without --batch.')
+                raise DataError(
+                    f'{self.name} takes batches of {self._batch} alone: got {len(frames)}. Use '
+                    'predict_batch, or export a model without --batch.'
+                )
             return np.concatenate([self._backend.run(np.ascontiguousarray(frame[None])) for frame in frames])
         return self._backend.run(np.ascontiguousarray(frames))
 
@@ -152,19 +161,25 @@ def _check_frame(frame: np.ndarray) -> None:
     if not isinstance(frame, np.ndarray):
         raise DataError(f'A frame is a NumPy array, uint8 (H, W, 3): got {type(frame).__name__}.')
     if frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 1):
-        raise DataError(f'A frame is BGR, uint8 (H, W, 3), but this one is grey, {frame.shape}: convert it with '
-                        'cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR).')
+        raise DataError(
+            f'A frame is BGR, uint8 (H, W, 3), but this one is grey, {frame.shape}: convert it with '
+            'cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR).'
+        )
     if frame.ndim == 3 and frame.shape[2] == 4:
-        raise DataError(f'A frame is BGR, uint8 (H, W, 3), but this one has four channels, {frame.shape}: convert it '
-                        'with cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR).')
+        raise DataError(
+            f'A frame is BGR, uint8 (H, W, 3), but this one has four channels, {frame.shape}: convert it '
+            'with cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR).'
+        )
     if frame.ndim != 3 or frame.shape[2] != 3:
         hint = ' For several frames there is predict_batch.' if frame.ndim == 4 else ''
         raise DataError(f'A frame is BGR, uint8 (H, W, 3): got an array of shape {frame.shape}.{hint}')
     if not frame.size:
         raise DataError(f'The frame is empty: its shape is {frame.shape}.')
     if frame.dtype != np.uint8:
-        raise DataError(f'A frame holds uint8 from 0 to 255: got {frame.dtype}. Preprocessing is inside the model; '
-                        'give it what cv2.imread returns.')
+        raise DataError(
+            f'A frame holds uint8 from 0 to 255: got {frame.dtype}. Preprocessing is inside the model; '
+            'give it what cv2.imread returns.'
+        )
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -89,7 +89,8 @@ def check_loaded(runner: Runner, checkpoint: dict) -> None:
 
     Args:
         runner: MMEngine's or ours.
-        checkpoint: As in a hook's ``after_load_checkpoint``. Its stored config, which MMEngine would execute, is removed.
+        checkpoint: As in a hook's ``after_load_checkpoint``; its stored config, which MMEngine would execute, is
+            removed.
 
     Raises:
         CheckpointError: It does not fit the model, or holds no state to resume from.
@@ -104,5 +105,4 @@ def check_loaded(runner: Runner, checkpoint: dict) -> None:
         )
     if isinstance(checkpoint.get('meta'), dict):
         checkpoint['meta'].pop('config', None)
-    if 'cfg' in checkpoint:
-        del checkpoint['cfg']
+    checkpoint.pop('cfg', None)

@@ -76,13 +76,17 @@ def _for_this_machine(cfg: Config) -> Config:
 
 def _set_rendezvous(launcher: str) -> None:
     """Translate what Slurm and MPI say of the processes into the variables that torch.distributed reads."""
-    names = dict(slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
-                 mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')).get(launcher)
+    names = dict(
+        slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+        mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+    ).get(launcher)
     if names:
         missing = [name for name in names if name not in os.environ]
         if missing:
-            raise UsageError(f'--launcher {launcher} finds no {", ".join(missing)} in the environment: start it with '
-                             f'{"srun" if launcher == "slurm" else "mpirun"}, or use --launcher none.')
+            raise UsageError(
+                f'--launcher {launcher} finds no {", ".join(missing)} in the environment: start it with '
+                f'{"srun" if launcher == "slurm" else "mpirun"}, or use --launcher none.'
+            )
         for target, name in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
             os.environ[target] = os.environ[name]
         os.environ.setdefault('MASTER_PORT', '29500')
@@ -91,9 +95,11 @@ def _set_rendezvous(launcher: str) -> None:
             first = re.sub(r'\[(\d+)[^]]*\]', r'\1', os.environ['SLURM_NODELIST'])
             os.environ.setdefault('MASTER_ADDR', first.split(',')[0])
     if 'RANK' not in os.environ or 'MASTER_ADDR' not in os.environ:
-        raise UsageError(f'--launcher {launcher} finds no RANK and MASTER_ADDR in the environment: start it with '
-                         'torchrun, as in `torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch`, or '
-                         'use --launcher none.')
+        raise UsageError(
+            f'--launcher {launcher} finds no RANK and MASTER_ADDR in the environment: start it with '
+            'torchrun, as in `torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch`, or '
+            'use --launcher none.'
+        )
 
 
 def _replace_sync_bn(node):
@@ -106,8 +112,13 @@ def _replace_sync_bn(node):
     return node
 
 
-def train(cfg: Config, amp: bool = False, resume: bool | str = False, epochs: int | None = None,
-          trust_checkpoint: bool = False) -> Runner:
+def train(
+    cfg: Config,
+    amp: bool = False,
+    resume: bool | str = False,
+    epochs: int | None = None,
+    trust_checkpoint: bool = False,
+) -> Runner:
     """Train and validate as a config says.
 
     Args:
@@ -169,8 +180,10 @@ def use_amp(cfg: Config) -> Config:
 def _checkpoint_to_resume(cfg: Config, resume: bool | str) -> str:
     checkpoint = resume if isinstance(resume, str) else latest_checkpoint(cfg.work_dir)
     if checkpoint is None:
-        raise UsageError(f'There is no checkpoint to resume from in {cfg.work_dir}; start without --resume, '
-                         'or name the folder of the run with --work-dir.')
+        raise UsageError(
+            f'There is no checkpoint to resume from in {cfg.work_dir}; start without --resume, '
+            'or name the folder of the run with --work-dir.'
+        )
     return checkpoint
 
 
@@ -184,11 +197,19 @@ def _report_batch_size(cfg: Config, runner: Runner) -> None:
             f'{processes} process{"es" if processes > 1 else ""} x batch {share} = {batch} images an iteration; this '
             f'config was tuned for {tuned}. Its learning rate of {rate:g} is left as it is; --cfg-options '
             f'auto_scale_lr.enable=True scales it in proportion, to {rate * batch / tuned:g}.',
-            logger='current')
+            logger='current',
+        )
 
 
-def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequence[float] = (1.0,),
-             out_dir: str | None = None, show_dir: str | None = None, trust_checkpoint: bool = False) -> dict:
+def evaluate(
+    cfg: Config,
+    checkpoint: str,
+    tta: bool = False,
+    tta_scales: Sequence[float] = (1.0,),
+    out_dir: str | None = None,
+    show_dir: str | None = None,
+    trust_checkpoint: bool = False,
+) -> dict:
     """Score a checkpoint on the config's test set; write ``metrics.json`` and ``report.html`` into the work dir.
 
     Those replace what an earlier test there has left. What a training run has put there stays; the test's config, its
@@ -224,14 +245,23 @@ def evaluate(cfg: Config, checkpoint: str, tta: bool = False, tta_scales: Sequen
             tta=dict(flip=True, scales=list(tta_scales)) if tta else None,
             dataset=dataset.type,
             split=dataset.get('ann_file') or dataset.get('data_prefix', {}).get('img_path'),
-            checkpoint=str(checkpoint)))
+            checkpoint=str(checkpoint),
+        ),
+    )
     if not any(hook.type == 'mmseg_erfnet.ReportHook' for hook in cfg.get('custom_hooks', [])):
         _add_hook(cfg, type='mmseg_erfnet.ReportHook')
     if out_dir or show_dir:
         _add_hook(cfg, type='mmseg_erfnet.PredictionHook', out_dir=out_dir, show_dir=show_dir)
     # Testing needs none of these, and building them would ask for the training data.
-    for name in ('train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg',
-                 'val_evaluator'):
+    for name in (
+        'train_dataloader',
+        'val_dataloader',
+        'optim_wrapper',
+        'param_scheduler',
+        'train_cfg',
+        'val_cfg',
+        'val_evaluator',
+    ):
         cfg[name] = None
     runner = _TestRunner.from_cfg(cfg)
     metrics = runner.test()
@@ -264,14 +294,19 @@ def _at_scales(choices: list, scales: Sequence[float]) -> list:
     """Repeat each `Resize` among the choices of one step of test-time augmentation, at each scale."""
     if any(choice.type != 'Resize' for choice in choices):
         return choices
-    return [dict(choice, scale=tuple(round(side * scale) for side in choice.scale))
-            for choice in choices for scale in scales]
+    return [
+        dict(choice, scale=tuple(round(side * scale) for side in choice.scale))
+        for choice in choices
+        for scale in scales
+    ]
 
 
 def score_summary(cfg: Config, metrics: dict, out_dir: str | None = None, show_dir: str | None = None) -> str:
     """Say, after :func:`evaluate`, the main metrics and where the others, the label maps and the pictures are."""
-    lines = ['  '.join(f'{name} {metrics[name]:.2f}' for name in ('mIoU', 'mIoU_all', 'aAcc', 'mAcc')),
-             f'All metrics: {Path(cfg.work_dir) / "metrics.json"}']
+    lines = [
+        '  '.join(f'{name} {metrics[name]:.2f}' for name in ('mIoU', 'mIoU_all', 'aAcc', 'mAcc')),
+        f'All metrics: {Path(cfg.work_dir) / "metrics.json"}',
+    ]
     lines += [f'{what}: {folder}' for what, folder in (('Label maps', out_dir), ('Pictures', show_dir)) if folder]
     return '\n'.join(lines) if is_main_process() else ''
 

@@ -23,8 +23,9 @@ class ProgressLogProcessor(LogProcessor):
         tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
         return tag, self.progress_line(runner, batch_idx, mode)
 
-    def get_log_after_epoch(self, runner: Runner, batch_idx: int, mode: str,
-                            with_non_scalar: bool = False) -> tuple[dict, str]:
+    def get_log_after_epoch(
+        self, runner: Runner, batch_idx: int, mode: str, with_non_scalar: bool = False
+    ) -> tuple[dict, str]:
         """Return what mmengine's ``LogProcessor`` returns, with a shorter line, and keep the best mIoU in mind."""
         tag, text = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
         score = tag.get('val/mIoU', tag.get('mIoU'))

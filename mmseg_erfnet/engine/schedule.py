@@ -8,7 +8,9 @@ from mmseg_erfnet.errors import UsageError
 
 
 def shorten(cfg: Config, epochs: int) -> Config:
-    """Return a copy of a config whose epoch-based schedule is cut or stretched: every learning rate lasts the same share of the run as before.
+    """Return a copy of a config with an epoch-based schedule of another length.
+
+    Every learning rate lasts the same share of the run as before.
 
     Warm-up and other schedulers that count iterations are left alone.
 
@@ -21,8 +23,10 @@ def shorten(cfg: Config, epochs: int) -> Config:
     """
     before = cfg.train_cfg.get('max_epochs')
     if before is None:
-        raise UsageError('This schedule counts iterations, not epochs; set train_cfg.max_iters and the end of each '
-                         'scheduler with --cfg-options instead.')
+        raise UsageError(
+            'This schedule counts iterations, not epochs; set train_cfg.max_iters and the end of each '
+            'scheduler with --cfg-options instead.'
+        )
     if epochs < 1:
         raise UsageError(f'{epochs} epochs are none; give 1 or more.')
 

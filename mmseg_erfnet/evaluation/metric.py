@@ -40,15 +40,17 @@ class SegmentationMetric(BaseMetric):
         ValueError: They hold values that are no class.
     """
 
-    def __init__(self,
-                 with_loss: bool = False,
-                 class_weight: Sequence[float] | None = None,
-                 with_table: bool = True,
-                 ignore_index: int = 255,
-                 out_file: str | None = None,
-                 out_meta: dict | None = None,
-                 collect_device: str = 'cpu',
-                 prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        with_loss: bool = False,
+        class_weight: Sequence[float] | None = None,
+        with_table: bool = True,
+        ignore_index: int = 255,
+        out_file: str | None = None,
+        out_meta: dict | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.with_loss = with_loss
         self.class_weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
@@ -62,15 +64,18 @@ class SegmentationMetric(BaseMetric):
         num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
             if 'gt_sem_seg' not in sample:
-                raise DataError(f'{sample.get("img_path")} has no label to score against: its dataset has no '
-                                'seg_map_path, or its pipeline loads none.')
+                raise DataError(
+                    f'{sample.get("img_path")} has no label to score against: its dataset has no '
+                    'seg_map_path, or its pipeline loads none.'
+                )
             prediction = sample['pred_sem_seg']['data'].squeeze(0)
             label = sample['gt_sem_seg']['data'].squeeze(0).to(prediction.device)
             if prediction.shape != label.shape:
                 raise DataError(
                     f'{sample.get("img_path")}: the prediction is {tuple(prediction.shape)}, its label '
-                    f'{tuple(label.shape)}. To score at another size than the label\'s own, let '
-                    'mmseg_erfnet.LoadSegLabels resize it (`size`).')
+                    f"{tuple(label.shape)}. To score at another size than the label's own, let "
+                    'mmseg_erfnet.LoadSegLabels resize it (`size`).'
+                )
             loss = self._loss(sample['seg_logits']['data'], label) if self.with_loss else (0.0, 0.0)
             matrix = confusion_matrix(label.cpu().numpy(), prediction.cpu().numpy(), num_classes, self.ignore_index)
             self.results.append((matrix, *loss, tuple(label.shape)))
@@ -80,7 +85,8 @@ class SegmentationMetric(BaseMetric):
         weight = weight.to(logits.device)
         label = label.long()
         loss = F.cross_entropy(
-            logits[None].float(), label[None], weight, ignore_index=self.ignore_index, reduction='sum')
+            logits[None].float(), label[None], weight, ignore_index=self.ignore_index, reduction='sum'
+        )
         return loss.item(), weight[label[label != self.ignore_index]].sum(dtype=torch.float64).item()
 
     def compute_metrics(self, results: list) -> dict:
@@ -89,8 +95,10 @@ class SegmentationMetric(BaseMetric):
         confusion = np.sum(matrices, axis=0)
         metrics = scores(confusion)
         classes = self.dataset_meta['classes']
-        per_class = {name: dict(IoU=float(iou), Acc=float(acc))
-                     for name, iou, acc in zip(classes, metrics.pop('IoU'), metrics.pop('Acc'), strict=True)}
+        per_class = {
+            name: dict(IoU=float(iou), Acc=float(acc))
+            for name, iou, acc in zip(classes, metrics.pop('IoU'), metrics.pop('Acc'), strict=True)
+        }
         if self.with_table:
             print_log(_table(per_class, confusion), logger='current')
         if self.out_file is not None and is_main_process():
@@ -98,8 +106,9 @@ class SegmentationMetric(BaseMetric):
         if self.with_loss:
             metrics['loss'] = sum(losses) / sum(weights) if sum(weights) else 0.0
         for kind in ('IoU', 'Acc'):
-            metrics.update({f'{kind}/{name}': values[kind] for name, values in per_class.items()
-                            if not np.isnan(values[kind])})
+            metrics.update(
+                {f'{kind}/{name}': values[kind] for name, values in per_class.items() if not np.isnan(values[kind])}
+            )
         return metrics
 
     def _write(self, metrics: dict, per_class: dict, confusion: np.ndarray, sizes: Sequence[tuple]) -> None:
@@ -112,7 +121,8 @@ class SegmentationMetric(BaseMetric):
             palette=self.dataset_meta.get('palette'),
             images=len(sizes),
             size=size,
-            **self.out_meta)
+            **self.out_meta,
+        )
         write_json(self.out_file, report)
 
 

@@ -7,8 +7,9 @@ shared among processes.
 import numpy as np
 
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int,
-                     ignore_index: int = 255) -> np.ndarray:
+def confusion_matrix(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int, ignore_index: int = 255
+) -> np.ndarray:
     """Count pixels by true and predicted class.
 
     Args:
@@ -29,8 +30,10 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     labels, predictions = labels[valid].astype(np.int64), predictions[valid].astype(np.int64)
     for name, values in (('label', labels), ('prediction', predictions)):
         if values.size and not 0 <= values.min() <= values.max() < num_classes:
-            raise ValueError(f'{name}s run from {values.min()} to {values.max()}, but there are {num_classes} classes; '
-                             'does num_classes of the decode head fit the dataset?')
+            raise ValueError(
+                f'{name}s run from {values.min()} to {values.max()}, but there are {num_classes} classes; '
+                'does num_classes of the decode head fit the dataset?'
+            )
     pairs = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
     return pairs.reshape(num_classes, num_classes)
 
@@ -62,7 +65,8 @@ def scores(confusion: np.ndarray) -> dict:
         aAcc=float(overall),
         mAcc=_mean(acc[present]),
         IoU=iou,
-        Acc=acc)
+        Acc=acc,
+    )
 
 
 def _mean(values: np.ndarray) -> float:

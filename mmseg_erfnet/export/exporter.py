@@ -37,9 +37,19 @@ class ParityError(UserError, RuntimeError):
     """An exported model does not compute what PyTorch computes."""
 
 
-def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequence[str] = ('onnx',),
-           output: str = 'labels', size: tuple[int, int] | None = None, batch: int | None = None, int8: bool = False,
-           max_drop: float = 0.3, trust_checkpoint: bool = False, report: Callable[[str], None] = print) -> list[Path]:
+def export(
+    cfg: Config,
+    checkpoint: str | None,
+    out: str | Path,
+    formats: Sequence[str] = ('onnx',),
+    output: str = 'labels',
+    size: tuple[int, int] | None = None,
+    batch: int | None = None,
+    int8: bool = False,
+    max_drop: float = 0.3,
+    trust_checkpoint: bool = False,
+    report: Callable[[str], None] = print,
+) -> list[Path]:
     """Write the model of a config and a checkpoint, and compare each file with PyTorch.
 
     Args:
@@ -66,8 +76,10 @@ def export(cfg: Config, checkpoint: str | None, out: str | Path, formats: Sequen
     """
     unknown = set(formats) - set(FORMATS)
     if unknown or not formats or output not in OUTPUTS:
-        raise UsageError(f'formats are among {", ".join(FORMATS)} and the output among {", ".join(OUTPUTS)}: got '
-                         f'{", ".join(formats) or "none"} and {output}.')
+        raise UsageError(
+            f'formats are among {", ".join(FORMATS)} and the output among {", ".join(OUTPUTS)}: got '
+            f'{", ".join(formats) or "none"} and {output}.'
+        )
     if int8 and ('openvino' not in formats or output != 'labels'):
         raise UsageError('int8 is for the format openvino and the output labels.')
     if int8:
@@ -173,6 +185,6 @@ def check_parity(path: Path, logits: onnx.ModelProto, segmentor: nn.Module, fram
         raise ParityError(
             f'{path.name} differs from PyTorch and was not kept: logits by up to {worst:.2g}, allowed are '
             f'{LOGIT_TOLERANCE:g}; labels on {1 - equal / pixels:.3%} of the pixels, allowed are '
-            f'{1 - LABEL_AGREEMENT:.1%}.')
+            f'{1 - LABEL_AGREEMENT:.1%}.'
+        )
     return f'logits within {worst:.1e} of PyTorch, labels equal on {100 * equal / pixels:.3f} % of {pixels} pixels'
-

@@ -1,4 +1,4 @@
-"""Folding of batch normalisation into convolutions, and the first layers in the form that inference engines run fastest."""
+"""Folding of batch normalisation into convolutions, and layers in the form that inference engines run fastest."""
 
 import torch
 from mmcv.cnn import ConvModule
@@ -89,8 +89,16 @@ class Downsampler(nn.Module):
 
 def _widened(conv: nn.Conv2d, more: int) -> nn.Conv2d:
     """Return a convolution that makes so many more channels, of zeros."""
-    wide = nn.Conv2d(conv.in_channels, conv.out_channels + more, conv.kernel_size, conv.stride, conv.padding,
-                     conv.dilation, bias=conv.bias is not None, padding_mode=conv.padding_mode)
+    wide = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels + more,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+    )
     wide.weight.data = F.pad(conv.weight.data, (0, 0) * 3 + (0, more))
     if conv.bias is not None:
         wide.bias.data = F.pad(conv.bias.data, (0, more))
@@ -130,8 +138,9 @@ class FoldedStem(nn.Module):
         rows = torch.maximum(rows[:, :, 0], rows[:, :, 1])
         rows = torch.maximum(rows, F.pad(rows[..., 3:], (0, 3)))
         pooled = rows.reshape(n, height // 2, width // 2, 6)
-        made, taken = (conv(x.permute(0, 3, 1, 2))
-                       for conv, x in ((self.block.conv, pixels), (self.block.take, pooled)))
+        made, taken = (
+            conv(x.permute(0, 3, 1, 2)) for conv, x in ((self.block.conv, pixels), (self.block.take, pooled))
+        )
         return self.block.join(made, taken)
 
 
@@ -140,7 +149,8 @@ def _halves(norm: nn.BatchNorm2d, channels: int) -> list[nn.BatchNorm2d]:
     halves = []
     for part in (slice(None, channels), slice(channels, None)):
         half = nn.BatchNorm2d(len(norm.weight[part]), eps=norm.eps).eval()
-        half.load_state_dict({name: value if value.ndim == 0 else value[part]
-                              for name, value in norm.state_dict().items()})
+        half.load_state_dict(
+            {name: value if value.ndim == 0 else value[part] for name, value in norm.state_dict().items()}
+        )
         halves.append(half)
     return halves

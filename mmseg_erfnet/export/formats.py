@@ -36,8 +36,15 @@ def trace(module: nn.Module, example: torch.Tensor, outputs: list[str], dynamic:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             program = torch.onnx.export(
-                module.eval(), (example,), dynamo=True, verbose=False, opset_version=18, input_names=['frames'],
-                output_names=outputs, dynamic_shapes=(dynamic,))
+                module.eval(),
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=18,
+                input_names=['frames'],
+                output_names=outputs,
+                dynamic_shapes=(dynamic,),
+            )
     finally:
         logger.setLevel(level)
     return program.model_proto

@@ -58,8 +58,10 @@ def frame_resize(cfg: Config) -> FrameResize | None:
             width, height = step['scale']
             resize = FrameResize(height, width, step.get('keep_ratio', False))
         elif kind not in NEUTRAL_STEPS:
-            raise UsageError(f'The test pipeline has a step that cannot be exported: {dict(step)}. One bilinear Resize '
-                             'with a scale can.')
+            raise UsageError(
+                f'The test pipeline has a step that cannot be exported: {dict(step)}. One bilinear Resize '
+                'with a scale can.'
+            )
     return resize
 
 
@@ -81,15 +83,20 @@ class FrameToLabels(nn.Module):
         UsageError: It is no such segmentor.
     """
 
-    def __init__(self, segmentor: nn.Module, resize: FrameResize | None = None, output: str = 'labels',
-                 with_own: bool = False) -> None:
+    def __init__(
+        self, segmentor: nn.Module, resize: FrameResize | None = None, output: str = 'labels', with_own: bool = False
+    ) -> None:
         super().__init__()
         backbone, preprocessor = segmentor.backbone, segmentor.data_preprocessor
         if type(backbone).__name__ != 'ERFNet' or getattr(backbone, 'encoder_only', False) or segmentor.with_neck:
-            raise UsageError('Only a segmentor with an ERFNet, without a neck, can be exported: this one has '
-                             f'{type(backbone).__name__}.')
-        mean, std = (getattr(preprocessor, name, torch.full((3, 1, 1), neutral))
-                     for name, neutral in (('mean', 0.0), ('std', 1.0)))
+            raise UsageError(
+                'Only a segmentor with an ERFNet, without a neck, can be exported: this one has '
+                f'{type(backbone).__name__}.'
+            )
+        mean, std = (
+            getattr(preprocessor, name, torch.full((3, 1, 1), neutral))
+            for name, neutral in (('mean', 0.0), ('std', 1.0))
+        )
         if mean.numel() != 3 or segmentor.test_cfg.get('mode', 'whole') != 'whole':
             raise UsageError('Only models for three-channel images with test_cfg.mode "whole" can be exported.')
         self.backbone, self.head = deepcopy(backbone), segmentor.decode_head
@@ -169,5 +176,5 @@ def labels_of_doubled(logits: Tensor) -> Tensor:
             found = F.conv2d(logits, kernel, padding=1, groups=classes)
             # Flat, so that OpenVINO decides plane by plane, not pixel by pixel.
             found = found.flatten(2).argmax(1).to(torch.uint8).view(-1, height + 1, width + 1)
-            labels.append(found[:, top:top + height, left:left + width])
+            labels.append(found[:, top : top + height, left : left + width])
     return F.pixel_shuffle(torch.stack(labels, 1), 2)[:, 0]

@@ -21,4 +21,5 @@ def describe(cfg: Config, segmentor: nn.Module, checkpoint: str | None) -> dict:
         resize=None if resize is None else vars(resize),
         checkpoint=None if checkpoint is None else Path(checkpoint).name,
         checkpoint_sha256=None if checkpoint is None else hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
-        versions=versions())
+        versions=versions(),
+    )

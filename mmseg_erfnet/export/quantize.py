@@ -26,7 +26,8 @@ from mmseg_erfnet.registry import DATASETS
 CALIBRATION_FRAMES = 300
 # Asymmetric activations; what resizes the logits (see graph.labels_of_doubled) stays float, so that they do.
 OPTIONS = dict(
-    preset=nncf.QuantizationPreset.MIXED, ignored_scope=nncf.IgnoredScope(types=['GroupConvolution'], validate=False))
+    preset=nncf.QuantizationPreset.MIXED, ignored_scope=nncf.IgnoredScope(types=['GroupConvolution'], validate=False)
+)
 # Frames by which layers are ranked when some must stay float.
 RANKING_FRAMES = 24
 
@@ -35,8 +36,14 @@ class QuantizationError(UserError, RuntimeError):
     """A model in int8 loses more than is allowed."""
 
 
-def export_int8(model: onnx.ModelProto, path: Path, metadata: dict, cfg: Config, max_drop: float = 0.3,
-                report: Callable[[str], None] = print) -> None:
+def export_int8(
+    model: onnx.ModelProto,
+    path: Path,
+    metadata: dict,
+    cfg: Config,
+    max_drop: float = 0.3,
+    report: Callable[[str], None] = print,
+) -> None:
     """Quantise a model, score it beside the one in float32 on the validation set, and write it.
 
     All layers are quantised first. Where that loses too much, those that cost the most are left in float, one after
@@ -74,20 +81,35 @@ def export_int8(model: onnx.ModelProto, path: Path, metadata: dict, cfg: Config,
         report(f'int8 loses {before["mIoU"] - after["mIoU"]:.2f} points of mIoU; leaving layers in float')
         method = 'post-training, some layers in float'
         quantised = nncf.quantize_with_accuracy_control(
-            float_model, nncf.Dataset(batches), nncf.Dataset(range(len(validation))), _validation(validation),
-            max_drop=max_drop / 100, drop_type=nncf.DropType.ABSOLUTE,
-            subset_size=len(batches), **OPTIONS,
+            float_model,
+            nncf.Dataset(batches),
+            nncf.Dataset(range(len(validation))),
+            _validation(validation),
+            max_drop=max_drop / 100,
+            drop_type=nncf.DropType.ABSOLUTE,
+            subset_size=len(batches),
+            **OPTIONS,
             advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                ranking_subset_size=RANKING_FRAMES))
+                ranking_subset_size=RANKING_FRAMES
+            ),
+        )
         after = score_of(quantised, 'int8')
     drop = before['mIoU'] - after['mIoU']
     line = f'mIoU on {len(validation)} validation images: fp32 {before["mIoU"]:.2f}, int8 {after["mIoU"]:.2f}'
     if drop > max_drop:
-        raise QuantizationError(f'{line}: more than {max_drop:g} points are lost. The model was not kept; train '
-                                'longer, calibrate on more images, or allow it with --max-drop.')
-    metadata = metadata | dict(int8=dict(
-        method=method, calibration_images=len(frames), validation_images=len(validation),
-        fp32={name: before[name] for name in ('mIoU', 'aAcc')}, int8={name: after[name] for name in ('mIoU', 'aAcc')}))
+        raise QuantizationError(
+            f'{line}: more than {max_drop:g} points are lost. The model was not kept; train '
+            'longer, calibrate on more images, or allow it with --max-drop.'
+        )
+    metadata = metadata | dict(
+        int8=dict(
+            method=method,
+            calibration_images=len(frames),
+            validation_images=len(validation),
+            fp32={name: before[name] for name in ('mIoU', 'aAcc')},
+            int8={name: after[name] for name in ('mIoU', 'aAcc')},
+        )
+    )
     if metadata['size'] or metadata['batch']:
         quantised.reshape([metadata['batch'] or -1, *(metadata['size'] or (-1, -1)), 3])
     save_openvino(quantised, path, json.dumps(metadata))
@@ -127,8 +149,10 @@ def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.n
     for frame in (cv2.imread(path, cv2.IMREAD_COLOR), data['inputs'].permute(1, 2, 0).numpy()):
         if frame.shape[:2] == labels.shape:
             return np.ascontiguousarray(frame), labels
-    raise DataError(f'{path}: its labels are {labels.shape} at the end of the pipeline, the size neither of the image '
-                    'nor of what the pipeline makes of it.')
+    raise DataError(
+        f'{path}: its labels are {labels.shape} at the end of the pipeline, the size neither of the image '
+        'nor of what the pipeline makes of it.'
+    )
 
 
 def score(predictor: Predictor, dataset: BaseSegDataset, what: str = 'Scored') -> dict:

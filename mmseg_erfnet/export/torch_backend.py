@@ -35,8 +35,9 @@ class TorchBackend:
             return graph(torch.from_numpy(frames).to(self.device)).cpu().numpy()
 
 
-def torch_predictor(cfg: Config, checkpoint: str, device: str | None = None, threads: int | None = None,
-                    trust_checkpoint: bool = False) -> Predictor:
+def torch_predictor(
+    cfg: Config, checkpoint: str, device: str | None = None, threads: int | None = None, trust_checkpoint: bool = False
+) -> Predictor:
     """Return a config's model as a :class:`Predictor`, without exporting it.
 
     Args:
@@ -51,4 +52,6 @@ def torch_predictor(cfg: Config, checkpoint: str, device: str | None = None, thr
     device = device.lower() if device else 'cuda' if torch.cuda.is_available() else 'cpu'
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
     metadata = describe(cfg, segmentor, checkpoint) | dict(output='labels', size=None, batch=None)
-    return Predictor.of(metadata['config'], TorchBackend(FrameToLabels(fold(segmentor), frame_resize(cfg)), device), metadata)
+    return Predictor.of(
+        metadata['config'], TorchBackend(FrameToLabels(fold(segmentor), frame_resize(cfg)), device), metadata
+    )

@@ -145,15 +145,20 @@ def _load(path: Path, name: str, map_location, trust: bool) -> dict:
         if wanted and isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
                 f'{name} was not loaded, because it is more than data and could run code: it asks for {wanted[1]}. If '
-                'you trust whoever made the file, repeat with --trust-checkpoint.') from error
+                'you trust whoever made the file, repeat with --trust-checkpoint.'
+            ) from error
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
-            f'{name} is damaged or no PyTorch checkpoint ({reason}): copy or download it again.') from error
+            f'{name} is damaged or no PyTorch checkpoint ({reason}): copy or download it again.'
+        ) from error
 
     if not isinstance(checkpoint, dict) or not _holds_weights(checkpoint):
-        found = f'({listed(checkpoint, LISTED)})' if isinstance(checkpoint, dict) else f'(a {type(checkpoint).__name__})'
+        found = (
+            f'({listed(checkpoint, LISTED)})' if isinstance(checkpoint, dict) else f'(a {type(checkpoint).__name__})'
+        )
         raise CheckpointError(
-            f'{name} holds neither a state_dict nor tensors by name {found}: give the checkpoint of a segmentor.')
+            f'{name} holds neither a state_dict nor tensors by name {found}: give the checkpoint of a segmentor.'
+        )
     return _plain(checkpoint)
 
 
@@ -173,8 +178,7 @@ def _check_form(path: Path, name: str) -> None:
             raise CheckpointError(f'{name} is not a PyTorch checkpoint: torch.save did not write it.')
         return
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            f'{name} is truncated: copy or download it again, or use the checkpoint before it.')
+        raise CheckpointError(f'{name} is truncated: copy or download it again, or use the checkpoint before it.')
     with zipfile.ZipFile(path) as archive:
         members = {member.rpartition('/')[2] for member in archive.namelist()}
     if 'constants.pkl' in members:
@@ -287,11 +291,20 @@ def compare(
 ) -> None:
     unknown = [name for name in weights if name not in expected]
     # Before torch 0.4.1 a BN did not count its batches; torch sets the number itself where it is missing.
-    missing = [name for name in expected
-               if name not in weights and name not in optional and not name.endswith('num_batches_tracked')]
-    shapes = [f'{name} {tuple(value.shape)} instead of {tuple(expected[name])}'
-              for name, value in weights.items() if name in expected and value.shape != torch.Size(expected[name])]
-    found = [f'{what}: {listed(names, LISTED)}'
-             for what, names in (('unknown', unknown), ('missing', missing), ('wrongly shaped', shapes)) if names]
+    missing = [
+        name
+        for name in expected
+        if name not in weights and name not in optional and not name.endswith('num_batches_tracked')
+    ]
+    shapes = [
+        f'{name} {tuple(value.shape)} instead of {tuple(expected[name])}'
+        for name, value in weights.items()
+        if name in expected and value.shape != torch.Size(expected[name])
+    ]
+    found = [
+        f'{what}: {listed(names, LISTED)}'
+        for what, names in (('unknown', unknown), ('missing', missing), ('wrongly shaped', shapes))
+        if names
+    ]
     if found:
         raise CheckpointError(f'The checkpoint does not fit {whose}: {"; ".join(found)}.{hint}')

@@ -71,17 +71,24 @@ def from_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict:
     table = _network(encoder_only)
     heads = {}
     encoder_output = _output(
-        'encoder.output_conv', 'decode_head.conv_seg', (_classes(weights, 'encoder.output_conv'), 128, 1, 1))
+        'encoder.output_conv', 'decode_head.conv_seg', (_classes(weights, 'encoder.output_conv'), 128, 1, 1)
+    )
     if encoder_only:
         table |= encoder_output
     else:
         table |= _output(
-            'decoder.output_conv', 'decode_head.conv_seg', (16, _classes(weights, 'decoder.output_conv'), 2, 2))
+            'decoder.output_conv', 'decode_head.conv_seg', (16, _classes(weights, 'decoder.output_conv'), 2, 2)
+        )
         heads = {name.rpartition('.')[2]: name for name in encoder_output if name in weights}
     shapes = {name: shape for name, (_, shape) in (table | encoder_output).items()}
     is_ours = any(name.startswith('backbone.') for name in weights)
-    compare(weights, shapes, "the authors' network", optional=encoder_output,
-             hint=" It is in MMSegmentation's form already." if is_ours else '')
+    compare(
+        weights,
+        shapes,
+        "the authors' network",
+        optional=encoder_output,
+        hint=" It is in MMSegmentation's form already." if is_ours else '',
+    )
 
     state_dict = {ours: weights[name] for name, (ours, _) in table.items() if name in weights}
     converted = {'meta': {}, 'state_dict': state_dict}
@@ -118,9 +125,12 @@ def to_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict[st
         output = _output('decoder.output_conv', 'decode_head.conv_seg', (16, classes, 2, 2))
     table |= output
     compare(
-        weights, dict(table.values()), "the authors' network",
+        weights,
+        dict(table.values()),
+        "the authors' network",
         optional=[ours for ours, _ in output.values()] if encoder_only else (),
-        hint='' if encoder_only else ' The whole network needs ERFNetHead; of others only the encoder converts.')
+        hint='' if encoder_only else ' The whole network needs ERFNetHead; of others only the encoder converts.',
+    )
 
     converted = {f'module.{theirs}': weights[ours] for theirs, (ours, _) in table.items() if ours in weights}
     for name, value in checkpoint.get('encoder_head', {}).items():

@@ -18,7 +18,7 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         # In the order of x in memory, as else the product would have to reorder one of the two.
         noise = torch.empty_like(x)
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-2**63, None)
-        bits = words.view(torch.int16)[:x.numel()].as_strided(noise.shape, noise.stride())
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = words.view(torch.int16)[: x.numel()].as_strided(noise.shape, noise.stride())
         noise = (bits >= zeros - 2**15).to(x.dtype).mul_(2**16 / (2**16 - zeros))
         return x * noise

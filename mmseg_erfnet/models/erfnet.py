@@ -20,6 +20,7 @@ Beside the paper: it ends in a transposed convolution to the classes, which is
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import cycle, islice
 
 import torch
 from mmcv.cnn import build_activation_layer, build_conv_layer, build_norm_layer
@@ -77,7 +78,8 @@ class DownsamplerBlock(BaseModule):
         if not 0 < in_channels < out_channels:
             raise ValueError(
                 f'A downsampler needs more output channels than input channels, which it passes on: got {in_channels} '
-                f'to {out_channels}. Let enc_downsample_channels grow, from more than in_channels.')
+                f'to {out_channels}. Let enc_downsample_channels grow, from more than in_channels.'
+            )
         self.conv = build_conv_layer(conv_cfg, in_channels, out_channels - in_channels, 3, stride=2, padding=1)
         self.pool = nn.MaxPool2d(2, stride=2)
         self.bn = _norm(norm_cfg, out_channels)
@@ -127,18 +129,20 @@ class NonBottleneck1d(BaseModule):
             padding = tuple(size // 2 * step for size, step in zip(kernel, dilation, strict=True))
             return build_conv_layer(conv_cfg, channels, channels, kernel, padding=padding, dilation=dilation, bias=True)
 
-        self.convs_layers = nn.ModuleList([
-            conv((3, 1), (1, 1)),
-            _act(act_cfg),
-            conv((1, 3), (1, 1)),
-            _norm(norm_cfg, channels),
-            _act(act_cfg),
-            conv((3, 1), (dilation, 1)),
-            _act(act_cfg),
-            conv((1, 3), (1, dilation)),
-            _norm(norm_cfg, channels),
-            DROPOUTS[dropout_type](drop_rate),
-        ])
+        self.convs_layers = nn.ModuleList(
+            [
+                conv((3, 1), (1, 1)),
+                _act(act_cfg),
+                conv((1, 3), (1, 1)),
+                _norm(norm_cfg, channels),
+                _act(act_cfg),
+                conv((3, 1), (dilation, 1)),
+                _act(act_cfg),
+                conv((1, 3), (1, dilation)),
+                _norm(norm_cfg, channels),
+                DROPOUTS[dropout_type](drop_rate),
+            ]
+        )
         self.act = _act(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -230,57 +234,33 @@ class ERFNet(BaseModule):
         with_cp: bool = False,
     ):
         super().__init__(init_cfg)
-        if len(enc_downsample_channels) < 2:
-            raise ValueError(
-                f'enc_downsample_channels needs at least two numbers: got {tuple(enc_downsample_channels)}.')
-        first, *stage_channels = enc_downsample_channels
-        stages = len(stage_channels)
-        ratios = [dropout_ratio] * stages if isinstance(dropout_ratio, (int, float)) else list(dropout_ratio)
-
-        if len(enc_stage_non_bottlenecks) != stages:
-            raise ValueError(
-                f'enc_stage_non_bottlenecks needs {stages} numbers, one for each downsampler but the first: got '
-                f'{tuple(enc_stage_non_bottlenecks)} for enc_downsample_channels={tuple(enc_downsample_channels)}.')
-        if list(enc_non_bottleneck_channels) != stage_channels:
-            raise ValueError(
-                f'enc_non_bottleneck_channels={tuple(enc_non_bottleneck_channels)} contradicts '
-                f'enc_downsample_channels={tuple(enc_downsample_channels)}: residual blocks keep the channels of their '
-                f'downsampler, so it must be {tuple(stage_channels)}.')
-        if not enc_non_bottleneck_dilations or enc_stage_non_bottlenecks[-1] % len(enc_non_bottleneck_dilations):
-            raise ValueError(
-                f'The {enc_stage_non_bottlenecks[-1]} blocks of the last stage in enc_stage_non_bottlenecks must be a '
-                f'multiple of the {len(enc_non_bottleneck_dilations)} enc_non_bottleneck_dilations they cycle through.')
-        if len(ratios) != stages or not all(0 <= ratio <= 1 for ratio in ratios):
-            raise ValueError(
-                f'dropout_ratio must be a number from 0 to 1, or {stages} of them, one for each stage of residual '
-                f'blocks: got {dropout_ratio}.')
         if dropout_type not in DROPOUTS:
             raise ValueError(f'dropout_type must be one of {", ".join(DROPOUTS)}: got {dropout_type!r}.')
+        _check_encoder(
+            enc_downsample_channels,
+            enc_stage_non_bottlenecks,
+            enc_non_bottleneck_dilations,
+            enc_non_bottleneck_channels,
+        )
+        stages = len(enc_stage_non_bottlenecks)
         if not encoder_only:
-            if len(dec_upsample_channels) != stages or len(dec_stages_non_bottleneck) != stages:
-                raise ValueError(
-                    f'The decoder needs {stages} stages, one less than the encoder has downsamplers: got '
-                    f'dec_upsample_channels={tuple(dec_upsample_channels)} and '
-                    f'dec_stages_non_bottleneck={tuple(dec_stages_non_bottleneck)}.')
-            if list(dec_non_bottleneck_channels) != list(dec_upsample_channels):
-                raise ValueError(
-                    f'dec_non_bottleneck_channels={tuple(dec_non_bottleneck_channels)} contradicts '
-                    f'dec_upsample_channels={tuple(dec_upsample_channels)}: residual blocks keep the channels of their '
-                    f'upsampler, so the two must be equal.')
-
+            _check_decoder(stages, dec_upsample_channels, dec_stages_non_bottleneck, dec_non_bottleneck_channels)
         self.with_cp = with_cp
         layers = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        ratios = _dropout_ratios(dropout_ratio, stages)
+        first, *stage_channels = enc_downsample_channels
 
         self.encoder = nn.ModuleList([DownsamplerBlock(in_channels, first, conv_cfg, **layers)])
         channels = first
-        for stage, (out_channels, blocks) in enumerate(zip(stage_channels, enc_stage_non_bottlenecks, strict=True)):
-            self.encoder.append(DownsamplerBlock(channels, out_channels, conv_cfg, **layers))
-            channels = out_channels
-            dilations = enc_non_bottleneck_dilations if stage == stages - 1 else (1,)
-            for block in range(blocks):
-                self.encoder.append(NonBottleneck1d(
-                    channels, ratios[stage], dilations[block % len(dilations)], conv_cfg,
-                    dropout_type=dropout_type, **layers))
+        for stage, blocks in enumerate(enc_stage_non_bottlenecks):
+            self.encoder.append(DownsamplerBlock(channels, stage_channels[stage], conv_cfg, **layers))
+            channels = stage_channels[stage]
+            # Dilation is for the last stage.
+            dilations = cycle(enc_non_bottleneck_dilations if stage == stages - 1 else (1,))
+            self.encoder.extend(
+                NonBottleneck1d(channels, ratios[stage], dilation, conv_cfg, dropout_type=dropout_type, **layers)
+                for dilation in islice(dilations, blocks)
+            )
 
         self.decoder = nn.ModuleList()
         if not encoder_only:
@@ -324,3 +304,57 @@ def _statistics_kept(block: nn.Module):
         for norm, (momentum, batches) in zip(norms, before, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(batches)
+
+
+def _check_encoder(
+    downsample_channels: Sequence[int],
+    stage_blocks: Sequence[int],
+    dilations: Sequence[int],
+    block_channels: Sequence[int],
+) -> None:
+    if len(downsample_channels) < 2:
+        raise ValueError(f'enc_downsample_channels needs at least two numbers: got {tuple(downsample_channels)}.')
+    stage_channels = tuple(downsample_channels[1:])
+    if len(stage_blocks) != len(stage_channels):
+        raise ValueError(
+            f'enc_stage_non_bottlenecks needs {len(stage_channels)} numbers, one for each downsampler but the first: '
+            f'got {tuple(stage_blocks)} for enc_downsample_channels={tuple(downsample_channels)}.'
+        )
+    if tuple(block_channels) != stage_channels:
+        raise ValueError(
+            f'enc_non_bottleneck_channels={tuple(block_channels)} contradicts '
+            f'enc_downsample_channels={tuple(downsample_channels)}: residual blocks keep the channels of their '
+            f'downsampler, so it must be {stage_channels}.'
+        )
+    if not dilations or stage_blocks[-1] % len(dilations):
+        raise ValueError(
+            f'The {stage_blocks[-1]} blocks of the last stage in enc_stage_non_bottlenecks must be a multiple of the '
+            f'{len(dilations)} enc_non_bottleneck_dilations they cycle through.'
+        )
+
+
+def _check_decoder(
+    stages: int, upsample_channels: Sequence[int], stage_blocks: Sequence[int], block_channels: Sequence[int]
+) -> None:
+    if len(upsample_channels) != stages or len(stage_blocks) != stages:
+        raise ValueError(
+            f'The decoder needs {stages} stages, one less than the encoder has downsamplers: got '
+            f'dec_upsample_channels={tuple(upsample_channels)} and dec_stages_non_bottleneck={tuple(stage_blocks)}.'
+        )
+    if list(block_channels) != list(upsample_channels):
+        raise ValueError(
+            f'dec_non_bottleneck_channels={tuple(block_channels)} contradicts '
+            f'dec_upsample_channels={tuple(upsample_channels)}: residual blocks keep the channels of their upsampler, '
+            'so the two must be equal.'
+        )
+
+
+def _dropout_ratios(ratio: float | Sequence[float], stages: int) -> list[float]:
+    """Return one ratio per stage of residual blocks."""
+    ratios = [ratio] * stages if isinstance(ratio, (int, float)) else list(ratio)
+    if len(ratios) != stages or not all(0 <= one <= 1 for one in ratios):
+        raise ValueError(
+            f'dropout_ratio must be a number from 0 to 1, or {stages} of them, one for each stage of residual blocks: '
+            f'got {ratio}.'
+        )
+    return ratios

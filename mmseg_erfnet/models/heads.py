@@ -1,4 +1,4 @@
-"""Decode heads: the output layer of ERFNet's paper, and MMSegmentation's ``FCNHead`` with a loss that is faster on a CPU."""
+"""Decode heads: the output layer of ERFNet's paper, and MMSegmentation's ``FCNHead`` with a loss faster on a CPU."""
 
 from mmseg.models.decode_heads import FCNHead as _FCNHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -26,7 +26,8 @@ class ERFNetHead(UpsampledLossMixin, BaseDecodeHead):
         if channels not in (None, in_channels):
             raise ValueError(
                 f'ERFNetHead has no layer between the features and the classes: leave channels={channels} out or make '
-                f'it in_channels={in_channels}.')
+                f'it in_channels={in_channels}.'
+            )
         if kwargs.get('input_transform') is not None:
             raise ValueError('ERFNetHead takes one feature map: leave input_transform out.')
         super().__init__(in_channels, in_channels, dropout_ratio=dropout_ratio, **kwargs)

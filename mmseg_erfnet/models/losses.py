@@ -43,7 +43,8 @@ class WeightedCrossEntropyLoss(nn.Module):
             class_weight = torch.as_tensor(class_weight, dtype=torch.float32)
             if class_weight.ndim != 1 or not (class_weight.isfinite() & (class_weight >= 0)).all():
                 raise ValueError(
-                    f'class_weight must be a list of finite numbers from 0 up: got {class_weight.tolist()}.')
+                    f'class_weight must be a list of finite numbers from 0 up: got {class_weight.tolist()}.'
+                )
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.loss_name = loss_name
@@ -84,7 +85,8 @@ class WeightedCrossEntropyLoss(nn.Module):
 
         with torch.autocast(cls_score.device.type, enabled=False):
             pixels = F.cross_entropy(
-                cls_score.float(), label, self.class_weight, ignore_index=ignore_index, reduction='none')
+                cls_score.float(), label, self.class_weight, ignore_index=ignore_index, reduction='none'
+            )
             if weight is not None:
                 pixels = pixels * weight
             if reduction == 'none':

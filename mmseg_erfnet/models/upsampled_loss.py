@@ -33,9 +33,14 @@ class UpsampledLossMixin:
         label = self._stack_batch_gt(batch_data_samples).squeeze(1)
         factor = label.shape[-1] // seg_logits.shape[-1]
         criterion = self.loss_decode
-        if not (seg_logits.device.type == 'cpu' and type(criterion) is WeightedCrossEntropyLoss
-                and criterion.reduction == 'mean' and self.sampler is None and not self.align_corners
-                and label.shape[1:] == (factor * seg_logits.shape[2], factor * seg_logits.shape[3])):
+        if not (
+            seg_logits.device.type == 'cpu'
+            and type(criterion) is WeightedCrossEntropyLoss
+            and criterion.reduction == 'mean'
+            and self.sampler is None
+            and not self.align_corners
+            and label.shape[1:] == (factor * seg_logits.shape[2], factor * seg_logits.shape[3])
+        ):
             return super().loss_by_feat(seg_logits, batch_data_samples)
         criterion.check_classes(seg_logits.shape[1])
         loss, accuracy = UpsampledCrossEntropy.apply(seg_logits, label, criterion.class_weight, self.ignore_index)
@@ -56,8 +61,10 @@ class UpsampledCrossEntropy(torch.autograd.Function):
         valid = label != ignore_index
         label = torch.where(valid, label, 0)
         if label.min() < 0 or label.max() >= classes:
-            raise IndexError(f'A label is {label.max() if label.max() >= classes else label.min()}, but the model has '
-                             f'{classes} classes.')
+            raise IndexError(
+                f'A label is {label.max() if label.max() >= classes else label.min()}, but the model has '
+                f'{classes} classes.'
+            )
         weight = valid.float() if class_weight is None else class_weight[label] * valid
         # Where nothing counts the sum of the losses is 0, too: 0 and not 0 / 0.
         weight /= weight.sum(dtype=torch.float64).clamp(min=torch.finfo(torch.float32).tiny)
@@ -73,8 +80,12 @@ class UpsampledCrossEntropy(torch.autograd.Function):
             for top in range(0, height, rows):
                 inside, around = slice(top, top + rows), slice(top, min(top + rows, height) + 2)
                 part_loss, part_right = _strip(
-                    scores[:, around], label[image, ..., inside, :], weight[image, ..., inside, :],
-                    valid[image, ..., inside, :], None if grad is None else scores_grad[:, around])
+                    scores[:, around],
+                    label[image, ..., inside, :],
+                    weight[image, ..., inside, :],
+                    valid[image, ..., inside, :],
+                    None if grad is None else scores_grad[:, around],
+                )
                 loss += part_loss
                 right += part_right
             if grad is not None:
@@ -89,7 +100,7 @@ class UpsampledCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, loss_grad: Tensor, accuracy_grad: Tensor):
-        grad, = ctx.saved_tensors
+        (grad,) = ctx.saved_tensors
         return grad * loss_grad, None, None, None
 
 

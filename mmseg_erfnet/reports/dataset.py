@@ -14,7 +14,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.datasets.statistics import LabelStatistics, class_weights, label_statistics, median_frequency_weights
 from mmseg_erfnet.errors import DataError, UsageError
-from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.files import write_bytes, write_text
 from mmseg_erfnet.registry import DATASETS
 from mmseg_erfnet.reports.page import Report, jpeg
 from mmseg_erfnet.visualization.charts import class_bars, png, share_violins, weight_bars
@@ -25,18 +25,25 @@ FORMULAS = {
     'log': "1 / ln({c:g} + p), p a class's share of the pixels (ENet)",
     'median': "median(f) / f, f a class's share of the pixels of the images in which it occurs; 1 where it never does",
 }
-FRAGMENT = '''# {formula}
+FRAGMENT = """# {formula}
 # over the {images} training images of {config}. Written by tools/dataset_report.py.
 # As a base: model = dict(decode_head=dict(loss_decode=dict(class_weight=list(_base_.class_weights.values()))))
 class_weights = {{
 {lines}
 }}
-'''
+"""
 
 
-def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: int = 4, variants: int = 4,
-                         seed: int = 0, workers: int | None = None,
-                         c: float = 1.1) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+def write_dataset_report(
+    cfg: Config,
+    out: Path,
+    samples: int = 12,
+    augmented: int = 4,
+    variants: int = 4,
+    seed: int = 0,
+    workers: int | None = None,
+    c: float = 1.1,
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Count a config's labels and draw them, its samples and its augmentations.
 
     Writes into ``out``: ``report.html``; its pictures as ``*.png`` and ``*.jpg``; ``class_weights_log.py`` and
@@ -64,11 +71,30 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     train = DATASETS.build(cfg.train_dataloader.dataset)
     if not isinstance(train, BaseSegDataset):
-        raise UsageError(f'a {type(train).__name__} around the training set hides its labels; report on a config that '
-                         'has the dataset itself.')
-    classes, palette = train.metainfo['classes'], train.metainfo['palette']
-    statistics = {'train': label_statistics(train, workers)}
-    missing = {}
+        raise UsageError(
+            f'a {type(train).__name__} around the training set hides its labels; report on a config that '
+            'has the dataset itself.'
+        )
+    statistics, missing = _count(cfg, train, workers)
+    counted = statistics['train']
+    weights = {'log': class_weights(counted.pixels, c), 'median': median_frequency_weights(counted)}
+    name = Path(cfg.filename).name if cfg.filename else 'a config'
+
+    page = _DatasetPage(name, train, counted, out)
+    page.add_images(samples)
+    page.add_classes()
+    page.add_splits(statistics, missing)
+    page.add_weights(weights, {kind: formula.format(c=c) for kind, formula in FORMULAS.items()})
+    page.add_augmentations(augmented, variants, seed)
+    page.report.write(out / 'report.html')
+    return page.classes, weights
+
+
+def _count(
+    cfg: Config, train: BaseSegDataset, workers: int | None
+) -> tuple[dict[str, LabelStatistics], dict[str, str]]:
+    """Count the labels of each split; return the counts, and of splits that cannot be read the reasons."""
+    statistics, missing = {'train': label_statistics(train, workers)}, {}
     for split in ('val', 'test'):
         try:
             other = _other(cfg, split)
@@ -76,60 +102,102 @@ def write_dataset_report(cfg: Config, out: Path, samples: int = 12, augmented: i
                 statistics[split] = label_statistics(other, workers)
         except DataError as error:
             missing[split] = str(error)
-    counted = statistics['train']
-    weights = {'log': class_weights(counted.pixels, c), 'median': median_frequency_weights(counted)}
-    name = Path(cfg.filename).name if cfg.filename else 'a config'
+    return statistics, missing
 
-    report = Report(f'Data of {name}', f'{type(train).__name__}, {train.ann_file or train.data_prefix["img_path"]}')
 
-    def show(file: str, picture: Figure | np.ndarray, caption: str) -> None:
-        write_bytes(out / file, png(picture) if isinstance(picture, Figure) else jpeg(picture))
-        report.picture(out / file, caption)
+class _DatasetPage:
+    """The sections of a dataset's report, from top to bottom."""
 
-    report.section('Images')
-    report.highlights({'training images': str(counted.num_images), 'classes': str(len(classes)), 'ignored pixels':
-                    f'{100 * counted.ignored / max(counted.ignored + counted.pixels.sum(), 1):.2f} %'})
-    report.table([(f'{height} x {width}', number) for (height, width), number in sorted(counted.sizes.items())],
-                 ('size (height x width)', 'images'))
-    indices = evenly_spaced(len(train), samples)
-    show('samples.jpg', contact_sheet(train, indices), 'Training images, evenly spaced, with their labels over them.')
-    report.section('Classes')
-    present = np.flatnonzero(counted.images)
-    names, colours = [classes[index] for index in present], [palette[index] for index in present]
-    if len(present) < len(classes):
-        report.text(f'Left out of the charts, as they are in no training image: {", ".join(_absent(counted))}.')
-    show('distribution.png', share_violins(counted.counts[:, present], names, colours),
-         'How large a class is in the images in which it occurs.')
-    show('pixels.png', class_bars((100 * counted.pixels / counted.pixels.sum())[present], names, colours,
-                                  'share of all labelled pixels in % (log scale)', decimals=3, log=True),
-         'Pixels of each class.')
-    show('images.png', class_bars(counted.images[present], names, colours, 'images in which the class occurs', 0),
-         f'Images of each class, of {counted.num_images}.')
-    report.section('Splits')
-    report.table([(f'absent from {split}', ', '.join(_absent(found)) or 'none') for split, found in statistics.items()]
-                 + [(f'{split} not counted', reason) for split, reason in missing.items()])
-    report.table(zip(classes, *(found.images.tolist() for found in statistics.values()), strict=True),
-                 ('class', *(f'images of {found.num_images} in {split}' for split, found in statistics.items())))
-    report.section('Class weights')
-    formulas = {kind: formula.format(c=c) for kind, formula in FORMULAS.items()}
-    kinds = [formula.split(',')[0] for formula in formulas.values()]
-    charted = [values[present] for values in weights.values()]
-    show('weights.png', weight_bars(dict(zip(kinds, charted, strict=True)), names),
-         'Both kinds, each relative to its mean.')
-    report.table(zip(classes, *(values.tolist() for values in weights.values()), strict=True), ('class', *kinds))
-    for kind, values in weights.items():
-        text = FRAGMENT.format(
-            formula=formulas[kind], images=counted.num_images, config=name,
-            lines='\n'.join(f'    {name!r}: {value:.6g},' for name, value in zip(classes, values, strict=True)))
-        write_bytes(out / f'class_weights_{kind}.py', text.encode())
-        report.listing(f'class_weights_{kind}.py, for the _base_ list of a config', text)
-    report.section('Augmentations')
-    indices = evenly_spaced(len(train), augmented)
-    show('augmentations.jpg', augmentation_sheet(train, indices, variants, seed),
-         'On the left the image and its labels, beside them what the training pipeline makes of it, each time anew. '
-         'Pixels to be ignored are white.')
-    report.write(out / 'report.html')
-    return tuple(classes), weights
+    def __init__(self, name: str, train: BaseSegDataset, counted: LabelStatistics, out: Path) -> None:
+        self.name, self.train, self.counted, self.out = name, train, counted, out
+        self.classes, self.palette = tuple(train.metainfo['classes']), train.metainfo['palette']
+        self.present = np.flatnonzero(counted.images)
+        self.names = [self.classes[index] for index in self.present]
+        self.colours = [self.palette[index] for index in self.present]
+        source = train.ann_file or train.data_prefix['img_path']
+        self.report = Report(f'Data of {name}', f'{type(train).__name__}, {source}')
+
+    def show(self, file: str, picture: Figure | np.ndarray, caption: str) -> None:
+        """Write a picture as a file, and add it to the page."""
+        write_bytes(self.out / file, png(picture) if isinstance(picture, Figure) else jpeg(picture))
+        self.report.picture(self.out / file, caption)
+
+    def add_images(self, samples: int) -> None:
+        """Add the numbers of images and sizes, and a contact sheet."""
+        counted = self.counted
+        self.report.section('Images')
+        self.report.highlights(
+            {
+                'training images': str(counted.num_images),
+                'classes': str(len(self.classes)),
+                'ignored pixels': f'{100 * counted.ignored / max(counted.ignored + counted.pixels.sum(), 1):.2f} %',
+            }
+        )
+        self.report.table(
+            [(f'{height} x {width}', number) for (height, width), number in sorted(counted.sizes.items())],
+            ('size (height x width)', 'images'),
+        )
+        sheet = contact_sheet(self.train, evenly_spaced(len(self.train), samples))
+        self.show('samples.jpg', sheet, 'Training images, evenly spaced, with their labels over them.')
+
+    def add_classes(self) -> None:
+        """Add the shares of the classes."""
+        counted, present = self.counted, self.present
+        self.report.section('Classes')
+        if len(present) < len(self.classes):
+            absent = ', '.join(_absent(counted))
+            self.report.text(f'Left out of the charts, because no training image contains them: {absent}.')
+        self.show(
+            'distribution.png',
+            share_violins(counted.counts[:, present], self.names, self.colours),
+            'How large a class is in the images in which it occurs.',
+        )
+        shares = (100 * counted.pixels / counted.pixels.sum())[present]
+        label = 'share of all labelled pixels in % (log scale)'
+        chart = class_bars(shares, self.names, self.colours, label, decimals=3, log=True)
+        self.show('pixels.png', chart, 'Pixels of each class.')
+        chart = class_bars(counted.images[present], self.names, self.colours, 'images in which the class occurs', 0)
+        self.show('images.png', chart, f'Images of each class, of {counted.num_images}.')
+
+    def add_splits(self, statistics: dict[str, LabelStatistics], missing: dict[str, str]) -> None:
+        """Add what each split contains."""
+        self.report.section('Splits')
+        self.report.table(
+            [(f'absent from {split}', ', '.join(_absent(found)) or 'none') for split, found in statistics.items()]
+            + [(f'{split} not counted', reason) for split, reason in missing.items()]
+        )
+        self.report.table(
+            zip(self.classes, *(found.images.tolist() for found in statistics.values()), strict=True),
+            ('class', *(f'images of {found.num_images} in {split}' for split, found in statistics.items())),
+        )
+
+    def add_weights(self, weights: dict[str, np.ndarray], formulas: dict[str, str]) -> None:
+        """Add the class weights, also as files that can be bases of a config."""
+        self.report.section('Class weights')
+        kinds = [formula.split(',')[0] for formula in formulas.values()]
+        charted = [values[self.present] for values in weights.values()]
+        chart = weight_bars(dict(zip(kinds, charted, strict=True)), self.names)
+        self.show('weights.png', chart, 'Both kinds, each relative to its mean.')
+        columns = (values.tolist() for values in weights.values())
+        self.report.table(zip(self.classes, *columns, strict=True), ('class', *kinds))
+        for kind, values in weights.items():
+            text = FRAGMENT.format(
+                formula=formulas[kind],
+                images=self.counted.num_images,
+                config=self.name,
+                lines='\n'.join(
+                    f'    {name!r}: {value:.6g},' for name, value in zip(self.classes, values, strict=True)
+                ),
+            )
+            write_text(self.out / f'class_weights_{kind}.py', text)
+            self.report.listing(f'class_weights_{kind}.py, for the _base_ list of a config', text)
+
+    def add_augmentations(self, augmented: int, variants: int, seed: int) -> None:
+        """Add a sheet of augmented images."""
+        self.report.section('Augmentations')
+        sheet = augmentation_sheet(self.train, evenly_spaced(len(self.train), augmented), variants, seed)
+        caption = 'Left: the image and its labels. Right: random results of the training pipeline. Ignored pixels are '
+        self.show('augmentations.jpg', sheet, caption + 'white.')
 
 
 def _other(cfg: Config, split: str) -> BaseSegDataset | None:
@@ -161,13 +229,16 @@ def contact_sheet(dataset: BaseSegDataset, indices: list[int], columns: int = 4,
     """
     palette = dataset.metainfo['palette']
     frames = [_raw(dataset, index, width) for index in indices]
-    cells = [panel({Path(dataset.get_data_info(index)['img_path']).stem: overlay(*frame, palette, 0.5)})
-             for index, frame in zip(indices, frames, strict=True)]
-    return _sheet([cells[place:place + columns] for place in range(0, len(cells), columns)], frames, dataset)
+    cells = [
+        panel({Path(dataset.get_data_info(index)['img_path']).stem: overlay(*frame, palette, 0.5)})
+        for index, frame in zip(indices, frames, strict=True)
+    ]
+    return _sheet([cells[place : place + columns] for place in range(0, len(cells), columns)], frames, dataset)
 
 
-def augmentation_sheet(dataset: BaseSegDataset, indices: list[int], variants: int, seed: int = 0,
-                       width: int = 256) -> np.ndarray:
+def augmentation_sheet(
+    dataset: BaseSegDataset, indices: list[int], variants: int, seed: int = 0, width: int = 256
+) -> np.ndarray:
     """Draw images and what the dataset's pipeline makes of them: a row of images above a row of their labels.
 
     Args:
@@ -212,8 +283,10 @@ def _augmented(dataset: BaseSegDataset, index: int, width: int) -> tuple[np.ndar
 
 def _shrink(image: np.ndarray, labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     size = width, round(labels.shape[0] * width / labels.shape[1])
-    return (cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA),
-            cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
+    return (
+        cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA),
+        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST),
+    )
 
 
 def _sheet(rows: list[list[np.ndarray]], frames: list[tuple], dataset: BaseSegDataset) -> np.ndarray:

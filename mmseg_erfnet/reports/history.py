@@ -93,8 +93,14 @@ def draw_curves(history: History) -> Figure:
     _plot(rate, history.train, 'lr', None, drawstyle='steps-mid')
     best = history.best()
     if best:
-        score.plot(best['x'], best['mIoU'], 'o', color='black', zorder=3,
-                   label=f'best on val: {best["mIoU"]:.2f}, {history.unit} {best["x"]}')
+        score.plot(
+            best['x'],
+            best['mIoU'],
+            'o',
+            color='black',
+            zorder=3,
+            label=f'best on val: {best["mIoU"]:.2f}, {history.unit} {best["x"]}',
+        )
         highest = np.nanmax([line.get('mIoU', 0) for line in (*history.val, *history.train_scores)] + [0])
         score.set_ylim(0, 1.08 * highest or 1)
     rate.set_ylim(bottom=0)
@@ -122,5 +128,12 @@ def _plot(axes, lines: list[dict], name: str, label: str | None, drawstyle: str 
             values.setdefault(line['x'], []).append(line[name])
     if values:
         # A line of few points would hardly be seen.
-        axes.plot(list(values), [np.mean(items) for items in values.values()], label=label, color=colour,
-                  marker='o' if len(values) < 30 else None, markersize=3.5, drawstyle=drawstyle)
+        axes.plot(
+            list(values),
+            [np.mean(items) for items in values.values()],
+            label=label,
+            color=colour,
+            marker='o' if len(values) < 30 else None,
+            markersize=3.5,
+            drawstyle=drawstyle,
+        )

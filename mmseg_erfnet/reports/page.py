@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mmseg_erfnet.files import write_bytes
 from mmseg_erfnet.visualization.charts import png
 
-STYLE = '''
+STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 75rem; margin: 2rem auto;
        padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin-top: 3rem; border-bottom: 1px solid #ccc; }
@@ -24,7 +24,7 @@ th { text-align: left; vertical-align: top; } td.number { text-align: right; fon
 dl { display: flex; flex-wrap: wrap; gap: 1rem; } dl div { border: 1px solid #ccc; padding: .5rem 1rem; }
 dt { color: #444; } dd { margin: 0; font-size: 1.8rem; font-weight: 600; }
 pre { overflow-x: auto; background: #f4f4f4; padding: 1rem; font-size: .85rem; } summary { cursor: pointer; }
-'''
+"""
 
 
 class Report:
@@ -53,8 +53,9 @@ class Report:
 
     def highlights(self, values: dict[str, str]) -> None:
         """Add metrics, large, each under its name."""
-        items = ''.join(f'<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>'
-                        for name, value in values.items())
+        items = ''.join(
+            f'<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>' for name, value in values.items()
+        )
         self._body.append(f'<dl>{items}</dl>')
 
     def table(self, rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> None:
@@ -65,8 +66,9 @@ class Report:
             header: Names of the columns.
         """
         head = ''.join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
-        body = ''.join(f'<tr><th scope="row">{html.escape(str(row[0]))}</th>{"".join(map(_cell, row[1:]))}</tr>'
-                       for row in rows)
+        body = ''.join(
+            f'<tr><th scope="row">{html.escape(str(row[0]))}</th>{"".join(map(_cell, row[1:]))}</tr>' for row in rows
+        )
         self._body.append(f'<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
     def picture(self, picture: Figure | np.ndarray | Path, caption: str) -> None:
@@ -86,8 +88,10 @@ class Report:
             data = picture.read_bytes()
             kind = 'png' if picture.suffix == '.png' else 'jpeg'
         caption, data = html.escape(caption), base64.b64encode(data).decode()
-        self._body.append(f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
-                          f'<figcaption>{caption}</figcaption></figure>')
+        self._body.append(
+            f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
+            f'<figcaption>{caption}</figcaption></figure>'
+        )
 
     def listing(self, summary: str, text: str) -> None:
         """Add a text of fixed width that is folded away under its summary."""
@@ -98,12 +102,14 @@ class Report:
         title = html.escape(self.title)
         links = ''.join(f'<a href="#{_anchor(heading)}">{html.escape(heading)}</a>' for heading in self._headings)
         body = '\n'.join(self._body)
-        page = (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-                '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                # Without an icon of its own a page from a server would be asked for one.
-                '<link rel="icon" href="data:,">\n'
-                f'<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{html.escape(self.subtitle)}</p>\n'
-                f'<nav>{links}</nav>\n{body}\n</body>\n</html>\n')
+        page = (
+            f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            # Without an icon of its own a page from a server would be asked for one.
+            '<link rel="icon" href="data:,">\n'
+            f'<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{html.escape(self.subtitle)}</p>\n'
+            f'<nav>{links}</nav>\n{body}\n</body>\n</html>\n'
+        )
         write_bytes(path, page.encode())
 
 

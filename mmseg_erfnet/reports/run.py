@@ -36,8 +36,10 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
     work_dir = Path(work_dir)
     metrics_file, history = work_dir / 'metrics.json', read_history(work_dir)
     if not metrics_file.is_file() and not history.train and not history.val:
-        raise UsageError(f'{work_dir} holds neither metrics.json nor the logs of a run; name the work dir of '
-                         'tools/train.py or tools/test.py.')
+        raise UsageError(
+            f'{work_dir} holds neither metrics.json nor the logs of a run; name the work dir of '
+            'tools/train.py or tools/test.py.'
+        )
     out = work_dir / 'report.html' if out is None else Path(out)
     report = Report(f'ERFNet: {work_dir.resolve().name}', f'mmseg_erfnet {__version__}')
     if metrics_file.is_file():
@@ -63,36 +65,58 @@ def _add_scores(report: Report, metrics: dict) -> None:
     iou, acc = (np.array([metrics['per_class'][name][kind] for name in classes], np.float64) for kind in ('IoU', 'Acc'))
     labelled = confusion.sum(1)
     report.section('Scores')
-    report.highlights({name: f'{_number(metrics[key]):.2f} %' for name, key in (
-        ('mIoU', 'mIoU'), ('pixel accuracy', 'aAcc'), ('mean class accuracy', 'mAcc'))})
+    report.highlights(
+        {
+            name: f'{_number(metrics[key]):.2f} %'
+            for name, key in (('mIoU', 'mIoU'), ('pixel accuracy', 'aAcc'), ('mean class accuracy', 'mAcc'))
+        }
+    )
     defined = np.flatnonzero(~np.isnan(iou))
-    report.table([
-        ('mIoU', f'{_number(metrics["mIoU"]):.2f} %, the mean over the {len(defined)} classes that are labelled or '
-                 'predicted somewhere, as MMSegmentation computes it'),
-        ('mIoU_present', f'{_number(metrics["mIoU_present"]):.2f} %, over the {int((labelled > 0).sum())} classes that '
-                         'are labelled somewhere'),
-        ('mIoU_all', f'{_number(metrics["mIoU_all"]):.2f} %, over all {len(classes)} classes, those without an IoU '
-                     'counted as 0'),
-        *_protocol(metrics),
-    ])
+    report.table(
+        [
+            (
+                'mIoU',
+                f'{_number(metrics["mIoU"]):.2f} %, the mean over the {len(defined)} classes that are labelled or '
+                'predicted somewhere, as MMSegmentation computes it',
+            ),
+            (
+                'mIoU_present',
+                f'{_number(metrics["mIoU_present"]):.2f} %, over the {int((labelled > 0).sum())} classes that '
+                'are labelled somewhere',
+            ),
+            (
+                'mIoU_all',
+                f'{_number(metrics["mIoU_all"]):.2f} %, over all {len(classes)} classes, those without an IoU '
+                'counted as 0',
+            ),
+            *_protocol(metrics),
+        ]
+    )
     if not len(defined):
         report.text('No pixel was scored.')
         return
     report.section('Classes')
     names = [classes[index] for index in defined]
-    report.picture(class_bars(iou[defined], names, [palette[index] for index in defined], 'IoU in %'),
-                   'IoU of each class.')
+    report.picture(
+        class_bars(iou[defined], names, [palette[index] for index in defined], 'IoU in %'), 'IoU of each class.'
+    )
     absent = [name for name, value in zip(classes, iou, strict=True) if np.isnan(value)]
     if absent:
         report.text(f'Neither labelled nor predicted, hence without an IoU: {", ".join(absent)}.')
     shares = 100 * labelled / max(labelled.sum(), 1)
-    report.table(((name, *map(float, row)) for name, *row in zip(
-        names, iou[defined], acc[defined], shares[defined], strict=True)),
-        ('class', 'IoU %', 'accuracy %', 'share of pixels %'))
+    report.table(
+        (
+            (name, *map(float, row))
+            for name, *row in zip(names, iou[defined], acc[defined], shares[defined], strict=True)
+        ),
+        ('class', 'IoU %', 'accuracy %', 'share of pixels %'),
+    )
     report.section('Confusion')
-    report.picture(confusion_chart(confusion[np.ix_(defined, defined)], names),
-                   'Of the pixels of each true class (row), the percentage predicted as each class (column). Shares '
-                   'below 0.5 % carry no number; grey rows have no pixels.')
+    report.picture(
+        confusion_chart(confusion[np.ix_(defined, defined)], names),
+        'Of the pixels of each true class (row), the percentage predicted as each class (column). Shares '
+        'below 0.5 % carry no number; grey rows have no pixels.',
+    )
 
 
 def _add_best(report: Report, history: History, facts: dict) -> None:
@@ -103,10 +127,14 @@ def _add_best(report: Report, history: History, facts: dict) -> None:
         report.table([(name, facts[name]) for name in (VALIDATED_ON,) if name in facts])
         iou = {name.removeprefix('IoU/'): value for name, value in best.items() if name.startswith('IoU/')}
         if iou:
-            report.picture(class_bars(list(iou.values()), list(iou), [COLOUR] * len(iou), 'IoU in %'),
-                           'IoU of each class in that validation.')
-    report.text('No checkpoint has been tested yet: tools/test.py adds the confusion matrix, the best and the worst '
-                'images, and how the metrics were obtained.')
+            report.picture(
+                class_bars(list(iou.values()), list(iou), [COLOUR] * len(iou), 'IoU in %'),
+                'IoU of each class in that validation.',
+            )
+    report.text(
+        'No checkpoint has been tested yet: tools/test.py adds the confusion matrix, the best and the worst '
+        'images, and how the metrics were obtained.'
+    )
 
 
 def _protocol(metrics: dict) -> list[tuple[str, str]]:
@@ -133,9 +161,10 @@ def _add_examples(report: Report, folder: Path) -> None:
     report.section('Best and worst images')
     report.text("By the mean IoU over the classes that are in an image's ground truth or prediction.")
     for entry in json.loads(index.read_text()):
-        report.picture(folder / entry['file'],
-                       f'{entry["kind"]}: {entry["name"]}, mIoU {entry["mIoU"]:.1f} %, {entry["aAcc"]:.1f} % of the '
-                       'pixels right')
+        report.picture(
+            folder / entry['file'],
+            f'{entry["kind"]}: {entry["name"]}, mIoU {entry["mIoU"]:.1f} %, {entry["aAcc"]:.1f} % of the pixels right',
+        )
 
 
 def _add_setting(report: Report, work_dir: Path) -> None:
@@ -148,8 +177,10 @@ def _add_setting(report: Report, work_dir: Path) -> None:
     if facts:
         report.table(facts.items())
     if configs:
-        report.listing(f'Config of the {"training run" if trained else "test"} begun {configs[-1].parents[1].name}',
-                       configs[-1].read_text())
+        report.listing(
+            f'Config of the {"training run" if trained else "test"} begun {configs[-1].parents[1].name}',
+            configs[-1].read_text(),
+        )
 
 
 def _training_folders(work_dir: Path) -> list[Path]:
@@ -162,8 +193,9 @@ def _environment(runs: Sequence[Path]) -> dict[str, str]:
     return json.loads(files[-1].read_text()) if files else {}
 
 
-def write_examples(folder: Path, examples: Sequence[dict], classes: Sequence[str],
-                   palette: Sequence[Sequence[int]], width: int = 480) -> None:
+def write_examples(
+    folder: Path, examples: Sequence[dict], classes: Sequence[str], palette: Sequence[Sequence[int]], width: int = 480
+) -> None:
     """Paint images as input, ground truth, prediction and errors, in place of those of an earlier test.
 
     Args:

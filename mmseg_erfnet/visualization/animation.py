@@ -20,8 +20,9 @@ def titled(picture: np.ndarray, title: str) -> np.ndarray:
     return np.vstack([head, picture])
 
 
-def animate(pictures: Sequence[np.ndarray], palette: Sequence[Sequence[int]], seconds: float = 12,
-            max_bytes: int = MAX_BYTES) -> bytes:
+def animate(
+    pictures: Sequence[np.ndarray], palette: Sequence[Sequence[int]], seconds: float = 12, max_bytes: int = MAX_BYTES
+) -> bytes:
     """Make an animated GIF that pauses on its last picture.
 
     Args:
@@ -35,13 +36,21 @@ def animate(pictures: Sequence[np.ndarray], palette: Sequence[Sequence[int]], se
         The file.
     """
     colours = _colours(pictures[0], palette)
-    frames = [Image.fromarray(picture[..., ::-1]).quantize(palette=colours, dither=Image.Dither.NONE)
-              for picture in pictures]
+    frames = [
+        Image.fromarray(picture[..., ::-1]).quantize(palette=colours, dither=Image.Dither.NONE) for picture in pictures
+    ]
     while True:
         duration = int(np.clip(1000 * seconds / len(frames), 40, 500))
         buffer = io.BytesIO()
-        frames[0].save(buffer, 'GIF', save_all=True, append_images=frames[1:], loop=0, optimize=False,
-                       duration=[duration] * (len(frames) - 1) + [2500])
+        frames[0].save(
+            buffer,
+            'GIF',
+            save_all=True,
+            append_images=frames[1:],
+            loop=0,
+            optimize=False,
+            duration=[duration] * (len(frames) - 1) + [2500],
+        )
         if buffer.tell() <= max_bytes or len(frames) == 1:
             return buffer.getvalue()
         frames = frames[::-2][::-1]
@@ -50,7 +59,7 @@ def animate(pictures: Sequence[np.ndarray], palette: Sequence[Sequence[int]], se
 def _colours(picture: np.ndarray, palette: Sequence[Sequence[int]]) -> Image.Image:
     fixed = np.array([[0, 0, 0], [255, 255, 255], *palette], np.uint8)
     free = 256 - len(fixed)
-    chosen = Image.fromarray(picture[..., ::-1]).quantize(free).getpalette()[:3 * free]
+    chosen = Image.fromarray(picture[..., ::-1]).quantize(free).getpalette()[: 3 * free]
     image = Image.new('P', (1, 1))
     image.putpalette(fixed.ravel().tolist() + chosen)
     return image

@@ -23,8 +23,9 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
-def class_bars(values: Sequence[float], classes: Sequence[str], palette: Palette, xlabel: str, decimals: int = 1,
-               log: bool = False) -> Figure:
+def class_bars(
+    values: Sequence[float], classes: Sequence[str], palette: Palette, xlabel: str, decimals: int = 1, log: bool = False
+) -> Figure:
     """Draw a bar for each class, the largest on top, its figure at its end.
 
     Args:
@@ -45,8 +46,9 @@ def class_bars(values: Sequence[float], classes: Sequence[str], palette: Palette
     colours = [_rgb(palette[index]) for index in order]
     axes.barh(range(len(classes)), bars - start, left=start, height=0.75, color=colours, **EDGE)
     for row, value in enumerate(values[order]):
-        axes.annotate(f'{value:,.{decimals}f}', (bars[row], row), (4, 0), textcoords='offset points', va='center',
-                      fontsize=8)
+        axes.annotate(
+            f'{value:,.{decimals}f}', (bars[row], row), (4, 0), textcoords='offset points', va='center', fontsize=8
+        )
     if start:
         axes.set_xscale('log')
         axes.xaxis.set_major_formatter(PLAIN)
@@ -72,8 +74,15 @@ def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.set_facecolor('#dddddd')
     image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=100)
     for row, column in np.argwhere(shares >= 0.5):
-        axes.text(column, row, f'{shares[row, column]:.0f}', ha='center', va='center', fontsize=8,
-                  color='white' if shares[row, column] > 55 else 'black')
+        axes.text(
+            column,
+            row,
+            f'{shares[row, column]:.0f}',
+            ha='center',
+            va='center',
+            fontsize=8,
+            color='white' if shares[row, column] > 55 else 'black',
+        )
     axes.set_yticks(range(count), classes, fontsize=9)
     axes.set_xticks(range(count), classes, rotation=90, fontsize=9)
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
@@ -104,8 +113,15 @@ def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) 
     for row, index in enumerate(order):
         values = shares[index]
         if len(values) < FEW:
-            axes.plot(values, np.full(len(values), row), 'o', color=_rgb(palette[index]), markersize=9,
-                      markeredgecolor='#333333', markeredgewidth=0.6)
+            axes.plot(
+                values,
+                np.full(len(values), row),
+                'o',
+                color=_rgb(palette[index]),
+                markersize=9,
+                markeredgecolor='#333333',
+                markeredgewidth=0.6,
+            )
         elif np.ptp(values) > 0:
             body = axes.violinplot(values, [row], orientation='horizontal', widths=0.9, showextrema=False)['bodies'][0]
             body.set(facecolor=_rgb(palette[index]), alpha=1, **EDGE)
@@ -115,8 +131,10 @@ def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) 
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda power, _: f'{10**power:g}'))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel('share of the labelled pixels of an image in % (log scale)\n'
-                    f'white dot: median; coloured dots: the images, where there are fewer than {FEW}')
+    axes.set_xlabel(
+        'share of the labelled pixels of an image in % (log scale)\n'
+        f'white dot: median; coloured dots: the images, where there are fewer than {FEW}'
+    )
     return figure
 
 

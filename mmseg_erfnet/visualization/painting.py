@@ -1,4 +1,6 @@
-"""Label maps as pictures: overlays, legends, and input, ground truth and prediction side by side. Needs NumPy and OpenCV.
+"""Label maps as pictures: overlays, legends, and input, ground truth and prediction side by side.
+
+Needs NumPy and OpenCV.
 
 Pictures are uint8 (H, W, 3) in OpenCV's channel order, BGR; palettes are lists of RGB triples, as in MMSegmentation.
 """
@@ -27,7 +29,7 @@ def colour_map(labels: np.ndarray, palette: Sequence[Sequence[int]], ignore_inde
         ValueError: A label is neither a class of the palette nor ``ignore_index``.
     """
     table = np.zeros((256, 3), np.uint8)
-    table[:len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
+    table[: len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
     table[ignore_index] = IGNORED
     unknown = np.setdiff1d(np.unique(labels), [*range(len(palette)), ignore_index])
     if unknown.size:
@@ -35,8 +37,13 @@ def colour_map(labels: np.ndarray, palette: Sequence[Sequence[int]], ignore_inde
     return table[labels]
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.6,
-            ignore_index: int = 255) -> np.ndarray:
+def overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    palette: Sequence[Sequence[int]],
+    opacity: float = 0.6,
+    ignore_index: int = 255,
+) -> np.ndarray:
     """Blend the colours of a label map over its image; pixels of ``ignore_index`` stay as they are.
 
     Args:
@@ -53,7 +60,9 @@ def overlay(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[in
     return np.where((labels == ignore_index)[..., None], image, blended)
 
 
-def error_map(image: np.ndarray, prediction: np.ndarray, ground_truth: np.ndarray, ignore_index: int = 255) -> np.ndarray:
+def error_map(
+    image: np.ndarray, prediction: np.ndarray, ground_truth: np.ndarray, ignore_index: int = 255
+) -> np.ndarray:
     """Paint the wrong pixels red over the image in pale grey; pixels that are not scored become white.
 
     Args:
@@ -122,8 +131,15 @@ def panel(pictures: dict[str, np.ndarray], strip: np.ndarray | None = None) -> n
     return picture if strip is None else np.vstack([picture, strip])
 
 
-def comparison(image: np.ndarray, prediction: np.ndarray, classes: Sequence[str], palette: Sequence[Sequence[int]],
-               ground_truth: np.ndarray | None = None, ignore_index: int = 255, with_errors: bool = False) -> np.ndarray:
+def comparison(
+    image: np.ndarray,
+    prediction: np.ndarray,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    ground_truth: np.ndarray | None = None,
+    ignore_index: int = 255,
+    with_errors: bool = False,
+) -> np.ndarray:
     """Draw an image, its ground truth if there is one, and its prediction, with a legend of the classes in them.
 
     Args:
@@ -139,9 +155,12 @@ def comparison(image: np.ndarray, prediction: np.ndarray, classes: Sequence[str]
         BGR picture, uint8.
     """
     image = cv2.resize(image, prediction.shape[::-1], interpolation=cv2.INTER_AREA)
-    maps = {'prediction': prediction} if ground_truth is None else {'ground truth': ground_truth, 'prediction': prediction}
-    pictures = {'input': image} | {title: overlay(image, labels, palette, ignore_index=ignore_index)
-                                   for title, labels in maps.items()}
+    maps = (
+        {'prediction': prediction} if ground_truth is None else {'ground truth': ground_truth, 'prediction': prediction}
+    )
+    pictures = {'input': image} | {
+        title: overlay(image, labels, palette, ignore_index=ignore_index) for title, labels in maps.items()
+    }
     if with_errors and ground_truth is not None:
         pictures['errors in red, not scored white'] = error_map(image, prediction, ground_truth, ignore_index)
     present = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))

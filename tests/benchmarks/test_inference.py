@@ -15,8 +15,9 @@ benchmark = pytest.importorskip('mmseg_erfnet.benchmarks.inference')
 
 def test_multiply_accumulates_of_the_published_network():
     cfg = config('erfnet_camvid11')
-    cfg.model.backbone.update(enc_stage_non_bottlenecks=(5, 8), enc_non_bottleneck_dilations=(2, 4, 8, 16),
-                              dec_stages_non_bottleneck=(2, 2))
+    cfg.model.backbone.update(
+        enc_stage_non_bottlenecks=(5, 8), enc_non_bottleneck_dilations=(2, 4, 8, 16), dec_stages_non_bottleneck=(2, 2)
+    )
     half, quarter, eighth = 180 * 240, 90 * 120, 45 * 60
     residual = 4 * 3 * (7 * 64 * 64 * quarter + 8 * 128 * 128 * eighth + 2 * 16 * 16 * half)
     sampling = 9 * (3 * 13 * half + 16 * 48 * quarter + 64 * 64 * eighth + 128 * 64 * eighth + 64 * 16 * quarter)
@@ -32,14 +33,26 @@ def no_rates(monkeypatch):
 def test_rows_agree_and_are_compared_with_the_first(no_rates):
     threads = torch.get_num_threads()
     try:
-        result = benchmark.benchmark(config('erfnet_camvid11'), str(checkpoint('erfnet_camvid11')), [(64, 96)], batch=2,
-                                     threads=1, rounds=1, report=lambda line: None,
-                                     rows=('ours', 'folded', 'bf16', 'onnxruntime', 'openvino-f32', 'openvino-bf16'))
+        result = benchmark.benchmark(
+            config('erfnet_camvid11'),
+            str(checkpoint('erfnet_camvid11')),
+            [(64, 96)],
+            batch=2,
+            threads=1,
+            rounds=1,
+            report=lambda line: None,
+            rows=('ours', 'folded', 'bf16', 'onnxruntime', 'openvino-f32', 'openvino-bf16'),
+        )
     finally:
         torch.set_num_threads(threads)
     rows = {row['name']: row for row in result['sizes'][0]['rows']}
-    assert list(rows)[:5] == ['PyTorch, MMSegmentation', 'PyTorch, ours', 'PyTorch, ours, folded',
-                              'PyTorch, ours, folded, bf16', 'ONNX Runtime']
+    assert list(rows)[:5] == [
+        'PyTorch, MMSegmentation',
+        'PyTorch, ours',
+        'PyTorch, ours, folded',
+        'PyTorch, ours, folded, bf16',
+        'ONNX Runtime',
+    ]
     assert 'OpenVINO, f32' in rows
     assert rows['PyTorch, MMSegmentation']['ratio'] == 1
     for row in rows.values():
@@ -78,18 +91,32 @@ def test_rows_of_a_gpu(no_rates, monkeypatch):
     waited = []
     monkeypatch.setattr(benchmark, 'GPU', 'cpu')
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')  # mmengine's logger counts devices
-    for name, function in (('is_available', lambda: True), ('get_device_name', lambda: 'a GPU'),
-                           ('synchronize', lambda: waited.append(1))):
+    for name, function in (
+        ('is_available', lambda: True),
+        ('get_device_name', lambda: 'a GPU'),
+        ('synchronize', lambda: waited.append(1)),
+    ):
         monkeypatch.setattr(torch.cuda, name, function)
     monkeypatch.setattr(torch, 'compile', lambda module, mode: module)
     threads = torch.get_num_threads()
     try:
-        result = benchmark.benchmark(config('erfnet_camvid11'), str(checkpoint('erfnet_camvid11')), [(64, 96)],
-                                     threads=1, rounds=1, rows=('cuda',), report=lambda line: None)
+        result = benchmark.benchmark(
+            config('erfnet_camvid11'),
+            str(checkpoint('erfnet_camvid11')),
+            [(64, 96)],
+            threads=1,
+            rounds=1,
+            rows=('cuda',),
+            report=lambda line: None,
+        )
     finally:
         torch.set_num_threads(threads)
     rows = result['sizes'][0]['rows'][1:]
     assert [row['name'].removeprefix('PyTorch, ') for row in rows] == [
-        'MMSegmentation, CUDA', 'ours, folded, CUDA', 'ours, folded, CUDA, AMP', 'ours, compiled, CUDA graphs']
+        'MMSegmentation, CUDA',
+        'ours, folded, CUDA',
+        'ours, folded, CUDA, AMP',
+        'ours, compiled, CUDA graphs',
+    ]
     assert all(row['agreement'] > 0.95 for row in rows)
     assert waited

@@ -12,8 +12,12 @@ from mmseg_erfnet.errors import UsageError
 
 
 def config(name: str, **options):
-    options = {'train_dataloader.dataset.data_root': '/nowhere', 'train_dataloader.num_workers': 0,
-               'train_dataloader.batch_size': 2, **options}
+    options = {
+        'train_dataloader.dataset.data_root': '/nowhere',
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.batch_size': 2,
+        **options,
+    }
     return benchmark.with_size(load_config(str(ROOT / 'configs' / f'{name}.py'), options=options), (64, 64))
 
 
@@ -51,8 +55,10 @@ def test_points(monkeypatch):
 def test_both_see_the_same_frames_and_labels(name, tmp_path):
     cfg, stock, source = benchmark._prepare(config(name), tmp_path)
     assert source == 'synthetic'
-    ours, stocks = (benchmark.DATASETS.build(dict(c.train_dataloader.dataset, pipeline=steps)) for c, steps in (
-        (cfg, cfg.train_pipeline[:2]), (stock, stock.train_dataloader.dataset.pipeline[:2])))
+    ours, stocks = (
+        benchmark.DATASETS.build(dict(c.train_dataloader.dataset, pipeline=steps))
+        for c, steps in ((cfg, cfg.train_pipeline[:2]), (stock, stock.train_dataloader.dataset.pipeline[:2]))
+    )
     assert len(ours) == len(stocks) > 0
     found = {stocks[i]['img'].tobytes(): stocks[i]['gt_seg_map'].tobytes() for i in range(len(stocks))}
     assert found == {ours[i]['img'].tobytes(): ours[i]['gt_seg_map'].tobytes() for i in range(len(ours))}

@@ -29,8 +29,15 @@ def build(root, config, **kwargs) -> CamVidDataset:
 def epoch(dataset, workers: int, seed: int) -> dict[str, tuple]:
     torch.manual_seed(seed)
     np.random.seed(seed)
-    loader = DataLoader(dataset, 4, shuffle=True, num_workers=workers, worker_init_fn=seed_worker,
-                        collate_fn=pseudo_collate, multiprocessing_context='fork' if workers else None)
+    loader = DataLoader(
+        dataset,
+        4,
+        shuffle=True,
+        num_workers=workers,
+        worker_init_fn=seed_worker,
+        collate_fn=pseudo_collate,
+        multiprocessing_context='fork' if workers else None,
+    )
     samples = {}
     for batch in loader:
         for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
@@ -70,8 +77,12 @@ def test_no_file_is_read_twice(synthetic_camvid, small_config, monkeypatch):
 
 
 def test_a_fixed_resize_is_kept_resized(synthetic_camvid, small_config):
-    dataset = build(synthetic_camvid, small_config('erfnet_camvid'), cache_gb=1,
-                    pipeline=small_config('erfnet_camvid').test_pipeline)
+    dataset = build(
+        synthetic_camvid,
+        small_config('erfnet_camvid'),
+        cache_gb=1,
+        pipeline=small_config('erfnet_camvid').test_pipeline,
+    )
     dataset[0]
     assert dataset.cache.get(dataset.get_data_info(0)['img_path'])['img'].shape == (64, 64, 3)
 

@@ -49,8 +49,19 @@ def test_the_32_classes_are_the_official_ones_in_their_order():
 def test_groups_take_each_class_but_void_once():
     members = [name for group in GROUPS.values() for name in group]
     assert sorted(members) == sorted(set(CLASSES) - {'Void'})
-    assert list(GROUPS) == ['Sky', 'Building', 'Pole', 'Road', 'Pavement', 'Tree', 'SignSymbol', 'Fence', 'Car',
-                            'Pedestrian', 'Bicyclist']
+    assert list(GROUPS) == [
+        'Sky',
+        'Building',
+        'Pole',
+        'Road',
+        'Pavement',
+        'Tree',
+        'SignSymbol',
+        'Fence',
+        'Car',
+        'Pedestrian',
+        'Bicyclist',
+    ]
 
 
 def test_standard_split_has_the_published_sizes_and_no_overlap():
@@ -99,8 +110,9 @@ def test_void_is_a_class_unless_it_is_to_be_ignored(synthetic_camvid):
 
 @pytest.mark.parametrize('grouping', ['segnet', 'exact'])
 def test_11_classes_are_grouped_from_the_32(synthetic_camvid, grouping):
-    dataset = CamVid11Dataset(data_root=str(synthetic_camvid), ann_file='splits/val.txt', grouping=grouping,
-                              pipeline=[LoadSegLabels()])
+    dataset = CamVid11Dataset(
+        data_root=str(synthetic_camvid), ann_file='splits/val.txt', grouping=grouping, pipeline=[LoadSegLabels()]
+    )
     expected = np.full(256, 255)
     for index, members in enumerate(GROUPS.values()):
         for name in members if grouping == 'segnet' else members[:1]:
@@ -118,8 +130,12 @@ def test_lane_markings_are_road_in_segnet_only(synthetic_camvid):
 
 
 def test_chosen_classes_keep_their_colours_and_their_order(synthetic_camvid):
-    chosen = CamVid11Dataset(data_root=str(synthetic_camvid), ann_file='splits/val.txt',
-                             metainfo={'classes': ['Car', 'Road']}, pipeline=[LoadSegLabels()])
+    chosen = CamVid11Dataset(
+        data_root=str(synthetic_camvid),
+        ann_file='splits/val.txt',
+        metainfo={'classes': ['Car', 'Road']},
+        pipeline=[LoadSegLabels()],
+    )
     assert chosen.metainfo['palette'] == [[64, 0, 128], [128, 64, 128]]
     everything = labels_of(build(synthetic_camvid))
     car = np.isin(everything, [CLASSES.index(name) for name in GROUPS['Car']])
@@ -227,12 +243,15 @@ def test_frames_without_labels_can_be_listed(root):
     assert 'gt_seg_map' not in dataset[0]
 
 
-@pytest.mark.parametrize(('spoil', 'sentence'), [
-    (lambda data: data[:len(data) // 2], r'is truncated at \d+ bytes; put the original'),
-    (lambda data: b'', r'is empty \(0 bytes\); put the original'),
-    (lambda data: b'no image', r'cannot be read as an image'),
-    (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], r'is damaged \(wrong checksum at byte \d+\)'),
-])
+@pytest.mark.parametrize(
+    ('spoil', 'sentence'),
+    [
+        (lambda data: data[: len(data) // 2], r'is truncated at \d+ bytes; put the original'),
+        (lambda data: b'', r'is empty \(0 bytes\); put the original'),
+        (lambda data: b'no image', r'cannot be read as an image'),
+        (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], r'is damaged \(wrong checksum at byte \d+\)'),
+    ],
+)
 def test_frame_that_goes_bad_in_mid_epoch(root, spoil, sentence):
     dataset = build(root)
     path = a_frame(dataset)
@@ -259,11 +278,14 @@ def test_a_worker_hands_the_sentence_on(root):
         next(iter(loader))
 
 
-@pytest.mark.parametrize(('convert', 'kind'), [
-    (lambda image: image[..., 0], 'grey, 8 bits'),
-    (lambda image: np.dstack([image, image[..., :1]]), 'RGBA, 8 bits'),
-    (lambda image: image.astype(np.uint16) * 257, 'RGB, 16 bits'),
-])
+@pytest.mark.parametrize(
+    ('convert', 'kind'),
+    [
+        (lambda image: image[..., 0], 'grey, 8 bits'),
+        (lambda image: np.dstack([image, image[..., :1]]), 'RGBA, 8 bits'),
+        (lambda image: image.astype(np.uint16) * 257, 'RGB, 16 bits'),
+    ],
+)
 def test_frame_that_is_not_8_bit_rgb(root, convert, kind):
     dataset = build(root)
     path = a_frame(dataset)

@@ -11,9 +11,27 @@ from mmseg_erfnet.datasets.transforms import LoadSegLabels
 from mmseg_erfnet.errors import DataError
 
 # Of the official table of labels: the ids that are evaluated, by the name of their class
-RAW_IDS = {'road': 7, 'sidewalk': 8, 'building': 11, 'wall': 12, 'fence': 13, 'pole': 17, 'traffic light': 19,
-           'traffic sign': 20, 'vegetation': 21, 'terrain': 22, 'sky': 23, 'person': 24, 'rider': 25, 'car': 26,
-           'truck': 27, 'bus': 28, 'train': 31, 'motorcycle': 32, 'bicycle': 33}
+RAW_IDS = {
+    'road': 7,
+    'sidewalk': 8,
+    'building': 11,
+    'wall': 12,
+    'fence': 13,
+    'pole': 17,
+    'traffic light': 19,
+    'traffic sign': 20,
+    'vegetation': 21,
+    'terrain': 22,
+    'sky': 23,
+    'person': 24,
+    'rider': 25,
+    'car': 26,
+    'truck': 27,
+    'bus': 28,
+    'train': 31,
+    'motorcycle': 32,
+    'bicycle': 33,
+}
 
 
 def build(root, loader, split: str = 'train', **kwargs) -> CityscapesDataset:
@@ -25,8 +43,9 @@ def build(root, loader, split: str = 'train', **kwargs) -> CityscapesDataset:
 def root(tmp_path):
     """One frame whose label holds each id that the official files may hold, 255 for license plates included."""
     for folder, suffix, pixels in (
-            ('leftImg8bit', 'leftImg8bit', np.zeros((5, 7, 3), np.uint8)),
-            ('gtFine', 'gtFine_labelIds', np.r_[np.arange(34), 255].astype(np.uint8).reshape(5, 7))):
+        ('leftImg8bit', 'leftImg8bit', np.zeros((5, 7, 3), np.uint8)),
+        ('gtFine', 'gtFine_labelIds', np.r_[np.arange(34), 255].astype(np.uint8).reshape(5, 7)),
+    ):
         path = tmp_path / folder / 'train/town' / f'town_000000_000019_{suffix}.png'
         path.parent.mkdir(parents=True)
         cv2.imwrite(str(path), pixels)

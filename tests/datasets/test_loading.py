@@ -1,5 +1,7 @@
 """Labels in, class ids out: exactly, or with a sentence that says what is wrong."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -53,12 +55,17 @@ def test_real_labels_agree_with_a_search_by_class(camvid_root):
 
 def test_indices_stay_or_follow_the_label_map_as_in_mmseg(indexed, ids):
     label_map = {old: 255 if old % 3 else old // 3 for old in range(32)}
-    for options in ({}, {'label_map': label_map}, {'label_map': label_map, 'reduce_zero_label': True},
-                    {'reduce_zero_label': True}):
+    for options in (
+        {},
+        {'label_map': label_map},
+        {'label_map': label_map, 'reduce_zero_label': True},
+        {'reduce_zero_label': True},
+    ):
         if options.get('reduce_zero_label') and 'label_map' in options:
             options['label_map'] = {**label_map, 31: 7}
-        stock = LoadAnnotations().transform({'seg_map_path': indexed, 'seg_fields': [], 'reduce_zero_label': False,
-                                             **options})
+        stock = LoadAnnotations().transform(
+            {'seg_map_path': indexed, 'seg_fields': [], 'reduce_zero_label': False, **options}
+        )
         np.testing.assert_array_equal(load(indexed, LoadSegLabels(palette=None), **options), stock['gt_seg_map'])
 
 
@@ -106,8 +113,11 @@ def test_unknown_colours_are_an_error_or_ignored(painted, ids):
     pixels[:2, :5] = (3, 2, 1)
     pixels[9, 9] = (0, 0, 1)
     cv2.imwrite(painted, pixels)
-    with pytest.raises(DataError, match=r'x_L\.png has colours outside the palette: RGB \(1, 2, 3\) \(10 pixels\), '
-                                        r"RGB \(1, 0, 0\) \(1 pixels\); mend the label, or set unknown='ignore'"):
+    with pytest.raises(
+        DataError,
+        match=r'x_L\.png has colours outside the palette: RGB \(1, 2, 3\) \(10 pixels\), '
+        r"RGB \(1, 0, 0\) \(1 pixels\); mend the label, or set unknown='ignore'",
+    ):
         load(painted)
     ids[:2, :5] = ids[9, 9] = 255
     for label_map in (None, {index: index for index in range(32)}):
@@ -145,15 +155,18 @@ def test_missing_label():
         load('/none_L.png')
 
 
-@pytest.mark.parametrize(('spoil', 'sentence'), [
-    (lambda data: data[:-20], 'is truncated at'),
-    (lambda data: b'', r'is empty \(0 bytes\)'),
-    (lambda data: data[:60] + bytes([data[60] ^ 255]) + data[61:], 'is damaged'),
-])
+@pytest.mark.parametrize(
+    ('spoil', 'sentence'),
+    [
+        (lambda data: data[:-20], 'is truncated at'),
+        (lambda data: b'', r'is empty \(0 bytes\)'),
+        (lambda data: data[:60] + bytes([data[60] ^ 255]) + data[61:], 'is damaged'),
+    ],
+)
 @pytest.mark.parametrize('palette', ['camvid', None])
 def test_damaged_label(painted, indexed, spoil, sentence, palette):
     path = painted if palette else indexed
-    with open(path, 'r+b') as file:
+    with Path(path).open('r+b') as file:
         data = spoil(file.read())
         file.seek(0)
         file.truncate()
@@ -172,17 +185,24 @@ def test_labels_whose_pixels_were_cut_before_compression(tmp_path):
 
     header = struct.pack('>IIBBBBB', 32, 24, 8, 2, 0, 0, 0)
     path = tmp_path / 'short.png'
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) +
-                     chunk(b'IDAT', zlib.compress(b'\0' * (1 + 96) * 5)[:-4]) + chunk(b'IEND', b''))
+    path.write_bytes(
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', header)
+        + chunk(b'IDAT', zlib.compress(b'\0' * (1 + 96) * 5)[:-4])
+        + chunk(b'IEND', b'')
+    )
     with pytest.raises(DataError, match=r'short\.png'):
         load(str(path))
 
 
-@pytest.mark.parametrize(('convert', 'kind'), [
-    (lambda image: image[..., 0], 'grey, 8 bits'),
-    (lambda image: np.dstack([image, image[..., :1]]), 'RGBA, 8 bits'),
-    (lambda image: image.astype(np.uint16), 'RGB, 16 bits'),
-])
+@pytest.mark.parametrize(
+    ('convert', 'kind'),
+    [
+        (lambda image: image[..., 0], 'grey, 8 bits'),
+        (lambda image: np.dstack([image, image[..., :1]]), 'RGBA, 8 bits'),
+        (lambda image: image.astype(np.uint16), 'RGB, 16 bits'),
+    ],
+)
 def test_colour_label_of_another_kind(painted, convert, kind):
     cv2.imwrite(painted, convert(cv2.imread(painted)))
     with pytest.raises(DataError, match=rf'x_L\.png is not an 8-bit RGB label image \(32x24, {kind}.*palette=None'):
@@ -197,13 +217,16 @@ def test_index_label_of_another_kind(tmp_path, pixels):
         load(path, LoadSegLabels(palette=None))
 
 
-@pytest.mark.parametrize(('arguments', 'sentence'), [
-    ({'palette': 'cityscapes'}, "palette is 'camvid', a list"),
-    ({'palette': [[0, 0]]}, 'three integers from 0 to 255'),
-    ({'palette': [[0, 0, 256]]}, 'three integers from 0 to 255'),
-    ({'palette': [[0, 0, 0], [0, 0, 0]]}, 'a colour of its own'),
-    ({'unknown': 'void'}, "unknown is 'error' or 'ignore'"),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        ({'palette': 'cityscapes'}, "palette is 'camvid', a list"),
+        ({'palette': [[0, 0]]}, 'three integers from 0 to 255'),
+        ({'palette': [[0, 0, 256]]}, 'three integers from 0 to 255'),
+        ({'palette': [[0, 0, 0], [0, 0, 0]]}, 'a colour of its own'),
+        ({'unknown': 'void'}, "unknown is 'error' or 'ignore'"),
+    ],
+)
 def test_wrong_arguments(arguments, sentence):
     with pytest.raises(UsageError, match=sentence):
         LoadSegLabels(**arguments)

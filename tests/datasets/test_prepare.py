@@ -29,8 +29,10 @@ ALL = sorted(name for names in NAMES.values() for name in names)
 @pytest.fixture(scope='module')
 def scenes() -> dict[str, tuple[bytes, bytes]]:
     """Frame and label of six names of CamVid, as PNG."""
-    return {name: tuple(cv2.imencode('.png', pixels)[1].tobytes() for pixels in render((48, 64), 0, index))
-            for index, name in enumerate(ALL)}
+    return {
+        name: tuple(cv2.imencode('.png', pixels)[1].tobytes() for pixels in render((48, 64), 0, index))
+        for index, name in enumerate(ALL)
+    }
 
 
 @pytest.fixture
@@ -58,13 +60,18 @@ def zip_bytes(members: dict[str, bytes]) -> bytes:
 
 def archives(scenes: dict) -> dict[str, bytes]:
     """The official archives: the frames' has a folder inside, the labels' has not."""
-    return {f'{FRAMES}.zip': zip_bytes({f'{FRAMES}/{name}.png': frame for name, (frame, _) in scenes.items()}),
-            f'{LABELS}.zip': zip_bytes({f'{name}_L.png': label for name, (_, label) in scenes.items()})}
+    return {
+        f'{FRAMES}.zip': zip_bytes({f'{FRAMES}/{name}.png': frame for name, (frame, _) in scenes.items()}),
+        f'{LABELS}.zip': zip_bytes({f'{name}_L.png': label for name, (_, label) in scenes.items()}),
+    }
 
 
 def contents(root: Path) -> dict[str, tuple[bytes, int]]:
-    return {str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns)
-            for path in root.rglob('*') if path.is_file()}
+    return {
+        str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in root.rglob('*')
+        if path.is_file()
+    }
 
 
 def check(out: Path, scenes: dict) -> None:
@@ -74,8 +81,12 @@ def check(out: Path, scenes: dict) -> None:
     found = {path: data for path, (data, _) in contents(out).items()}
     assert {path: data for path, data in found.items() if not path.startswith('splits')} == expected
     splits = {path: data.decode().split() for path, data in found.items() if path.startswith('splits')}
-    assert splits == {'splits/train.txt': NAMES['train'], 'splits/val.txt': NAMES['val'],
-                      'splits/test.txt': NAMES['test'], 'splits/trainval.txt': sorted(NAMES['train'] + NAMES['val'])}
+    assert splits == {
+        'splits/train.txt': NAMES['train'],
+        'splits/val.txt': NAMES['val'],
+        'splits/test.txt': NAMES['test'],
+        'splits/trainval.txt': sorted(NAMES['train'] + NAMES['val']),
+    }
     assert not [path.name for path in out.parent.iterdir() if path.name.endswith('.preparing')]
 
 
@@ -85,7 +96,8 @@ def test_official_folders(official, scenes, tmp_path):
     assert str(prepared) == (
         f'6 frames in {tmp_path}/out, 6 of them among the 701 of CamVid.\n'
         'Frames are missing: the splits are cut to what is there.\n'
-        'Splits: train 3, val 2, test 1, trainval 5.')
+        'Splits: train 3, val 2, test 1, trainval 5.'
+    )
     dataset = CamVidDataset(data_root=str(tmp_path / 'out'), ann_file='splits/trainval.txt', pipeline=[LoadSegLabels()])
     assert len(dataset) == 5
     assert dataset[0]['gt_seg_map'].shape == (48, 64)
@@ -225,14 +237,20 @@ def spoil_archive(root: Path) -> None:
     put(root / 'more.zip', b'PK no archive')
 
 
-@pytest.mark.parametrize(('spoil', 'sentence'), [
-    (spoil_pairs, r'holds no frame with its label \(6 frames and 0 labels are there\); give a folder with 701_Stills'),
-    (spoil_size, rf'{ALL[0]}_L\.png is 64x40, but .*{ALL[0]}\.png is 64x48; restore the pair'),
-    (spoil_colour, r"colours that are not CamVid's: RGB \(1, 2, 3\) \(2 pixels\); put the original"),
-    (spoil_frame, rf'{ALL[0]}\.png is truncated at \d+ bytes'),
-    (spoil_names, f'has {ALL[0]} twice, .*keep the right one'),
-    (spoil_archive, r'more\.zip is no archive or is damaged .*fetch it again'),
-])
+@pytest.mark.parametrize(
+    ('spoil', 'sentence'),
+    [
+        (
+            spoil_pairs,
+            r'holds no frame with its label \(6 frames and 0 labels are there\); give a folder with 701_Stills',
+        ),
+        (spoil_size, rf'{ALL[0]}_L\.png is 64x40, but .*{ALL[0]}\.png is 64x48; restore the pair'),
+        (spoil_colour, r"colours that are not CamVid's: RGB \(1, 2, 3\) \(2 pixels\); put the original"),
+        (spoil_frame, rf'{ALL[0]}\.png is truncated at \d+ bytes'),
+        (spoil_names, f'has {ALL[0]} twice, .*keep the right one'),
+        (spoil_archive, r'more\.zip is no archive or is damaged .*fetch it again'),
+    ],
+)
 def test_bad_sources_leave_nothing(official, tmp_path, spoil, sentence):
     spoil(official)
     with pytest.raises(DataError, match=sentence):
@@ -281,7 +299,7 @@ def test_damaged_archives(scenes, tmp_path, damage, monkeypatch):
         if damage == 'data':
             data = data[:200] + bytes(20) + data[220:]
         elif damage == 'end':
-            data = data[:len(data) // 2]
+            data = data[: len(data) // 2]
         put(tmp_path / 'source' / name, data)
     if damage == 'bomb':
         monkeypatch.setattr(prepare, 'MAX_BYTES', 100)
@@ -304,21 +322,28 @@ def test_full_disk(official, tmp_path, monkeypatch):
 def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path, number):
     """Killed while it waits in the middle of its work; a later run is as if nothing had been."""
     go_on = tmp_path.with_name(f'{tmp_path.name}.go_on')
-    code = ('import pathlib, runpy, sys, time\n'
-            'from mmseg_erfnet.datasets import prepare\n'
-            'write = prepare._write\n'
-            'def slow(target, unknown, name, *files):\n'
-            f'    if name == {ALL[-1]!r}:\n'
-            "        print('waiting', flush=True)\n"
-            f'        while not pathlib.Path({str(go_on)!r}).exists():\n'
-            '            time.sleep(0.05)\n'
-            '    write(target, unknown, name, *files)\n'
-            'prepare._write = slow\n'
-            f'sys.argv = ["prepare", {str(official)!r}, "--out", {str(tmp_path / "out")!r}]\n'
-            'from mmseg_erfnet.cli.prepare_camvid import main\nmain()\n')
+    code = (
+        'import pathlib, runpy, sys, time\n'
+        'from mmseg_erfnet.datasets import prepare\n'
+        'write = prepare._write\n'
+        'def slow(target, unknown, name, *files):\n'
+        f'    if name == {ALL[-1]!r}:\n'
+        "        print('waiting', flush=True)\n"
+        f'        while not pathlib.Path({str(go_on)!r}).exists():\n'
+        '            time.sleep(0.05)\n'
+        '    write(target, unknown, name, *files)\n'
+        'prepare._write = slow\n'
+        f'sys.argv = ["prepare", {str(official)!r}, "--out", {str(tmp_path / "out")!r}]\n'
+        'from mmseg_erfnet.cli.prepare_camvid import main\nmain()\n'
+    )
     # Tests that run in a shell's background ignore Ctrl-C, and so would what they start.
-    process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    process = subprocess.Popen(
+        [sys.executable, '-c', code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     while process.stdout.readline() != 'waiting\n':
         assert process.poll() is None, process.stderr.read()
     process.send_signal(number)
@@ -380,7 +405,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header('Content-Length', str(len(data) - start))
         self.end_headers()
         limits = self.server.limits.get(name)
-        self.wfile.write(data[start:][:limits.pop(0)] if limits else data[start:])
+        self.wfile.write(data[start:][: limits.pop(0)] if limits else data[start:])
 
     def log_message(self, *args) -> None:
         pass
@@ -433,8 +458,11 @@ def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path, ranges):
 def test_a_transfer_that_keeps_breaking_off(server, tmp_path):
     name = f'{FRAMES}.zip'
     server.limits[name] = [100] * 9
-    with pytest.raises(DataError, match=rf'{name} could not be downloaded: .* broke off after 300 bytes, at the last '
-                                        r'of 3 attempts\. Fetch it by other means, put it in'):
+    with pytest.raises(
+        DataError,
+        match=rf'{name} could not be downloaded: .* broke off after 300 bytes, at the last '
+        r'of 3 attempts\. Fetch it by other means, put it in',
+    ):
         download_camvid(tmp_path, addresses(server), attempts=3)
     assert [path.name for path in tmp_path.iterdir()] == [f'{name}.part']
     server.limits.clear()
@@ -455,11 +483,14 @@ def test_what_is_left_of_another_file_does_no_harm(server, tmp_path):
     assert (tmp_path / name).read_bytes() == server.files[name]
 
 
-@pytest.mark.parametrize(('answer', 'sentence'), [
-    (b'<!DOCTYPE html><title>Moved</title>', 'sent a web page instead of the archive'),
-    (b'PK\3\4 but no more', 'sent a damaged archive'),
-    (None, 'answers 404 Not Found'),
-])
+@pytest.mark.parametrize(
+    ('answer', 'sentence'),
+    [
+        (b'<!DOCTYPE html><title>Moved</title>', 'sent a web page instead of the archive'),
+        (b'PK\3\4 but no more', 'sent a damaged archive'),
+        (None, 'answers 404 Not Found'),
+    ],
+)
 def test_wrong_answers(server, tmp_path, answer, sentence):
     name = f'{FRAMES}.zip'
     whole = server.files.pop(name)

@@ -33,8 +33,7 @@ def test_counts_agree_with_a_loop(synthetic_camvid):
 
 
 def test_counting_does_not_touch_the_frames(synthetic_camvid, monkeypatch):
-    dataset = CamVidDataset(data_root=str(synthetic_camvid), indices=2,
-                            pipeline=[LoadImageFromFile(), LoadSegLabels()])
+    dataset = CamVidDataset(data_root=str(synthetic_camvid), indices=2, pipeline=[LoadImageFromFile(), LoadSegLabels()])
     monkeypatch.setattr(dataset, 'prepare_data', None)
     assert label_statistics(dataset, workers=1).num_images == 2
 
@@ -66,7 +65,8 @@ def test_median_frequency_weights_by_hand(tmp_path):
     weights = dict(zip(statistics.classes, median_frequency_weights(statistics), strict=True))
     shares = {'Sky': 10 / 15, 'Road': 4 / 8, 'Car': 1 / 7}
     assert {name: weight for name, weight in weights.items() if name in shares} == pytest.approx(
-        {name: 0.5 / share for name, share in shares.items()})
+        {name: 0.5 / share for name, share in shares.items()}
+    )
     assert {weight for name, weight in weights.items() if name not in shares} == {1}
 
 

@@ -46,8 +46,9 @@ def test_scenes_can_be_learnt():
     x, y = (np.concatenate(parts) for parts in zip(*((features(f), codes(t)) for f, t in train), strict=True))
     common = [code for code in np.unique(y) if (y == code).mean() > 0.02]
     means = np.stack([x[y == code].mean(0) for code in common])
-    hits = [(np.array(common)[((features(f)[:, None] - means) ** 2).sum(-1).argmin(1)] == codes(t)).mean()
-            for f, t in test]
+    hits = [
+        (np.array(common)[((features(f)[:, None] - means) ** 2).sum(-1).argmin(1)] == codes(t)).mean() for f, t in test
+    ]
     assert np.mean(hits) > 0.6
 
 

@@ -25,7 +25,8 @@ class Brightness:
 
 def predictor(name: str = 'brightness', **metadata) -> Predictor:
     defaults = dict(
-        classes=['dark', 'bright'], palette=[[0, 0, 200], [200, 0, 0]], output='labels', size=None, batch=None)
+        classes=['dark', 'bright'], palette=[[0, 0, 200], [200, 0, 0]], output='labels', size=None, batch=None
+    )
     return Predictor.of(name, Brightness(), defaults | metadata)
 
 
@@ -88,7 +89,8 @@ def test_a_frame_that_the_model_refuses_stops_nothing(folder, tmp_path):
     cv2.imwrite(str(folder / '1.png'), np.zeros((8, 8, 3), np.uint8))
     failures = predict(predictor(size=[20, 30]), str(folder), tmp_path / 'out', ['labels'])
     assert [failure.split(': ', 1)[1] for failure in failures] == [
-        'brightness takes frames of 20x30 alone: got 8x8. Resize them, or export a model without --size.']
+        'brightness takes frames of 20x30 alone: got 8x8. Resize them, or export a model without --size.'
+    ]
     assert len(written(tmp_path / 'out')) == 5
 
 
@@ -179,14 +181,28 @@ def test_what_cannot_be_written_is_no_success(folder, tmp_path, monkeypatch):
 
 def test_the_tool_runs_a_config_and_a_checkpoint(folder, tmp_path, monkeypatch, capsys):
     from helpers.small_models import SMALL, checkpoint
+
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     import predict as tool
 
     (folder / '1.png').write_bytes(b'junk')
     options = [f'{key}={",".join(map(str, value))}' for key, value in SMALL.items()]
-    monkeypatch.setattr(sys, 'argv', [
-        'predict.py', str(ROOT / 'configs/erfnet_camvid11.py'), str(checkpoint('erfnet_camvid11')), str(folder),
-        '--out', str(tmp_path / 'out'), '--write', 'labels', '--cfg-options', *options])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'predict.py',
+            str(ROOT / 'configs/erfnet_camvid11.py'),
+            str(checkpoint('erfnet_camvid11')),
+            str(folder),
+            '--out',
+            str(tmp_path / 'out'),
+            '--write',
+            'labels',
+            '--cfg-options',
+            *options,
+        ],
+    )
     with pytest.raises(SystemExit, match=r'1 could not be predicted:\n.*1.png'):
         tool.main()
     assert len(written(tmp_path / 'out')) == 5

@@ -28,7 +28,7 @@ def model(suffix: str = '.xml') -> str:
 
 @FORMATS
 def test_neither_torch_nor_openmmlab_is_imported(suffix):
-    program = '''
+    program = """
 import sys
 import numpy as np
 from mmseg_erfnet.deploy import Predictor
@@ -39,7 +39,7 @@ predictor.paint(frame, labels)
 heavy = {'torch', 'mmengine', 'mmcv', 'mmseg', 'onnx', 'nncf', 'matplotlib'} & set(sys.modules)
 other = {'openvino', 'onnxruntime'} & set(sys.modules)
 print(labels.shape, sorted(heavy), sorted(other))
-'''
+"""
     found = subprocess.run([sys.executable, '-c', program, model(suffix)], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == f'(40, 56) [] {["onnxruntime" if suffix == ".onnx" else "openvino"]}'
 
@@ -108,8 +108,10 @@ def test_painting_names_the_classes_below():
 
 def test_models_that_cannot_be_run_are_named(tmp_path):
     for name, content, message in (
-            ('model.pth', b'', 'no exported model'), ('model.onnx', b'junk', 'cannot read'),
-            ('model.xml', b'junk', 'needs model.bin beside it')):
+        ('model.pth', b'', 'no exported model'),
+        ('model.onnx', b'junk', 'cannot read'),
+        ('model.xml', b'junk', 'needs model.bin beside it'),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UsageError, match=message):
             Predictor(tmp_path / name)
@@ -125,10 +127,16 @@ def test_models_that_cannot_be_run_are_named(tmp_path):
         Predictor(tmp_path / 'foreign.onnx')
 
 
-@pytest.mark.parametrize(('suffix', 'options', 'message'), [
-    ('.xml', dict(device='NPU.7'), 'no device NPU.7'), ('.onnx', dict(device='TPU'), 'no device TPU'),
-    ('.xml', dict(precision='f8'), 'f32 or bf16: got f8'), ('.onnx', dict(precision='bf16'), 'in f32 alone'),
-    ('.xml', dict(threads=0), '1 or more')])
+@pytest.mark.parametrize(
+    ('suffix', 'options', 'message'),
+    [
+        ('.xml', dict(device='NPU.7'), 'no device NPU.7'),
+        ('.onnx', dict(device='TPU'), 'no device TPU'),
+        ('.xml', dict(precision='f8'), 'f32 or bf16: got f8'),
+        ('.onnx', dict(precision='bf16'), 'in f32 alone'),
+        ('.xml', dict(threads=0), '1 or more'),
+    ],
+)
 def test_options_are_checked(suffix, options, message):
     with pytest.raises(UsageError, match=message):
         Predictor(model(suffix), **options)

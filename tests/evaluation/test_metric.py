@@ -57,7 +57,10 @@ def test_loss_is_the_weighted_mean_over_all_pixels():
     given = samples(3)
     expected = F.cross_entropy(
         torch.stack([sample.seg_logits.data for sample in given]),
-        torch.cat([sample.gt_sem_seg.data for sample in given]), torch.tensor(WEIGHT), ignore_index=255)
+        torch.cat([sample.gt_sem_seg.data for sample in given]),
+        torch.tensor(WEIGHT),
+        ignore_index=255,
+    )
     loss = evaluate(SegmentationMetric(with_loss=True, class_weight=WEIGHT), given)['loss']
     assert loss == pytest.approx(expected.item(), rel=1e-5)
 

@@ -35,11 +35,14 @@ def test_counts_beyond_what_float32_can_hold():
     assert scores(confusion)['IoU'][0] == pytest.approx(100 * (2**40 + 1) / (2**40 + 2), rel=1e-15)
 
 
-@pytest.mark.parametrize(('labels', 'predictions', 'message'), [
-    (np.zeros((2, 2), int), np.zeros((2, 3), int), 'cannot be compared'),
-    (np.full((2, 2), 3), np.zeros((2, 2), int), 'labels run from 3 to 3, but there are 3 classes'),
-    (np.zeros((2, 2), int), np.full((2, 2), 7), 'predictions run from 7 to 7'),
-])
+@pytest.mark.parametrize(
+    ('labels', 'predictions', 'message'),
+    [
+        (np.zeros((2, 2), int), np.zeros((2, 3), int), 'cannot be compared'),
+        (np.full((2, 2), 3), np.zeros((2, 2), int), 'labels run from 3 to 3, but there are 3 classes'),
+        (np.zeros((2, 2), int), np.full((2, 2), 7), 'predictions run from 7 to 7'),
+    ],
+)
 def test_what_cannot_be_counted_is_said(labels, predictions, message):
     with pytest.raises(ValueError, match=message):
         confusion_matrix(labels, predictions, 3)

@@ -26,7 +26,10 @@ def frames() -> list[np.ndarray]:
 
 def test_files_are_whole_and_alone():
     assert sorted(path.name for path in exported().iterdir()) == [
-        'erfnet_camvid11.bin', 'erfnet_camvid11.onnx', 'erfnet_camvid11.xml']
+        'erfnet_camvid11.bin',
+        'erfnet_camvid11.onnx',
+        'erfnet_camvid11.xml',
+    ]
 
 
 def test_graph_is_from_frames_to_labels_without_bn():
@@ -85,7 +88,7 @@ def test_frames_of_the_networks_size_are_not_resized():
 
 def test_any_size_is_padded(tmp_path):
     cfg = without_resize(config('erfnet_camvid11'))
-    path, = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, ('openvino',), report=lambda line: None)
+    (path,) = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, ('openvino',), report=lambda line: None)
     segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
     segmentor.data_preprocessor.test_cfg = dict(size_divisor=8)
     predictor = Predictor(path, precision='f32')
@@ -98,8 +101,16 @@ def test_any_size_is_padded(tmp_path):
 def test_size_and_batch_can_be_fixed_and_probabilities_asked_for(tmp_path):
     cfg = without_resize(config('erfnet_camvid11'))
     lines = []
-    files = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path / 'out', ('onnx', 'openvino'), 'probabilities',
-                          size=(40, 52), batch=1, report=lines.append)
+    files = export.export(
+        cfg,
+        checkpoint('erfnet_camvid11'),
+        tmp_path / 'out',
+        ('onnx', 'openvino'),
+        'probabilities',
+        size=(40, 52),
+        batch=1,
+        report=lines.append,
+    )
     assert [path.name for path in files] == ['erfnet_camvid11.onnx', 'erfnet_camvid11.xml']
     assert len(lines) == 2
     for path in files:
@@ -119,14 +130,21 @@ def test_a_model_that_differs_is_not_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(export, 'to_onnx', broken)
     with pytest.raises(export.ParityError, match=r'erfnet_camvid11.onnx differs from PyTorch .* logits by up to'):
-        export.export(without_resize(config('erfnet_camvid11')), checkpoint('erfnet_camvid11'), tmp_path / 'out',
-                      size=(40, 52))
+        export.export(
+            without_resize(config('erfnet_camvid11')), checkpoint('erfnet_camvid11'), tmp_path / 'out', size=(40, 52)
+        )
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(formats=('tensorrt',)), 'tensorrt'), (dict(output='colours'), 'colours'), (dict(size=(0, 4)), '1 or more'),
-    (dict(int8=True), 'int8 is for the format openvino')])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(formats=('tensorrt',)), 'tensorrt'),
+        (dict(output='colours'), 'colours'),
+        (dict(size=(0, 4)), '1 or more'),
+        (dict(int8=True), 'int8 is for the format openvino'),
+    ],
+)
 def test_what_is_asked_for_is_checked(arguments, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         export.export(config('erfnet_camvid11'), None, tmp_path / 'out', **arguments)

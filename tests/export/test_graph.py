@@ -22,10 +22,16 @@ def frame(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(('name', 'options'), [
-    ('erfnet_camvid11', {}), ('erfnet_cityscapes', STOCK), ('erfnet_cityscapes_paper', {}),
-    ('erfnet_camvid11', {'model.backbone.act_cfg': dict(type='PReLU', num_parameters=1)}),
-    ('erfnet_camvid11', {'model.backbone.norm_cfg': dict(type='GN', num_groups=1)})])
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('erfnet_camvid11', {}),
+        ('erfnet_cityscapes', STOCK),
+        ('erfnet_cityscapes_paper', {}),
+        ('erfnet_camvid11', {'model.backbone.act_cfg': dict(type='PReLU', num_parameters=1)}),
+        ('erfnet_camvid11', {'model.backbone.norm_cfg': dict(type='GN', num_groups=1)}),
+    ],
+)
 def test_folding_keeps_the_logits_and_leaves_no_bn(name, options):
     segmentor = load_segmentor(config(name, **options), None)
     for layer in segmentor.modules():
@@ -98,8 +104,10 @@ def test_what_cannot_be_exported_is_named():
 
 def test_weights_must_fit():
     with pytest.raises(CheckpointError, match='encoder'):
-        load_segmentor(config('erfnet_camvid11', **{'model.backbone.enc_stage_non_bottlenecks': (2, 2)}),
-                       checkpoint('erfnet_camvid11'))
+        load_segmentor(
+            config('erfnet_camvid11', **{'model.backbone.enc_stage_non_bottlenecks': (2, 2)}),
+            checkpoint('erfnet_camvid11'),
+        )
     with pytest.raises(UsageError, match='12 classes, but its dataset names 11'):
         load_segmentor(config('erfnet_camvid11', **{'model.decode_head.num_classes': 12}), None)
 

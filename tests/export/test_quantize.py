@@ -73,8 +73,11 @@ def test_a_model_that_loses_too_much_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(quantize, 'to_openvino', lambda model: _identity())
     monkeypatch.setattr(quantize, 'quantize', lambda model, batches: model)
     restored, lines = [], []
-    monkeypatch.setattr(quantize.nncf, 'quantize_with_accuracy_control',
-                        lambda model, *rest, **options: restored.append(options) or model)
+    monkeypatch.setattr(
+        quantize.nncf,
+        'quantize_with_accuracy_control',
+        lambda model, *rest, **options: restored.append(options) or model,
+    )
     with pytest.raises(quantize.QuantizationError, match=r'fp32 60.00, int8 59.00: more than 0.3 points are lost'):
         quantize.export_int8(None, tmp_path / 'model.xml', {}, small('erfnet_camvid11'), report=lines.append)
     assert restored[0]['max_drop'] == pytest.approx(0.003)
@@ -91,8 +94,16 @@ def _identity() -> openvino.Model:
 def test_int8_is_scored_and_says_so(tmp_path):
     lines = []
     cfg = small('erfnet_camvid11')
-    files = export.export(cfg, str(checkpoint('erfnet_camvid11')), tmp_path, ('openvino',), size=(96, 128), int8=True,
-                          max_drop=50, report=lines.append)
+    files = export.export(
+        cfg,
+        str(checkpoint('erfnet_camvid11')),
+        tmp_path,
+        ('openvino',),
+        size=(96, 128),
+        int8=True,
+        max_drop=50,
+        report=lines.append,
+    )
     floating, quantised = map(Predictor, files)
     metrics = quantised.metadata['int8']
     dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))

@@ -9,13 +9,23 @@ from typing import NamedTuple
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
-FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
-         '--disable-background-networking', '--disable-component-update', '--enable-logging=stderr',
-         '--window-size=1300,1000', '--host-resolver-rules=MAP * ~NOTFOUND')
+FLAGS = (
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-sync',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--enable-logging=stderr',
+    '--window-size=1300,1000',
+    '--host-resolver-rules=MAP * ~NOTFOUND',
+)
 # The document's own words on how it has come out, left in its title for --dump-dom.
-LOOK = '''<script>addEventListener('load', () => { document.title = JSON.stringify({
+LOOK = """<script>addEventListener('load', () => { document.title = JSON.stringify({
     pictures: document.images.length, broken: [...document.images].filter(i => !i.naturalWidth).length,
-    overflow: document.documentElement.scrollWidth - innerWidth}); });</script>'''
+    overflow: document.documentElement.scrollWidth - innerWidth}); });</script>"""
 
 
 class Visit(NamedTuple):
@@ -34,13 +44,27 @@ def visit(page: Path, tmp_path: Path) -> Visit:
     copy, log = tmp_path / 'visited.html', tmp_path / 'network.json'
     copy.write_text(page.read_text() + LOOK)
     done = subprocess.run(
-        [CHROMIUM, *FLAGS, f'--user-data-dir={tmp_path / "profile"}', f'--log-net-log={log}', '--dump-dom',
-         copy.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+        [
+            CHROMIUM,
+            *FLAGS,
+            f'--user-data-dir={tmp_path / "profile"}',
+            f'--log-net-log={log}',
+            '--dump-dom',
+            copy.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     look = json.loads(done.stdout.split('<title>')[1].split('</title>')[0])
     events = json.loads(log.read_text())
     started = events['constants']['logEventTypes']['URL_REQUEST_START_JOB']
     # What the browser asks for on its own account has no origin.
-    requests = [event['params']['url'] for event in events['events'] if event['type'] == started
-                and event.get('params', {}).get('initiator', 'not an origin') != 'not an origin']
+    requests = [
+        event['params']['url']
+        for event in events['events']
+        if event['type'] == started and event.get('params', {}).get('initiator', 'not an origin') != 'not an origin'
+    ]
     console = [line for line in done.stderr.splitlines() if ':CONSOLE:' in line]
     return Visit(**look, console=console, requests=[url for url in requests if not url.startswith('data:')])

@@ -28,8 +28,12 @@ from mmseg_erfnet.engine.checkpointing import AtomicBackend, latest_checkpoint
 from mmseg_erfnet.engine.launch import load_config, train
 
 EVENTS = dict(
-    iteration=(EpochBasedTrainLoop, 'run_iter'), validation=(ValLoop, 'run_iter'), fsync=(os, 'fsync'),
-    rename=(Path, 'replace'), removal=(AtomicBackend, 'remove'))
+    iteration=(EpochBasedTrainLoop, 'run_iter'),
+    validation=(ValLoop, 'run_iter'),
+    fsync=(os, 'fsync'),
+    rename=(Path, 'replace'),
+    removal=(AtomicBackend, 'remove'),
+)
 
 
 def start(args: argparse.Namespace, work_dir: Path, moment: str | None = None) -> int:
@@ -113,18 +117,25 @@ def outcome(work_dir: Path) -> dict:
     hub = last['message_hub']['runtime_info']
     best = Path(hub['best_ckpt'])
     return dict(
-        weights=last['state_dict'], optimizer=last['optimizer'], schedules=last['param_schedulers'],
+        weights=last['state_dict'],
+        optimizer=last['optimizer'],
+        schedules=last['param_schedulers'],
         progress=(last['meta']['epoch'], last['meta']['iter'], hub['last_validated']),
-        best=(best.name, hub['best_score']), best_weights=torch.load(best, weights_only=True)['state_dict'],
-        files=sorted(path.name for path in work_dir.iterdir() if path.suffix in ('.pth', '.partial')))
+        best=(best.name, hub['best_score']),
+        best_weights=torch.load(best, weights_only=True)['state_dict'],
+        files=sorted(path.name for path in work_dir.iterdir() if path.suffix in ('.pth', '.partial')),
+    )
 
 
 def differences(one, other, name: str) -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [line for key in one for line in differences(one[key], other[key], f'{name}.{key}')]
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return [line for index, pair in enumerate(zip(one, other, strict=True))
-                for line in differences(*pair, f'{name}.{index}')]
+        return [
+            line
+            for index, pair in enumerate(zip(one, other, strict=True))
+            for line in differences(*pair, f'{name}.{index}')
+        ]
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return [] if torch.equal(one, other) else [f'{name} differs']
     return [] if one == other else [f'{name}: {one} and {other}']
@@ -149,7 +160,9 @@ def main() -> None:
         root = str(synthesize_camvid(folder / 'camvid', images=16, size=(96, 128)))
         args.cfg_options = {
             'train_dataloader.batch_size': 4,
-            **{f'{part}_dataloader.dataset.data_root': root for part in ('train', 'val', 'test')}, **args.cfg_options}
+            **{f'{part}_dataloader.dataset.data_root': root for part in ('train', 'val', 'test')},
+            **args.cfg_options,
+        }
 
     first, epoch = run_whole(args, folder / 'whole')
     kills = run_killed(args, folder / 'killed', first, epoch)

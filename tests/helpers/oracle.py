@@ -21,7 +21,7 @@ class Oracle(BaseModel):
         for sample in data_samples:
             label = sample.gt_sem_seg.data.clone()
             label[label == 255] = 0
-            label[..., :round(label.shape[-1] * self.wrong.clip(0, 1).item())] = 0
+            label[..., : round(label.shape[-1] * self.wrong.clip(0, 1).item())] = 0
             sample.pred_sem_seg = PixelData(data=label)
             sample.seg_logits = PixelData(data=torch.nn.functional.one_hot(label[0], 32).permute(2, 0, 1).float())
         return data_samples

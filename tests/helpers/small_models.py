@@ -66,6 +66,11 @@ def exported() -> Path:
     from mmseg_erfnet.export.exporter import export
 
     folder = workshop() / 'exported'
-    export(config('erfnet_camvid11', **{'test_pipeline.1.scale': (96, 72)}), checkpoint('erfnet_camvid11'), folder,
-           formats=('onnx', 'openvino'), report=lambda line: None)
+    export(
+        config('erfnet_camvid11', **{'test_pipeline.1.scale': (96, 72)}),
+        checkpoint('erfnet_camvid11'),
+        folder,
+        formats=('onnx', 'openvino'),
+        report=lambda line: None,
+    )
     return folder

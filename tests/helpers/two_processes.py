@@ -54,12 +54,13 @@ def digest(weights: dict) -> str:
 
 def work(folder: Path, task: str, launcher: str) -> dict:
     """Do a task, as one of several processes or (launcher 'none') alone."""
+
     def config(name: str):
         return load_config(str(folder / f'{task}.py'), str(folder / name), launcher=launcher)
 
     if task != 'score':
         runner = train(config(f'{task}_{launcher}'))
-        recorder, = (hook for hook in runner.hooks if isinstance(hook, RecordingHook))
+        (recorder,) = (hook for hook in runner.hooks if isinstance(hook, RecordingHook))
         return dict(losses=recorder.losses, digests=recorder.digests)
     metrics = {}
     for tta in (False, True):

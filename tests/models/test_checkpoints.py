@@ -34,15 +34,29 @@ def form_of_mmengine() -> dict:
     hub.update_info('best_score', np.float64(48.5))
     hub.update_info('epoch', 2)
     return dict(
-        meta=dict(epoch=2, iter=40, seed=7, cfg='model = dict()', hook_msgs=dict(score=np.float32(0.5)),
-                  dataset_meta=dict(classes=('a', 'b'), palette=np.array([[1, 2, 3], [4, 5, 6]], np.uint8))),
-        state_dict=WEIGHTS, message_hub=hub.state_dict(),
-        optimizer=dict(state={0: dict(step=torch.tensor(1.0))}, param_groups=[dict(lr=np.float64(0.1), params=[0])]))
+        meta=dict(
+            epoch=2,
+            iter=40,
+            seed=7,
+            cfg='model = dict()',
+            hook_msgs=dict(score=np.float32(0.5)),
+            dataset_meta=dict(classes=('a', 'b'), palette=np.array([[1, 2, 3], [4, 5, 6]], np.uint8)),
+        ),
+        state_dict=WEIGHTS,
+        message_hub=hub.state_dict(),
+        optimizer=dict(state={0: dict(step=torch.tensor(1.0))}, param_groups=[dict(lr=np.float64(0.1), params=[0])]),
+    )
 
 
 def form_of_mmseg0() -> dict:
-    meta = dict(mmseg_version='0.24.1', CLASSES=('road', 'sidewalk'), PALETTE=[[128, 64, 128], [244, 35, 232]],
-                config='norm_cfg = dict()', epoch=1, iter=160000)
+    meta = dict(
+        mmseg_version='0.24.1',
+        CLASSES=('road', 'sidewalk'),
+        PALETTE=[[128, 64, 128], [244, 35, 232]],
+        config='norm_cfg = dict()',
+        epoch=1,
+        iter=160000,
+    )
     return dict(meta=meta, state_dict=WEIGHTS)
 
 
@@ -149,8 +163,13 @@ def test_hostile_file_runs_where_it_is_trusted(tmp_path):
 def test_a_buffer_brings_no_statistics(tmp_path):
     """``HistoryBuffer.__setstate__`` would write them into its class."""
     before = dict(HistoryBuffer._statistics_methods)
-    state = dict(_log_history=np.ones(2), _count_history=np.ones(2), max_length=9, new=1,
-                 statistics_methods=dict(mean='overwritten', new=1))
+    state = dict(
+        _log_history=np.ones(2),
+        _count_history=np.ones(2),
+        max_length=9,
+        new=1,
+        statistics_methods=dict(mean='overwritten', new=1),
+    )
     torch.save(dict(WEIGHTS, hub=WithState(state, HistoryBuffer)), tmp_path / 'a.pth')
     loaded = load_checkpoint_file(tmp_path / 'a.pth')['hub']
     assert HistoryBuffer._statistics_methods == before
@@ -183,7 +202,7 @@ def broken_files(folder: Path) -> dict:
     torch.save(torch.ones(3), tensor)
     return dict(
         empty=(b'', 'empty'),
-        truncated=(whole[:len(whole) // 2], 'truncated'),
+        truncated=(whole[: len(whole) // 2], 'truncated'),
         truncated_at_its_start=(whole[:10], 'truncated'),
         truncated_legacy=(legacy.getvalue()[:200], 'damaged'),
         text=(b'version https://git-lfs.github.com/spec/v1', 'torch.save did not write it'),
@@ -266,8 +285,10 @@ def test_an_address_is_loaded_by_it(tmp_path):
 
 
 def test_import_changes_nothing(tmp_path):
-    code = ('from mmengine.runner import CheckpointLoader; before = dict(CheckpointLoader._schemes); '
-            'import mmseg_erfnet.models.checkpoints; assert CheckpointLoader._schemes == before')
+    code = (
+        'from mmengine.runner import CheckpointLoader; before = dict(CheckpointLoader._schemes); '
+        'import mmseg_erfnet.models.checkpoints; assert CheckpointLoader._schemes == before'
+    )
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True, cwd=tmp_path)
 
 
@@ -281,7 +302,8 @@ def test_plain_loads_without_an_allow_list(tmp_path):
     torch.save(checkpoint, tmp_path / 'a.pth')
     loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
     assert loaded['message_hub'] == dict(
-        log_scalars={}, runtime_info=dict(best_score=48.5, epoch=2), resumed_keys=dict(best_score=True, epoch=True))
+        log_scalars={}, runtime_info=dict(best_score=48.5, epoch=2), resumed_keys=dict(best_score=True, epoch=True)
+    )
     assert loaded['optimizer']['param_groups'] == [dict(lr=0.1, params=[0])]
     assert 'train/loss' in resumed_keys, 'the running hub was changed'
 
@@ -312,12 +334,21 @@ def run_of_mmengine(folder: Path, epochs: int, **kwargs) -> Runner:
 
     torch.manual_seed(0)
     return Runner(
-        Model(), str(folder), train_dataloader=dict(
-            dataset=[dict(inputs=torch.ones(1))] * 4, batch_size=2, collate_fn=dict(type='default_collate'),
-            sampler=dict(type='DefaultSampler', shuffle=False)),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs), experiment_name=f'{folder.name}_{epochs}',
+        Model(),
+        str(folder),
+        train_dataloader=dict(
+            dataset=[dict(inputs=torch.ones(1))] * 4,
+            batch_size=2,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        experiment_name=f'{folder.name}_{epochs}',
         param_scheduler=dict(type='CosineAnnealingLR', T_max=4, end=4, by_epoch=True),
-        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)), default_scope='mmengine', **kwargs)
+        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
+        default_scope='mmengine',
+        **kwargs,
+    )
 
 
 @pytest.mark.usefixtures('schemes')

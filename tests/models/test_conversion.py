@@ -25,9 +25,14 @@ def segmentor(classes: int, encoder_only: bool = False) -> torch.nn.Module:
         head = dict(type='FCNHead', in_channels=128, channels=128, num_convs=0, concat_input=False, dropout_ratio=0)
     else:
         head = dict(type='mmseg_erfnet.ERFNetHead', in_channels=16)
-    return build(dict(
-        type='EncoderDecoder', backbone=dict(type='mmseg_erfnet.ERFNet', encoder_only=encoder_only),
-        decode_head=dict(head, num_classes=classes), test_cfg=dict(mode='whole'))).eval()
+    return build(
+        dict(
+            type='EncoderDecoder',
+            backbone=dict(type='mmseg_erfnet.ERFNet', encoder_only=encoder_only),
+            decode_head=dict(head, num_classes=classes),
+            test_cfg=dict(mode='whole'),
+        )
+    ).eval()
 
 
 @pytest.fixture(scope='module')
@@ -77,7 +82,8 @@ def test_logits_of_the_reference(reference, reference_weights, prefix):
 def test_encoder_of_the_reference(reference, reference_weights, without_decoder):
     if without_decoder:
         checkpoint = from_authors(
-            {name: value for name, value in reference_weights.items() if name.startswith('encoder.')})
+            {name: value for name, value in reference_weights.items() if name.startswith('encoder.')}
+        )
     else:
         checkpoint = from_authors(reference_weights, encoder_only=True)
     model = segmentor(20, encoder_only=True)
@@ -107,15 +113,21 @@ def test_ours_and_back(encoder_only):
 
 
 def test_encoder_alone_of_a_stock_segmentor():
-    model = build(dict(
-        type='EncoderDecoder', backbone=dict(type='ERFNet'), test_cfg=dict(),
-        decode_head=dict(type='FCNHead', in_channels=16, channels=128, num_convs=1, num_classes=19)))
+    model = build(
+        dict(
+            type='EncoderDecoder',
+            backbone=dict(type='ERFNet'),
+            test_cfg=dict(),
+            decode_head=dict(type='FCNHead', in_channels=16, channels=128, num_convs=1, num_classes=19),
+        )
+    )
     with pytest.raises(CheckpointError, match=r'unknown: decode_head\.convs\.0.*needs ERFNetHead'):
         to_authors(model.state_dict())
     encoder = to_authors(model.state_dict(), encoder_only=True)
     assert torch.equal(encoder['module.encoder.layers.0.conv.weight'], model.backbone.encoder[1].conv.weight)
     assert from_authors(encoder)['state_dict'].keys() == {
-        name for name in model.state_dict() if name.startswith('backbone.encoder.')}
+        name for name in model.state_dict() if name.startswith('backbone.encoder.')
+    }
 
 
 def test_names_that_do_not_fit():
@@ -127,7 +139,8 @@ def test_names_that_do_not_fit():
         from_authors(weights)
     assert str(info.value) == (
         "The checkpoint does not fit the authors' network: unknown: encoder.layers.99.conv.weight; missing: "
-        'encoder.layers.3.bn1.bias; wrongly shaped: decoder.layers.0.conv.bias (7,) instead of (64,).')
+        'encoder.layers.3.bn1.bias; wrongly shaped: decoder.layers.0.conv.bias (7,) instead of (64,).'
+    )
 
 
 def test_what_needs_no_conversion():
@@ -172,8 +185,14 @@ def published(tmp_path) -> tuple[Config, Path]:
     folder = Path(mmseg.__file__).parent / '.mim' / 'configs' / 'erfnet'
     config = Config.fromfile(folder / 'erfnet_fcn_4xb4-160k_cityscapes-512x1024.py')
     state_dict = seed_weights(build(config.model)).state_dict()
-    meta = dict(mmseg_version='0.24.1', CLASSES=tuple(f'class {index}' for index in range(19)),
-                PALETTE=[[index, 0, 255] for index in range(19)], config=config.pretty_text, epoch=1, iter=160000)
+    meta = dict(
+        mmseg_version='0.24.1',
+        CLASSES=tuple(f'class {index}' for index in range(19)),
+        PALETTE=[[index, 0, 255] for index in range(19)],
+        config=config.pretty_text,
+        epoch=1,
+        iter=160000,
+    )
     torch.save(dict(meta=meta, state_dict=state_dict), tmp_path / 'published.pth')
     config.model.backbone.type = 'mmseg_erfnet.ERFNet'
     return config, tmp_path / 'published.pth'

@@ -31,8 +31,9 @@ def test_zeros_are_as_frequent_as_torchs():
     """In each channel, over many passes."""
     torch.manual_seed(0)
     x = torch.ones(64, 8, 4, 4)
-    ours, torchs = (sum((dropout(x) == 0).sum((0, 2, 3)) for _ in range(50))
-                    for dropout in (Dropout(0.3), nn.Dropout(0.3)))
+    ours, torchs = (
+        sum((dropout(x) == 0).sum((0, 2, 3)) for _ in range(50)) for dropout in (Dropout(0.3), nn.Dropout(0.3))
+    )
     deviation = math.sqrt(2 * 0.3 * 0.7 * 64 * 16 * 50)
     assert (ours - torchs).abs().max() < 5 * deviation
 
@@ -46,18 +47,22 @@ def test_seed_decides():
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize('x', [
-    torch.rand(2, 8, 6, 6),
-    torch.rand(2, 8, 6, 6).to(memory_format=torch.channels_last),
-    torch.rand(3, 5, 7, 1),
-    torch.rand(4, 6, 10)[:, 1:4, ::3],
-    torch.rand(0, 4),
-], ids=['contiguous', 'channels_last', 'odd', 'slices', 'empty'])
+@pytest.mark.parametrize(
+    'x',
+    [
+        torch.rand(2, 8, 6, 6),
+        torch.rand(2, 8, 6, 6).to(memory_format=torch.channels_last),
+        torch.rand(3, 5, 7, 1),
+        torch.rand(4, 6, 10)[:, 1:4, ::3],
+        torch.rand(0, 4),
+    ],
+    ids=['contiguous', 'channels_last', 'odd', 'slices', 'empty'],
+)
 def test_gradient_is_what_was_let_through(x):
     x.requires_grad_()
     out = Dropout(0.3)(x)
     assert out.stride() == (x * 1).stride()
-    grad, = torch.autograd.grad(out.sum(), x)
+    (grad,) = torch.autograd.grad(out.sum(), x)
     torch.testing.assert_close(out, x * grad)
 
 

@@ -27,13 +27,14 @@ def count(model: nn.Module, kind: type) -> int:
 
 def test_arguments_are_stocks():
     stock = list(inspect.signature(StockERFNet).parameters.values())
-    ours = list(inspect.signature(ERFNet).parameters.values())[:len(stock)]
+    ours = list(inspect.signature(ERFNet).parameters.values())[: len(stock)]
     assert [(p.name, p.default) for p in ours] == [(p.name, p.default) for p in stock]
 
 
 def test_names_are_stocks():
-    assert ([(name, value.shape) for name, value in ERFNet().state_dict().items()]
-            == [(name, value.shape) for name, value in StockERFNet().state_dict().items()])
+    assert [(name, value.shape) for name, value in ERFNet().state_dict().items()] == [
+        (name, value.shape) for name, value in StockERFNet().state_dict().items()
+    ]
 
 
 @pytest.mark.parametrize('size', [(64, 96), (16, 16), (17, 16), (18, 22), (33, 47), (101, 65)])
@@ -47,13 +48,22 @@ def test_outputs_are_stocks(size):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize('arguments', [
-    dict(),
-    dict(in_channels=1, enc_downsample_channels=(8, 16, 24, 32), enc_stage_non_bottlenecks=(1, 2, 4),
-         enc_non_bottleneck_dilations=(3, 5), enc_non_bottleneck_channels=(16, 24, 32),
-         dec_upsample_channels=(24, 16, 8), dec_stages_non_bottleneck=(1, 0, 2),
-         dec_non_bottleneck_channels=(24, 16, 8)),
-])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        dict(),
+        dict(
+            in_channels=1,
+            enc_downsample_channels=(8, 16, 24, 32),
+            enc_stage_non_bottlenecks=(1, 2, 4),
+            enc_non_bottleneck_dilations=(3, 5),
+            enc_non_bottleneck_channels=(16, 24, 32),
+            dec_upsample_channels=(24, 16, 8),
+            dec_stages_non_bottleneck=(1, 0, 2),
+            dec_non_bottleneck_channels=(24, 16, 8),
+        ),
+    ],
+)
 def test_gradients_and_statistics_are_stocks(arguments):
     stock = seed_weights(StockERFNet(dropout_ratio=0, **arguments))
     ours = ERFNet(dropout_ratio=0, **arguments)
@@ -75,10 +85,22 @@ def test_gradients_and_statistics_are_stocks(arguments):
 @pytest.mark.parametrize(('source', 'target'), [('ERFNet', 'mmseg_erfnet.ERFNet'), ('mmseg_erfnet.ERFNet', 'ERFNet')])
 def test_segmentors_exchange_weights(source, target):
     def segmentor(backbone):
-        return build(dict(
-            type='EncoderDecoder', backbone=dict(type=backbone), test_cfg=dict(),
-            decode_head=dict(type='FCNHead', in_channels=16, channels=128, num_convs=1, concat_input=False,
-                             num_classes=19, norm_cfg=dict(type='BN')))).eval()
+        return build(
+            dict(
+                type='EncoderDecoder',
+                backbone=dict(type=backbone),
+                test_cfg=dict(),
+                decode_head=dict(
+                    type='FCNHead',
+                    in_channels=16,
+                    channels=128,
+                    num_convs=1,
+                    concat_input=False,
+                    num_classes=19,
+                    norm_cfg=dict(type='BN'),
+                ),
+            )
+        ).eval()
 
     source, target = seed_weights(segmentor(source)), segmentor(target)
     assert type(source.backbone) is not type(target.backbone)
@@ -91,14 +113,17 @@ def test_segmentors_exchange_weights(source, target):
 # --- Layers as configured ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('norm_cfg', 'kind', 'eps'), [
-    (dict(type='BN'), nn.BatchNorm2d, 1e-3),
-    (dict(type='BN', requires_grad=True), nn.BatchNorm2d, 1e-3),
-    (dict(type='BN', eps=1e-5), nn.BatchNorm2d, 1e-5),
-    (dict(type='SyncBN'), nn.SyncBatchNorm, 1e-3),
-    (dict(type='SyncBN', eps=1e-4), nn.SyncBatchNorm, 1e-4),
-    (dict(type='GN', num_groups=8), nn.GroupNorm, 1e-5),
-])
+@pytest.mark.parametrize(
+    ('norm_cfg', 'kind', 'eps'),
+    [
+        (dict(type='BN'), nn.BatchNorm2d, 1e-3),
+        (dict(type='BN', requires_grad=True), nn.BatchNorm2d, 1e-3),
+        (dict(type='BN', eps=1e-5), nn.BatchNorm2d, 1e-5),
+        (dict(type='SyncBN'), nn.SyncBatchNorm, 1e-3),
+        (dict(type='SyncBN', eps=1e-4), nn.SyncBatchNorm, 1e-4),
+        (dict(type='GN', num_groups=8), nn.GroupNorm, 1e-5),
+    ],
+)
 def test_norm_cfg_is_honoured(norm_cfg, kind, eps):
     model = ERFNet(norm_cfg=norm_cfg)
     norms = [module for module in model.modules() if isinstance(module, (nn.modules.batchnorm._NormBase, nn.GroupNorm))]
@@ -154,15 +179,21 @@ def test_conv_cfg_spares_transposed_convolutions():
     assert model(image(1, 3, 32, 32))[0].shape == (1, 16, 16, 16)
 
 
-@pytest.mark.parametrize(('arguments', 'kind', 'ratios'), [
-    (dict(), Dropout, (0.1, 0.1)),
-    (dict(dropout_ratio=0.3), Dropout, (0.3, 0.3)),
-    (dict(dropout_ratio=(0.03, 0.3), dropout_type='channel'), nn.Dropout2d, (0.03, 0.3)),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'kind', 'ratios'),
+    [
+        (dict(), Dropout, (0.1, 0.1)),
+        (dict(dropout_ratio=0.3), Dropout, (0.3, 0.3)),
+        (dict(dropout_ratio=(0.03, 0.3), dropout_type='channel'), nn.Dropout2d, (0.03, 0.3)),
+    ],
+)
 def test_dropout(arguments, kind, ratios):
     model = ERFNet(**arguments)
-    encoder = [(type(block.convs_layers[9]), block.convs_layers[9].p, block.convs_layers[0].in_channels)
-               for block in model.encoder if isinstance(block, NonBottleneck1d)]
+    encoder = [
+        (type(block.convs_layers[9]), block.convs_layers[9].p, block.convs_layers[0].in_channels)
+        for block in model.encoder
+        if isinstance(block, NonBottleneck1d)
+    ]
     assert encoder == [(kind, ratios[0], 64)] * 5 + [(kind, ratios[1], 128)] * 8
     assert [block.convs_layers[9].p for block in model.decoder if isinstance(block, NonBottleneck1d)] == [0] * 4
 
@@ -192,14 +223,23 @@ def test_encoder_only():
 
 
 def test_the_whole_starts_from_the_encoder(tmp_path):
-    encoder = build(dict(
-        type='EncoderDecoder', backbone=dict(type='mmseg_erfnet.ERFNet', encoder_only=True),
-        decode_head=dict(
-            type='FCNHead', in_channels=128, channels=128, num_convs=0, concat_input=False, num_classes=3)))
+    encoder = build(
+        dict(
+            type='EncoderDecoder',
+            backbone=dict(type='mmseg_erfnet.ERFNet', encoder_only=True),
+            decode_head=dict(
+                type='FCNHead', in_channels=128, channels=128, num_convs=0, concat_input=False, num_classes=3
+            ),
+        )
+    )
     assert encoder.train()(image(2, 3, 64, 64), labelled(3, 2, 8, 8), mode='loss')['decode.loss_ce'] > 0
     torch.save(dict(meta=dict(), state_dict=encoder.state_dict()), tmp_path / 'encoder.pth')
-    whole = build(dict(type='mmseg_erfnet.ERFNet', init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'encoder.pth'), prefix='backbone.')))
+    whole = build(
+        dict(
+            type='mmseg_erfnet.ERFNet',
+            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'encoder.pth'), prefix='backbone.'),
+        )
+    )
     whole.init_weights()
     state = whole.state_dict()
     for name, value in encoder.backbone.state_dict().items():
@@ -263,23 +303,26 @@ def test_trace_at_an_odd_size():
 # --- Wrong arguments --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('arguments', 'words'), [
-    (dict(enc_downsample_channels=(16,)), 'at least two numbers'),
-    (dict(enc_downsample_channels=(16, 64)), 'enc_stage_non_bottlenecks needs 1 numbers'),
-    (dict(enc_stage_non_bottlenecks=(5,)), 'enc_stage_non_bottlenecks needs 2 numbers'),
-    (dict(enc_non_bottleneck_channels=(64, 64)), r'it must be \(64, 128\)'),
-    (dict(enc_stage_non_bottlenecks=(5, 7)), 'multiple of the 4 enc_non_bottleneck_dilations'),
-    (dict(enc_non_bottleneck_dilations=()), 'multiple of the 0 enc_non_bottleneck_dilations'),
-    (dict(dec_upsample_channels=(64,)), 'decoder needs 2 stages'),
-    (dict(dec_stages_non_bottleneck=(2,)), 'decoder needs 2 stages'),
-    (dict(dec_non_bottleneck_channels=(32, 16)), 'the two must be equal'),
-    (dict(in_channels=16), 'more output channels than input channels'),
-    (dict(in_channels=0), 'more output channels than input channels'),
-    (dict(dropout_ratio=1.5), 'from 0 to 1'),
-    (dict(dropout_ratio=(0.1, 0.2, 0.3)), '2 of them'),
-    (dict(dropout_type='pixel'), 'element, channel'),
-    (dict(norm_cfg=dict(type='GN', num_groups=32)), 'divisible'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (dict(enc_downsample_channels=(16,)), 'at least two numbers'),
+        (dict(enc_downsample_channels=(16, 64)), 'enc_stage_non_bottlenecks needs 1 numbers'),
+        (dict(enc_stage_non_bottlenecks=(5,)), 'enc_stage_non_bottlenecks needs 2 numbers'),
+        (dict(enc_non_bottleneck_channels=(64, 64)), r'it must be \(64, 128\)'),
+        (dict(enc_stage_non_bottlenecks=(5, 7)), 'multiple of the 4 enc_non_bottleneck_dilations'),
+        (dict(enc_non_bottleneck_dilations=()), 'multiple of the 0 enc_non_bottleneck_dilations'),
+        (dict(dec_upsample_channels=(64,)), 'decoder needs 2 stages'),
+        (dict(dec_stages_non_bottleneck=(2,)), 'decoder needs 2 stages'),
+        (dict(dec_non_bottleneck_channels=(32, 16)), 'the two must be equal'),
+        (dict(in_channels=16), 'more output channels than input channels'),
+        (dict(in_channels=0), 'more output channels than input channels'),
+        (dict(dropout_ratio=1.5), 'from 0 to 1'),
+        (dict(dropout_ratio=(0.1, 0.2, 0.3)), '2 of them'),
+        (dict(dropout_type='pixel'), 'element, channel'),
+        (dict(norm_cfg=dict(type='GN', num_groups=32)), 'divisible'),
+    ],
+)
 def test_wrong_arguments(arguments, words):
     with pytest.raises(ValueError, match=words):
         ERFNet(**arguments)

@@ -8,7 +8,9 @@ from mmseg_erfnet.models import ERFNetHead
 def test_one_transposed_convolution():
     head = ERFNetHead(16, num_classes=5).eval()
     assert {name: tuple(value.shape) for name, value in head.state_dict().items()} == {
-        'conv_seg.weight': (16, 5, 2, 2), 'conv_seg.bias': (5,)}
+        'conv_seg.weight': (16, 5, 2, 2),
+        'conv_seg.bias': (5,),
+    }
     x = image(2, 16, 4, 6)
     logits = head([x])
     assert logits.shape == (2, 5, 8, 12)

@@ -104,15 +104,23 @@ def test_another_ignore_index():
 
 def test_in_a_head_of_mmseg():
     head = FCNHead(
-        in_channels=8, channels=8, num_convs=0, concat_input=False, num_classes=4, loss_decode=[
+        in_channels=8,
+        channels=8,
+        num_convs=0,
+        concat_input=False,
+        num_classes=4,
+        loss_decode=[
             dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', class_weight=WEIGHTS),
-            dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', loss_name='loss_plain', loss_weight=0.4)])
+            dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', loss_name='loss_plain', loss_weight=0.4),
+        ],
+    )
     assert not [name for name in head.state_dict() if 'weight' in name and 'loss' in name]
     logits, label = batch()
     samples = [SegDataSample(gt_sem_seg=PixelData(data=item[None])) for item in label]
     losses = head.loss_by_feat(logits, samples)
     torch.testing.assert_close(
-        losses['loss_ce'], F.cross_entropy(logits, label, torch.tensor(WEIGHTS), ignore_index=255))
+        losses['loss_ce'], F.cross_entropy(logits, label, torch.tensor(WEIGHTS), ignore_index=255)
+    )
     torch.testing.assert_close(losses['loss_plain'], 0.4 * F.cross_entropy(logits, label, ignore_index=255))
 
 

@@ -14,22 +14,26 @@ PAPER = dict(dropout_ratio=(0.03, 0.3), dropout_type='channel')
 MODELS = dict(
     stock_head=dict(
         backbone=dict(type='mmseg_erfnet.ERFNet', norm_cfg=NORM),
-        decode_head=dict(FCN, in_channels=16, channels=128, num_convs=1)),
+        decode_head=dict(FCN, in_channels=16, channels=128, num_convs=1),
+    ),
     paper=dict(
         backbone=dict(type='mmseg_erfnet.ERFNet', **PAPER),
-        decode_head=dict(type='mmseg_erfnet.ERFNetHead', in_channels=16, num_classes=5, loss_decode=LOSS)),
+        decode_head=dict(type='mmseg_erfnet.ERFNetHead', in_channels=16, num_classes=5, loss_decode=LOSS),
+    ),
     encoder=dict(
         backbone=dict(type='mmseg_erfnet.ERFNet', encoder_only=True, **PAPER),
-        decode_head=dict(FCN, in_channels=128, channels=128, num_convs=0, dropout_ratio=0)),
+        decode_head=dict(FCN, in_channels=128, channels=128, num_convs=0, dropout_ratio=0),
+    ),
     prelu_gn=dict(
-        backbone=dict(type='mmseg_erfnet.ERFNet', norm_cfg=dict(type='GN', num_groups=8), act_cfg=dict(type='PReLU'),
-                      with_cp=True),
-        decode_head=dict(FCN, in_channels=16, channels=32, num_convs=1)),
+        backbone=dict(
+            type='mmseg_erfnet.ERFNet', norm_cfg=dict(type='GN', num_groups=8), act_cfg=dict(type='PReLU'), with_cp=True
+        ),
+        decode_head=dict(FCN, in_channels=16, channels=32, num_convs=1),
+    ),
 )
 
 
 class TestConfigs(SegmentorTester):
-
     @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
     def path(self, request) -> Path:
         return request.param
@@ -49,7 +53,6 @@ class TestConfigs(SegmentorTester):
 
 
 class TestModels(SegmentorTester):
-
     @pytest.fixture(params=MODELS)
     def name(self, request) -> str:
         return request.param

@@ -9,8 +9,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmseg_erfnet.models import ERFNetHead, FCNHead
-from mmseg_erfnet.models import upsampled_loss
+from mmseg_erfnet.models import ERFNetHead, FCNHead, upsampled_loss
 
 LOSS = dict(type='mmseg_erfnet.WeightedCrossEntropyLoss')
 HEAD = dict(in_channels=4, channels=4, num_convs=0, concat_input=False, norm_cfg=dict(type='BN'))
@@ -46,9 +45,19 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.parametrize('strip', [1, 1 << 17], ids=['rows', 'images'])
 @pytest.mark.parametrize('weighted', [False, True])
-@pytest.mark.parametrize('shape', [  # images, classes, height and width of the logits, factor
-    (2, 32, 64, 64, 2), (3, 11, 18, 24, 2), (2, 19, 20, 30, 1), (1, 5, 7, 9, 3), (2, 2, 3, 4, 8), (2, 3, 1, 1, 4),
-    (2, 3, 1, 5, 2)], ids=str)
+@pytest.mark.parametrize(
+    'shape',
+    [  # images, classes, height and width of the logits, factor
+        (2, 32, 64, 64, 2),
+        (3, 11, 18, 24, 2),
+        (2, 19, 20, 30, 1),
+        (1, 5, 7, 9, 3),
+        (2, 2, 3, 4, 8),
+        (2, 3, 1, 1, 4),
+        (2, 3, 1, 5, 2),
+    ],
+    ids=str,
+)
 def test_loss_and_gradient_are_those_of_float64(shape, weighted, strip, monkeypatch):
     monkeypatch.setattr(upsampled_loss, 'STRIP', strip)
     logits, label = batch(*shape)
@@ -131,14 +140,18 @@ def test_another_number_of_weights():
         losses(FCNHead, logits, label, dict(LOSS, class_weight=[1.0, 2.0, 3.0]))
 
 
-@pytest.mark.parametrize('other', [
-    dict(loss=[LOSS, dict(LOSS, loss_name='loss_b')]),
-    dict(loss=dict(type='CrossEntropyLoss')),
-    dict(loss=dict(LOSS, reduction='sum')),
-    dict(align_corners=True),
-    dict(sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=10)),
-    dict(size=(9, 13)),
-], ids=str)
+@pytest.mark.parametrize(
+    'other',
+    [
+        dict(loss=[LOSS, dict(LOSS, loss_name='loss_b')]),
+        dict(loss=dict(type='CrossEntropyLoss')),
+        dict(loss=dict(LOSS, reduction='sum')),
+        dict(align_corners=True),
+        dict(sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=10)),
+        dict(size=(9, 13)),
+    ],
+    ids=str,
+)
 def test_whatever_else_goes_the_plain_way(other, monkeypatch):
     other = dict(other)
     logits, label = batch(2, 4, 4, 6, 2)
@@ -155,7 +168,8 @@ def test_whatever_else_goes_the_plain_way(other, monkeypatch):
 def test_weights_are_those_of_mmseg():
     head, stock = (kind(**HEAD, num_classes=3, loss_decode=LOSS) for kind in (FCNHead, PlainHead))
     assert [(name, value.shape) for name, value in head.state_dict().items()] == [
-        (name, value.shape) for name, value in stock.state_dict().items()]
+        (name, value.shape) for name, value in stock.state_dict().items()
+    ]
 
 
 def test_the_papers_head_has_it_too(monkeypatch):

@@ -65,8 +65,13 @@ def test_augmentations_show_the_pipeline_and_come_again(small_config):
     assert (sheets[0] == sheets[1]).all()
     assert (sheets[0] != sheets[2]).any()
     image = sheets[0][22:82, :80]  # below its title
-    assert np.abs(image.astype(int) - cv2.resize(cv2.imread(dataset.get_data_info(0)['img_path']), (80, 60),
-                                                 interpolation=cv2.INTER_AREA)).max() == 0, 'the image as it is'
+    assert (
+        np.abs(
+            image.astype(int)
+            - cv2.resize(cv2.imread(dataset.get_data_info(0)['img_path']), (80, 60), interpolation=cv2.INTER_AREA)
+        ).max()
+        == 0
+    ), 'the image as it is'
 
 
 def test_nothing_to_report_on(small_config, tmp_path):

@@ -20,7 +20,8 @@ def epochs(first: int, last: int, shift: float = 0) -> list[dict]:
             dict(train, iter=2 * epoch - 1, **{'train/loss': 3 - epoch + shift}),
             dict(train, iter=2 * epoch, **{'train/loss': 2 - epoch + shift}),
             {'val/mIoU': 10 * epoch + shift, 'val/loss': 4.0 - epoch, 'step': epoch},
-            {'train/mIoU': 11 * epoch, 'step': epoch}]
+            {'train/mIoU': 11 * epoch, 'step': epoch},
+        ]
     return lines
 
 
@@ -34,8 +35,7 @@ def test_a_run(tmp_path):
     assert history.unit == 'epoch'
     assert history.best()['x'] == 3
     loss, score, rate = draw_curves(history).axes
-    assert lines_of(loss) == {'train, as it learns': [(1, 1.5), (2, 0.5), (3, -0.5)],
-                              'val': [(1, 3), (2, 2), (3, 1)]}
+    assert lines_of(loss) == {'train, as it learns': [(1, 1.5), (2, 0.5), (3, -0.5)], 'val': [(1, 3), (2, 2), (3, 1)]}
     assert lines_of(score)['train, without augmentation'] == [(1, 11), (2, 22), (3, 33)]
     assert lines_of(score)['best on val: 30.00, epoch 3'] == [(3, 30)]
     assert [value for _, value in next(iter(lines_of(rate).values()))] == pytest.approx([0.1, 0.05, 0.1 / 3])
@@ -56,9 +56,15 @@ def test_a_run_begun_anew_replaces_the_old_one(tmp_path):
 
 
 def test_iterations_and_other_users_names(tmp_path):
-    write_run(tmp_path, '20260101_000000', [
-        {'lr': 0.1, 'loss': 2.0, 'iter': 50, 'step': 50}, {'lr': 0.1, 'loss': 1.0, 'iter': 100, 'step': 100},
-        {'mIoU': 12.0, 'step': 100}])
+    write_run(
+        tmp_path,
+        '20260101_000000',
+        [
+            {'lr': 0.1, 'loss': 2.0, 'iter': 50, 'step': 50},
+            {'lr': 0.1, 'loss': 1.0, 'iter': 100, 'step': 100},
+            {'mIoU': 12.0, 'step': 100},
+        ],
+    )
     history = read_history(tmp_path)
     assert history.unit == 'iteration'
     axes = draw_curves(history).axes

@@ -16,18 +16,43 @@ def write_test(work_dir, count: int, absent: int = 2) -> list[str]:
     palette = [[index * 7 % 256, 255 - index * 7, 60] for index in range(count)]
     random = np.random.default_rng(0)
     confusion = random.integers(0, 50, (count, count)) + 500 * np.eye(count, dtype=int)
-    confusion[count - absent:] = confusion[:, count - absent:] = 0
+    confusion[count - absent :] = confusion[:, count - absent :] = 0
     metrics = scores(confusion)
-    per_class = {name: dict(IoU=None if np.isnan(iou) else iou, Acc=None if np.isnan(acc) else acc)
-                 for name, iou, acc in zip(classes, metrics.pop('IoU'), metrics.pop('Acc'), strict=True)}
-    (work_dir / 'metrics.json').write_text(json.dumps(dict(
-        metrics, per_class=per_class, confusion_matrix=confusion.tolist(), classes=classes, palette=palette, images=7,
-        size=[60, 80], tta=dict(flip=True, scales=[1.0]), dataset='SomeDataset', split='splits/test.txt',
-        checkpoint='best.pth')))
+    per_class = {
+        name: dict(IoU=None if np.isnan(iou) else iou, Acc=None if np.isnan(acc) else acc)
+        for name, iou, acc in zip(classes, metrics.pop('IoU'), metrics.pop('Acc'), strict=True)
+    }
+    (work_dir / 'metrics.json').write_text(
+        json.dumps(
+            dict(
+                metrics,
+                per_class=per_class,
+                confusion_matrix=confusion.tolist(),
+                classes=classes,
+                palette=palette,
+                images=7,
+                size=[60, 80],
+                tta=dict(flip=True, scales=[1.0]),
+                dataset='SomeDataset',
+                split='splits/test.txt',
+                checkpoint='best.pth',
+            )
+        )
+    )
     ground_truth = np.full((60, 80), 255, np.uint8)
     ground_truth[10:50] = random.integers(0, count, (40, 80))
-    examples = [dict(kind=kind, name=f'frame_{kind}', mIoU=12.345, aAcc=50.0, prediction=ground_truth % count, ground_truth=ground_truth,
-                     image=random.integers(0, 256, (120, 160, 3), dtype=np.uint8)) for kind in ('best', 'worst')]
+    examples = [
+        dict(
+            kind=kind,
+            name=f'frame_{kind}',
+            mIoU=12.345,
+            aAcc=50.0,
+            prediction=ground_truth % count,
+            ground_truth=ground_truth,
+            image=random.integers(0, 256, (120, 160, 3), dtype=np.uint8),
+        )
+        for kind in ('best', 'worst')
+    ]
     write_examples(work_dir / EXAMPLES, examples, classes, palette)
     return classes
 
@@ -35,8 +60,10 @@ def write_test(work_dir, count: int, absent: int = 2) -> list[str]:
 def write_training(work_dir) -> None:
     folder = work_dir / '20260101_000000' / 'vis_data'
     folder.mkdir(parents=True)
-    lines = [{'train/lr': 0.1, 'train/loss': 2.0, 'epoch': 1, 'iter': 3},
-             {'val/mIoU': 41.5, 'val/IoU/car': 60.0, 'step': 1}]
+    lines = [
+        {'train/lr': 0.1, 'train/loss': 2.0, 'epoch': 1, 'iter': 3},
+        {'val/mIoU': 41.5, 'val/IoU/car': 60.0, 'step': 1},
+    ]
     (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
     (folder / 'config.py').write_text('lr = 0.1  # if a < b')
     (folder.parent / 'environment.json').write_text(json.dumps({'torch': '1.2.3', 'validated on': 'Set, splits/v.txt'}))
@@ -57,10 +84,20 @@ def test_says_what_was_scored_and_how(tmp_path):
     page = write_run_report(tmp_path, tmp_path / 'elsewhere' / 'page.html').read_text()
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert f'<dd>{metrics["mIoU"]:.2f} %</dd>' in page
-    for words in ('the mean over the 9 classes', 'over all 11 classes', 'SomeDataset', 'splits/test.txt', 'best.pth',
-                  '60 x 80 (height x width)', 'flip, scales 1.0', 'best: frame_best, mIoU 12.3 %, 50.0 % of the pixels',
-                  'lr = 0.1  # if a &lt; b', '<td>1.2.3</td>', 'of the training run begun 20260101_000000',
-                  'without an IoU: class 9 &lt;&gt;, class 10 &lt;x&gt;.'):
+    for words in (
+        'the mean over the 9 classes',
+        'over all 11 classes',
+        'SomeDataset',
+        'splits/test.txt',
+        'best.pth',
+        '60 x 80 (height x width)',
+        'flip, scales 1.0',
+        'best: frame_best, mIoU 12.3 %, 50.0 % of the pixels',
+        'lr = 0.1  # if a &lt; b',
+        '<td>1.2.3</td>',
+        'of the training run begun 20260101_000000',
+        'without an IoU: class 9 &lt;&gt;, class 10 &lt;x&gt;.',
+    ):
         assert words in page
 
 
@@ -98,7 +135,10 @@ def test_examples_replace_those_of_an_earlier_test(tmp_path):
     (tmp_path / EXAMPLES / 'old.jpg').touch()
     write_test(tmp_path, 3)
     assert sorted(path.name for path in (tmp_path / EXAMPLES).iterdir()) == [
-        '01_best_frame_best.jpg', '02_worst_frame_worst.jpg', 'index.json']
+        '01_best_frame_best.jpg',
+        '02_worst_frame_worst.jpg',
+        'index.json',
+    ]
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):

@@ -34,7 +34,11 @@ def test_confusion_is_in_percent_of_its_rows():
     confusion = np.array([[90, 10, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [4, 0, 0, 996]])
     axes = confusion_chart(confusion, CLASSES).axes[0]
     assert {tuple(map(int, text.get_position())): text.get_text() for text in axes.texts} == {
-        (0, 0): '90', (1, 0): '10', (1, 1): '100', (3, 3): '100'}, '0.4 % carries no number'
+        (0, 0): '90',
+        (1, 0): '10',
+        (1, 1): '100',
+        (3, 3): '100',
+    }, '0.4 % carries no number'
     assert np.ma.getmaskarray(axes.images[0].get_array())[2].all(), 'a class without pixels has no row'
     assert {text.get_color() for text in axes.texts if text.get_text() in ('90', '100')} == {'white'}
 
@@ -66,7 +70,8 @@ def test_names_are_never_cut_off_nor_on_one_another():
         class_bars(random.random(count), classes, palette, 'IoU in %'),
         confusion_chart(random.integers(0, 100, (count, count)), classes),
         share_violins(random.integers(1, 100, (9, count)), classes, palette),
-        weight_bars({'a': random.random(count)}, classes)]
+        weight_bars({'a': random.random(count)}, classes),
+    ]
     for figure in figures:
         picture = imread(io.BytesIO(png(figure)))[..., :3]
         edges = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]

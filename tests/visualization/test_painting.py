@@ -57,7 +57,7 @@ def test_comparison_can_show_the_errors():
 def test_legend_is_legible(width):
     strip = legend([0, 1, 2], CLASSES, PALETTE, width)
     letters = (strip == strip[..., :1]).all(-1) & (strip[..., 0] < 50)
-    rows = np.flatnonzero(letters[:, strip.shape[1] // 300:].any(1))
+    rows = np.flatnonzero(letters[:, strip.shape[1] // 300 :].any(1))
     assert rows.max() - rows.min() >= max(8, width / 160), 'black letters grow with the picture'
     assert (strip == 255).all(-1).mean() > 0.6, 'on white'
     assert strip.shape[1] == width

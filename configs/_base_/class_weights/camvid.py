@@ -32,4 +32,5 @@ camvid_class_weights = dict(
     Tunnel=10.4920560223,
     VegetationMisc=9.77766487673,
     Void=8.19641542163,
-    Wall=9.32269173889)
+    Wall=9.32269173889,
+)

@@ -11,4 +11,5 @@ camvid11_class_weights = dict(
     Fence=9.441220,
     Car=6.696114,
     Pedestrian=9.867575,
-    Bicyclist=10.197123)
+    Bicyclist=10.197123,
+)

@@ -20,7 +20,8 @@ encoder_class_weights = dict(
     bus=5.4331531524658,
     train=5.433765411377,
     motorcycle=5.4631009101868,
-    bicycle=5.3947434425354)
+    bicycle=5.3947434425354,
+)
 class_weights = dict(
     road=2.8149201869965,
     sidewalk=6.9850029945374,
@@ -40,4 +41,5 @@ class_weights = dict(
     bus=10.287888526917,
     train=10.289801597595,
     motorcycle=10.405355453491,
-    bicycle=10.138095855713)
+    bicycle=10.138095855713,
+)

@@ -30,7 +30,8 @@ tta_pipeline = [
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
             [dict(type='mmseg_erfnet.LoadSegLabels', size=input_size)],
             [dict(type='PackSegInputs')],
-        ]),
+        ],
+    ),
 ]
 train_dataloader = dict(
     batch_size=16,
@@ -41,13 +42,16 @@ train_dataloader = dict(
     worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
     # The frames are decoded once: 254 MB at 480x360, 1 GB at 960x720.
     dataset=dict(
-        type=dataset_type, data_root=data_root, ann_file='splits/train.txt', pipeline=train_pipeline, cache_gb=2))
+        type=dataset_type, data_root=data_root, ann_file='splits/train.txt', pipeline=train_pipeline, cache_gb=2
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline))
+    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric')
 test_evaluator = val_evaluator

@@ -34,7 +34,8 @@ tta_pipeline = [
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
             [dict(type='mmseg_erfnet.LoadSegLabels')],
             [dict(type='PackSegInputs')],
-        ]),
+        ],
+    ),
 ]
 # The frames are decoded once: 254 MB at 480x360, 1 GB at 960x720.
 train_dataloader = dict(batch_size=8, dataset=dict(type=dataset_type, pipeline=train_pipeline, cache_gb=2))

@@ -28,7 +28,8 @@ tta_pipeline = [
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
             [dict(type='mmseg_erfnet.LoadSegLabels', palette=None)],
             [dict(type='PackSegInputs')],
-        ]),
+        ],
+    ),
 ]
 train_dataloader = dict(
     batch_size=4,
@@ -39,7 +40,9 @@ train_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
@@ -49,7 +52,9 @@ val_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric', with_loss=True)
 test_evaluator = val_evaluator

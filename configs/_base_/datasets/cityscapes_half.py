@@ -24,13 +24,15 @@ tta_pipeline = [
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
             [dict(type='mmseg_erfnet.LoadSegLabels', palette=None)],
             [dict(type='PackSegInputs')],
-        ]),
+        ],
+    ),
 ]
 train_dataloader = dict(
     batch_size=6,
     persistent_workers=False,
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
     worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
-    dataset=dict(pipeline=train_pipeline))
+    dataset=dict(pipeline=train_pipeline),
+)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -8,7 +8,8 @@ data_preprocessor = dict(
     std=[58.395, 57.12, 57.375],
     bgr_to_rgb=True,
     pad_val=0,
-    seg_pad_val=255)
+    seg_pad_val=255,
+)
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=data_preprocessor,
@@ -25,7 +26,8 @@ model = dict(
         dec_non_bottleneck_channels=(64, 16),
         dropout_ratio=0.1,
         norm_cfg=norm_cfg,
-        init_cfg=None),
+        init_cfg=None,
+    ),
     decode_head=dict(
         type='mmseg_erfnet.FCNHead',
         in_channels=16,
@@ -37,6 +39,8 @@ model = dict(
         num_classes=19,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', loss_weight=1.0)),
+        loss_decode=dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', loss_weight=1.0),
+    ),
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    test_cfg=dict(mode='whole'),
+)

@@ -3,7 +3,8 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0))
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=1 / 3, begin=0, end=500),
     dict(type='PolyLR', by_epoch=True, convert_to_iter_based=True, power=0.9, begin=0, end=1000),

@@ -4,7 +4,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     # Adam's own weight decay is L2 in the gradient, as there; on convolution weights alone.
     optimizer=dict(type='Adam', lr=8e-4, weight_decay=2e-4),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0))
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='MultiStepLR', by_epoch=True, milestones=[80], gamma=0.625),
     dict(type='MultiStepLR', by_epoch=True, milestones=[160], gamma=0.4),

@@ -6,6 +6,13 @@ from mmseg_erfnet.datasets.transforms.photometry import RandomBlur, RandomBright
 from mmseg_erfnet.datasets.transforms.shadow import RandomShadow
 
 __all__ = [
-    'LoadSegLabels', 'RandomBlur', 'RandomBrightness', 'RandomContrast', 'RandomNoise', 'RandomRotateCropResize',
-    'RandomShadow', 'RandomTranslate', 'ReduceLabels'
+    'LoadSegLabels',
+    'RandomBlur',
+    'RandomBrightness',
+    'RandomContrast',
+    'RandomNoise',
+    'RandomRotateCropResize',
+    'RandomShadow',
+    'RandomTranslate',
+    'ReduceLabels',
 ]

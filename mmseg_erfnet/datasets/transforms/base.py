@@ -38,7 +38,8 @@ class RandomTransform(BaseTransform):
             raise ValueError(
                 f'{type(self).__name__} needs a uint8 colour image of shape (height, width, 3), got {image.dtype} of '
                 f'shape {image.shape} ({results.get("img_path", "no path known")}). Load images with '
-                "color_type='color' and to_float32=False, and put this transform before any that normalises.")
+                "color_type='color' and to_float32=False, and put this transform before any that normalises."
+            )
         return image
 
     def __repr__(self) -> str:

@@ -12,7 +12,6 @@ from mmseg_erfnet.registry import TRANSFORMS
 
 
 class _GeometricTransform(RandomTransform):
-
     def __init__(self, prob: float, pad_val: int, seg_pad_val: int) -> None:
         super().__init__(prob)
         for name, value in (('pad_val', pad_val), ('seg_pad_val', seg_pad_val)):
@@ -33,7 +32,8 @@ class _GeometricTransform(RandomTransform):
                 raise ValueError(
                     f'{type(self).__name__} needs {key} to be uint8 and of the size of the image, '
                     f'{results["img"].shape[:2]}, got {label.dtype} of shape {label.shape} '
-                    f'({results.get("seg_map_path", "no path known")}). Resize both, or neither, before it.')
+                    f'({results.get("seg_map_path", "no path known")}). Resize both, or neither, before it.'
+                )
         return labels
 
 
@@ -69,14 +69,16 @@ class RandomRotateCropResize(_GeometricTransform):
         ValueError: If an argument is out of its range, or an image or label is not uint8 or differ in size.
     """
 
-    def __init__(self,
-                 degree: float = 30,
-                 crop: tuple[float, float] = (0.66, 1.0),
-                 size: tuple[int, int] | None = None,
-                 auto_bound: bool = True,
-                 pad_val: int = 0,
-                 seg_pad_val: int = 255,
-                 prob: float = 1.0) -> None:
+    def __init__(
+        self,
+        degree: float = 30,
+        crop: tuple[float, float] = (0.66, 1.0),
+        size: tuple[int, int] | None = None,
+        auto_bound: bool = True,
+        pad_val: int = 0,
+        seg_pad_val: int = 255,
+        prob: float = 1.0,
+    ) -> None:
         super().__init__(prob, pad_val, seg_pad_val)
         if not 0 <= degree <= 180:
             raise ValueError(f'degree must lie within 0 and 180, got {degree}.')
@@ -113,7 +115,7 @@ class RandomRotateCropResize(_GeometricTransform):
 
         for key, label in labels.items():
             results[key] = _warp(label, linear, offset, size, cv2.INTER_NEAREST, self.seg_pad_val)
-        shrink = 2**max(0, int(math.log2(step.min())))
+        shrink = 2 ** max(0, int(math.log2(step.min())))
         if shrink > 1:
             image = cv2.resize(image, tuple((-(-source // shrink)).tolist()), interpolation=cv2.INTER_AREA)
             ratio = image.shape[1::-1] / source
@@ -124,15 +126,17 @@ class RandomRotateCropResize(_GeometricTransform):
         return results
 
 
-def _warp(array: np.ndarray, linear: np.ndarray, offset: np.ndarray, size: tuple[int, int], interpolation: int,
-          fill: int) -> np.ndarray:
+def _warp(
+    array: np.ndarray, linear: np.ndarray, offset: np.ndarray, size: tuple[int, int], interpolation: int, fill: int
+) -> np.ndarray:
     return cv2.warpAffine(
         array,
         np.column_stack([linear, offset]),
         size,
         flags=interpolation | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(fill, ) * 3)
+        borderValue=(fill,) * 3,
+    )
 
 
 @TRANSFORMS.register_module()
@@ -203,8 +207,10 @@ class ReduceLabels(BaseTransform):
         for key in results.get('seg_fields', []):
             height, width = results[key].shape
             if height % self.factor or width % self.factor:
-                raise ValueError(f'ReduceLabels cannot reduce {key} of {width}x{height} to 1/{self.factor}: crop or '
-                                 f'resize to a multiple of {self.factor} before it.')
+                raise ValueError(
+                    f'ReduceLabels cannot reduce {key} of {width}x{height} to 1/{self.factor}: crop or '
+                    f'resize to a multiple of {self.factor} before it.'
+                )
             size = (width // self.factor, height // self.factor)
             results[key] = cv2.resize(results[key], size, interpolation=cv2.INTER_NEAREST_EXACT)
         return results
@@ -214,6 +220,7 @@ def _shift(array: np.ndarray, shift: tuple[int, int], fill: int) -> np.ndarray:
     height, width = array.shape[:2]
     right, down = shift
     shifted = np.full_like(array, fill)
-    shifted[max(down, 0):height + down, max(right, 0):width + right] = (
-        array[max(-down, 0):height - down, max(-right, 0):width - right])
+    shifted[max(down, 0) : height + down, max(right, 0) : width + right] = array[
+        max(-down, 0) : height - down, max(-right, 0) : width - right
+    ]
     return shifted

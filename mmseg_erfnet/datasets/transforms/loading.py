@@ -40,11 +40,13 @@ class LoadSegLabels(BaseTransform):
             that `palette` says, or holds what is unknown.
     """
 
-    def __init__(self,
-                 palette: str | Sequence[Sequence[int]] | None = 'camvid',
-                 unknown: str = 'error',
-                 size: tuple[int, int] | None = None,
-                 backend_args: dict | None = None) -> None:
+    def __init__(
+        self,
+        palette: str | Sequence[Sequence[int]] | None = 'camvid',
+        unknown: str = 'error',
+        size: tuple[int, int] | None = None,
+        backend_args: dict | None = None,
+    ) -> None:
         if isinstance(palette, str):
             if palette != 'camvid':
                 raise UsageError(f"palette is 'camvid', a list of RGB colours, or None for indices; not {palette!r}.")
@@ -74,13 +76,17 @@ class LoadSegLabels(BaseTransform):
             labels = look_up(stored, colour_table(self.palette, *remap, self.unknown))
         shape = results.get('ori_shape', labels.shape)
         if labels.shape != tuple(shape[:2]):
-            raise DataError(f'{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is {shape[1]}x{shape[0]}; '
-                            'frame and label must have one size: restore the pair from the original data.')
+            raise DataError(
+                f'{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is {shape[1]}x{shape[0]}; '
+                'frame and label must have one size: restore the pair from the original data.'
+            )
         unknown = labels == UNKNOWN
         if unknown.any():
             what = 'ids that the dataset does not know' if self.palette is None else 'colours outside the palette'
-            raise DataError(f"{path} has {what}: {describe(stored[unknown])}; mend the label, or set unknown='ignore' "
-                            'to leave those pixels out.')
+            raise DataError(
+                f"{path} has {what}: {describe(stored[unknown])}; mend the label, or set unknown='ignore' "
+                'to leave those pixels out.'
+            )
         if self.size is not None:
             labels = cv2.resize(labels, self.size, interpolation=cv2.INTER_NEAREST)
             results['ori_shape'] = labels.shape
@@ -96,8 +102,13 @@ class LoadSegLabels(BaseTransform):
 
 def _checked_palette(palette: Sequence[Sequence[int]]) -> Palette:
     colours = np.array(palette)
-    if colours.ndim != 2 or colours.shape[1] != 3 or not np.issubdtype(colours.dtype, np.integer) \
-            or colours.min() < 0 or colours.max() > 255:
+    if (
+        colours.ndim != 2
+        or colours.shape[1] != 3
+        or not np.issubdtype(colours.dtype, np.integer)
+        or colours.min() < 0
+        or colours.max() > 255
+    ):
         raise UsageError('palette needs three integers from 0 to 255, red, green and blue, for each class.')
     if len(colours) > UNKNOWN or len(np.unique(colours, axis=0)) != len(colours):
         raise UsageError(f'palette needs a colour of its own for each class, and {UNKNOWN} of them at most.')

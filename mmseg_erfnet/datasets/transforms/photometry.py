@@ -15,7 +15,6 @@ from mmseg_erfnet.registry import TRANSFORMS
 
 
 class _RandomFactor(RandomTransform):
-
     def __init__(self, sd: float, limits: tuple[float, float], prob: float) -> None:
         super().__init__(prob)
         if not sd >= 0:

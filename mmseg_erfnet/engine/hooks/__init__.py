@@ -13,12 +13,12 @@ from mmseg_erfnet.engine.hooks.train_score import TrainScoreHook
 __all__ = [
     'CurvesHook',
     'EpochSeedHook',
-    'TimelapseHook',
     'FiniteLossHook',
     'PredictionHook',
     'ProgressBarHook',
     'ReportHook',
     'SafeCheckpointHook',
+    'TimelapseHook',
     'TrainScoreHook',
     'seed_worker',
 ]

@@ -24,12 +24,14 @@ class FiniteLossHook(Hook):
 
     priority = 'HIGH'  # after RuntimeInfoHook, before whatever saves
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         loss = runner.message_hub.get_scalar('train/loss').current()
         if not math.isfinite(loss):
             files = ', '.join(sample.img_path for sample in data_batch['data_samples'])
             raise DivergenceError(
                 f'The loss is {loss} at iteration {runner.iter + 1} (epoch {runner.epoch + 1}) on {files}. Nothing has '
                 f'been saved since. {state_of_run(runner.work_dir)} If these files and their labels are in order, '
-                'lower the learning rate (optim_wrapper.optimizer.lr) or clip the gradient (optim_wrapper.clip_grad).')
+                'lower the learning rate (optim_wrapper.optimizer.lr) or clip the gradient (optim_wrapper.clip_grad).'
+            )

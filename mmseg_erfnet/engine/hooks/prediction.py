@@ -30,8 +30,9 @@ class PredictionHook(Hook):
         for folder in filter(None, (self.out_dir, self.show_dir)):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None
+    ) -> None:
         meta = runner.test_dataloader.dataset.metainfo
         for sample in outputs:
             prediction = label_map(sample.pred_sem_seg)
@@ -41,7 +42,9 @@ class PredictionHook(Hook):
             if self.show_dir:
                 ground_truth = label_map(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None
                 image = mmcv.imread(sample.img_path)
-                _write(self.show_dir / name, comparison(image, prediction, meta['classes'], meta['palette'], ground_truth))
+                _write(
+                    self.show_dir / name, comparison(image, prediction, meta['classes'], meta['palette'], ground_truth)
+                )
 
 
 def _write(path: Path, picture: np.ndarray) -> None:

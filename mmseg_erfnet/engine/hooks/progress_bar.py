@@ -42,8 +42,14 @@ class ProgressBarHook(Hook):
             self.console.removeFilter(self._make_way)
             self.console = None
 
-    def _after_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                    outputs: dict | Sequence | None = None, mode: str = 'train') -> None:
+    def _after_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | Sequence | None = None,
+        mode: str = 'train',
+    ) -> None:
         if self.console is None:
             return
         if time.monotonic() - self.drawn_at < self.interval:
@@ -68,5 +74,3 @@ class ProgressBarHook(Hook):
         # The cursor ends at the line's start, so that whoever prints next prints over it.
         self.console.stream.write(f'\r\x1b[K{text}\r')
         self.console.stream.flush()
-
-

@@ -52,8 +52,9 @@ class ReportHook(Hook):
     def before_test_epoch(self, runner: Runner) -> None:
         self.examples = []
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None
+    ) -> None:
         num_classes = len(runner.test_dataloader.dataset.metainfo['classes'])
         for sample in outputs:
             if 'gt_sem_seg' not in sample:
@@ -61,9 +62,15 @@ class ReportHook(Hook):
             prediction, ground_truth = label_map(sample.pred_sem_seg), label_map(sample.gt_sem_seg)
             metrics = scores(confusion_matrix(ground_truth, prediction, num_classes))
             if not np.isnan(metrics['mIoU']):
-                self.examples.append(dict(
-                    path=sample.img_path, mIoU=metrics['mIoU'], aAcc=metrics['aAcc'], prediction=prediction,
-                    ground_truth=ground_truth))
+                self.examples.append(
+                    dict(
+                        path=sample.img_path,
+                        mIoU=metrics['mIoU'],
+                        aAcc=metrics['aAcc'],
+                        prediction=prediction,
+                        ground_truth=ground_truth,
+                    )
+                )
         self.examples = self._extremes(self.examples)
 
     def _extremes(self, examples: Iterable[dict]) -> list[dict]:
@@ -78,8 +85,11 @@ class ReportHook(Hook):
         if is_main_process():
             for number, example in enumerate(examples):
                 path = Path(example['path'])
-                example.update(kind='worst' if number < len(examples) // 2 else 'best', name=path.stem,
-                               image=mmcv.imread(str(path)))
+                example.update(
+                    kind='worst' if number < len(examples) // 2 else 'best',
+                    name=path.stem,
+                    image=mmcv.imread(str(path)),
+                )
             # Each kind begins with its extreme.
             examples.sort(key=lambda example: -example['mIoU'] if example['kind'] == 'best' else 100 + example['mIoU'])
             meta = runner.test_dataloader.dataset.metainfo

@@ -91,12 +91,20 @@ class SafeCheckpointHook(CheckpointHook):
             # Saved with those that go once this one is there: MMEngine removes them on resume, if a kill was quicker.
             runner.message_hub.update_info('keep_ckpt_ids', kept)
             self.keep_ckpt_ids.append(step)
-            outdated = kept[:-self.max_keep_ckpts]
+            outdated = kept[: -self.max_keep_ckpts]
         self.last_ckpt = self._path(step)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
-            self.out_dir, self.filename_tmpl.format(step), self.file_client_args, self.save_optimizer,
-            self.save_param_scheduler, meta, self.by_epoch, self.backend_args, **self.args)
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            self.save_optimizer,
+            self.save_param_scheduler,
+            meta,
+            self.by_epoch,
+            self.backend_args,
+            **self.args,
+        )
         if is_main_process():
             AtomicBackend().put_text(self.last_ckpt, Path(runner.work_dir, 'last_checkpoint'))
             self.file_backend.waiting += map(self._path, outdated)

@@ -27,8 +27,8 @@ MAX_PICTURES = 120  # of an animation: more would only take memory
 class TimelapseHook(Hook):
     """Predict the same frames of train and of val again and again, and make an animation of each at the end.
 
-    ``timelapse/train.gif`` and ``timelapse/val.gif`` in the work dir show the frames above, their ground truth in the middle
-    and the predictions below, between them the epoch, and a legend at the bottom. The predictions are kept as
+    ``timelapse/train.gif`` and ``timelapse/val.gif`` in the work dir show, from top to bottom, the frames, their ground
+    truth, the epoch, the predictions, and a legend. The predictions are kept as
     ``timelapse/*/epoch_*.png``, which is how a resumed run continues its animation; those of epochs that it trains
     again are replaced.
 
@@ -79,8 +79,9 @@ class TimelapseHook(Hook):
 
     def _pictures(self, split: str) -> list[tuple[int, Path]]:
         """Epoch and file of each prediction, in order."""
-        return sorted((int(path.stem.removeprefix('epoch_')), path)
-                      for path in (self.folder / split).glob('epoch_*.png'))
+        return sorted(
+            (int(path.stem.removeprefix('epoch_')), path) for path in (self.folder / split).glob('epoch_*.png')
+        )
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
@@ -116,15 +117,25 @@ class TimelapseHook(Hook):
             ground_truths = self._row([colour_map(label_map(sample.gt_sem_seg), self.palette) for sample in samples])
             gap = np.full((GAP, ground_truths.shape[1], 3), 255, np.uint8)
             files = self._pictures(split)
-            files = files[::-1][::len(files) // MAX_PICTURES + 1][::-1]
+            files = files[::-1][:: len(files) // MAX_PICTURES + 1][::-1]
             rows = [(epoch, cv2.imread(str(path))) for epoch, path in files]
             # Rows of another shape are of a run before this one, with other settings of the hook.
             rows = [(epoch, row) for epoch, row in rows if row.shape == ground_truths.shape]
             if rows:
                 strip = self._legend(ground_truths, rows[-1][1])
                 # What changes lies close together, title and predictions: all else is in the file once.
-                pictures = [np.vstack([inputs, gap, ground_truths, titled(row, f'{split}: input, ground truth, and below the '
-                                                                        f'prediction after epoch {epoch}'), gap, strip])
-                            for epoch, row in rows]
+                pictures = [
+                    np.vstack(
+                        [
+                            inputs,
+                            gap,
+                            ground_truths,
+                            titled(row, f'{split}: input, ground truth, and below the prediction after epoch {epoch}'),
+                            gap,
+                            strip,
+                        ]
+                    )
+                    for epoch, row in rows
+                ]
                 write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
                 runner.logger.info(f'Animation: {self.folder / split}.gif')

@@ -57,5 +57,3 @@ class TrainScoreHook(Hook):
         runner.visualizer.add_scalars(means, step=runner.epoch if by_epoch else runner.iter)
         text = '  '.join(f'{name}: {value:.4f}' for name, value in means.items())
         runner.logger.info(f'{len(self.dataloader.dataset)} training frames without augmentation: {text}')
-
-

@@ -60,12 +60,16 @@ def test_refuses_what_is_no_probability(name, prob):
 
 
 @pytest.mark.parametrize('name', ALL)
-@pytest.mark.parametrize('image', [
-    np.zeros((60, 80), np.uint8),
-    np.zeros((60, 80, 4), np.uint8),
-    np.zeros((60, 80, 3), np.float32),
-    np.zeros((60, 80, 3), np.uint16),
-], ids=['grey', 'RGBA', 'float', '16-bit'])
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.zeros((60, 80), np.uint8),
+        np.zeros((60, 80, 4), np.uint8),
+        np.zeros((60, 80, 3), np.float32),
+        np.zeros((60, 80, 3), np.uint16),
+    ],
+    ids=['grey', 'RGBA', 'float', '16-bit'],
+)
 def test_refuses_other_images(name, image):
     with pytest.raises(ValueError, match=f'{name} needs a uint8 colour image.*a.png.*color_type'):
         TRANSFORMS.build(dict(type=name))({**sample(), 'img': image})

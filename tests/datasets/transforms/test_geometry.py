@@ -82,8 +82,9 @@ def test_without_rotation_and_crop_is_a_resize():
     result = RandomRotateCropResize(prob=0, size=(64, 50))(sample(labels=labels))
     resized = cv2.resize(smooth_image(), (64, 50))
     assert np.abs(result['img'].astype(int) - resized)[1:-1, 1:-1].max() <= 3
-    np.testing.assert_array_equal(result['gt_seg_map'],
-                                  cv2.resize(labels, (64, 50), interpolation=cv2.INTER_NEAREST_EXACT))
+    np.testing.assert_array_equal(
+        result['gt_seg_map'], cv2.resize(labels, (64, 50), interpolation=cv2.INTER_NEAREST_EXACT)
+    )
 
 
 @pytest.mark.parametrize('side', [240, 241, 333])
@@ -127,7 +128,7 @@ def test_image_and_labels_stay_together():
 def test_grown_canvas_holds_every_corner():
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     for number, (row, column) in enumerate([(0, 0), (0, -8), (-8, 0), (-8, -8)], 1):
-        labels[row:row + 8 or None, column:column + 8 or None] = number
+        labels[row : row + 8 or None, column : column + 8 or None] = number
     np.random.seed(0)
     transform = RandomRotateCropResize(degree=30, crop=(1, 1))
     assert all({1, 2, 3, 4} <= set(np.unique(transform(sample(labels=labels))['gt_seg_map'])) for _ in range(50))
@@ -159,15 +160,18 @@ def test_shown_part_is_within_its_range():
     assert 0.99 < max(parts) <= 1
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(crop=(1.2, 0.5)), 'crop must be a pair'),
-    (dict(crop=(0.5, 1.2)), 'crop must be a pair'),
-    (dict(crop=0.66), 'crop must be a pair'),
-    (dict(crop=(0, 1)), 'crop must keep something'),
-    (dict(degree=-3), 'degree must lie within 0 and 180'),
-    (dict(size=(0, 5)), 'size must be'),
-    (dict(seg_pad_val=-100), 'seg_pad_val must lie within 0 and 255'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(crop=(1.2, 0.5)), 'crop must be a pair'),
+        (dict(crop=(0.5, 1.2)), 'crop must be a pair'),
+        (dict(crop=0.66), 'crop must be a pair'),
+        (dict(crop=(0, 1)), 'crop must keep something'),
+        (dict(degree=-3), 'degree must lie within 0 and 180'),
+        (dict(size=(0, 5)), 'size must be'),
+        (dict(seg_pad_val=-100), 'seg_pad_val must lie within 0 and 255'),
+    ],
+)
 def test_refuses_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         RandomRotateCropResize(**arguments)

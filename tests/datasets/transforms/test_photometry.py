@@ -43,11 +43,11 @@ def test_upper_limit_holds():
 def test_blur_is_a_gaussian_of_the_radius():
     transform = RandomBlur(radius=1)
     transform.draw = lambda: 1
-    kernel = np.exp(-np.arange(-3, 4)**2 / 2)
+    kernel = np.exp(-(np.arange(-3, 4) ** 2) / 2)
     kernel /= kernel.sum()
     expected = np.pad(IMAGE.astype(float), ((3, 3), (3, 3), (0, 0)), mode='reflect')
-    expected = sum(weight * expected[i:i + 40] for i, weight in enumerate(kernel))
-    expected = sum(weight * expected[:, i:i + 50] for i, weight in enumerate(kernel))
+    expected = sum(weight * expected[i : i + 40] for i, weight in enumerate(kernel))
+    expected = sum(weight * expected[:, i : i + 50] for i, weight in enumerate(kernel))
     assert np.abs(transform(dict(img=IMAGE))['img'] - expected).max() <= 2
 
 
@@ -96,15 +96,18 @@ def test_noise_draws_its_deviation_uniformly():
     assert len(set(seeds)) > 4990
 
 
-@pytest.mark.parametrize(('transform', 'arguments', 'message'), [
-    (RandomBrightness, dict(sd=-0.5), 'sd is a standard deviation'),
-    (RandomBrightness, dict(limits=(4, 0.5)), 'limits must be a pair'),
-    (RandomContrast, dict(limits=(-1, 2)), 'limits must be a pair'),
-    (RandomContrast, dict(sd=float('nan')), 'sd is a standard deviation'),
-    (RandomBlur, dict(radius=-1), 'radius must be a whole number'),
-    (RandomBlur, dict(radius=0.5), 'radius must be a whole number'),
-    (RandomNoise, dict(sd=-1), 'sd is a standard deviation'),
-])
+@pytest.mark.parametrize(
+    ('transform', 'arguments', 'message'),
+    [
+        (RandomBrightness, dict(sd=-0.5), 'sd is a standard deviation'),
+        (RandomBrightness, dict(limits=(4, 0.5)), 'limits must be a pair'),
+        (RandomContrast, dict(limits=(-1, 2)), 'limits must be a pair'),
+        (RandomContrast, dict(sd=float('nan')), 'sd is a standard deviation'),
+        (RandomBlur, dict(radius=-1), 'radius must be a whole number'),
+        (RandomBlur, dict(radius=0.5), 'radius must be a whole number'),
+        (RandomNoise, dict(sd=-1), 'sd is a standard deviation'),
+    ],
+)
 def test_refuses_arguments(transform, arguments, message):
     with pytest.raises(ValueError, match=message):
         transform(**arguments)

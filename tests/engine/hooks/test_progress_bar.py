@@ -12,8 +12,10 @@ from mmseg_erfnet.engine.hooks import ProgressBarHook
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.engine.runner import SafeRunner
 
-LINE = (r'epoch 2/[23] \[2/3\]  loss \d\.\d{4}  lr 8\.0e-04  [\d.e+]+ img/s  best mIoU \d+\.\d\d  '
-        r'\d+:\d\d:\d\d left$')
+LINE = (
+    r'epoch 2/[23] \[2/3\]  loss \d\.\d{4}  lr 8\.0e-04  [\d.e+]+ img/s  best mIoU \d+\.\d\d  '
+    r'\d+:\d\d:\d\d left$'
+)
 
 
 class Terminal(io.StringIO):
@@ -54,17 +56,28 @@ def test_runs_of_one_second_have_logs_of_their_own(small_config, monkeypatch):
     for number, runner in enumerate(runners):
         runner.logger.info(f'run {number}')
     assert [re.findall(r'run \d$', Path(runner.logger.log_file).read_text(), re.MULTILINE) for runner in runners] == [
-        ['run 0'], ['run 1'], ['run 2']]
+        ['run 0'],
+        ['run 1'],
+        ['run 2'],
+    ]
 
 
 def test_iterations(small_config):
     loop = dict(type='IterBasedTrainLoop', max_iters=8, val_interval=6, _delete_=True)
-    text, _ = run(small_config, train_cfg=loop, **{
-        'log_processor.by_epoch': False, 'default_hooks.checkpoint.by_epoch': False,
-        'default_hooks.logger.log_metric_by_epoch': False, 'train_dataloader.dataset.indices': 8,
-        'train_dataloader.sampler.type': 'InfiniteSampler'})
-    assert re.search(r'iteration 7/8 \(epoch 3\.5\)  loss \S+  lr \S+  \S+ img/s  best mIoU \S+  \S+ left$', text,
-                     re.MULTILINE)
+    text, _ = run(
+        small_config,
+        train_cfg=loop,
+        **{
+            'log_processor.by_epoch': False,
+            'default_hooks.checkpoint.by_epoch': False,
+            'default_hooks.logger.log_metric_by_epoch': False,
+            'train_dataloader.dataset.indices': 8,
+            'train_dataloader.sampler.type': 'InfiniteSampler',
+        },
+    )
+    assert re.search(
+        r'iteration 7/8 \(epoch 3\.5\)  loss \S+  lr \S+  \S+ img/s  best mIoU \S+  \S+ left$', text, re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize('columns', [200, 60])

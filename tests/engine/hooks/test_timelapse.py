@@ -57,11 +57,12 @@ def test_shows_input_ground_truth_and_prediction(small_config, synthetic_camvid,
     train(cfg, epochs=1)
     picture = shown(tmp_path / 'run' / 'timelapse' / 'val.gif')
     assert picture.shape[1] == 3 * 64 + 2 * 4, 'the three frames of val and the gaps between them'
-    title, rows = picture[132:160], [picture[start:start + 64] for start in (0, 68, 160)]
+    title, rows = picture[132:160], [picture[start : start + 64] for start in (0, 68, 160)]
     assert (title < 100).any(), 'letters'
     name = (synthetic_camvid / 'splits' / 'val.txt').read_text().split()[0]
-    frame = cv2.resize(cv2.imread(str(synthetic_camvid / '701_StillsRaw_full' / f'{name}.png')), (64, 64),
-                       interpolation=cv2.INTER_AREA)[..., ::-1]
+    frame = cv2.resize(
+        cv2.imread(str(synthetic_camvid / '701_StillsRaw_full' / f'{name}.png')), (64, 64), interpolation=cv2.INTER_AREA
+    )[..., ::-1]
     assert np.abs(rows[0][:, :64].astype(int) - frame).mean() < 12, 'in 256 colours'
     assert (rows[1] == rows[2]).all(), 'this oracle is right'
     colours = {tuple(colour) for colour in rows[1][:, :64].reshape(-1, 3)}
@@ -75,8 +76,14 @@ def test_draws_no_random_numbers_and_leaves_the_mode(small_config):
 
     class Watch(Hook):
         def state(self, runner):
-            states.append((random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(),
-                           runner.model.training))
+            states.append(
+                (
+                    random.getstate(),
+                    np.random.get_state()[1].tolist(),
+                    torch.get_rng_state().tolist(),
+                    runner.model.training,
+                )
+            )
 
     class Before(Watch):
         priority = 'VERY_HIGH'
