@@ -18,7 +18,7 @@ _base_ = [
     '_base_/schedules/camvid_280e.py',
     '_base_/default_runtime.py',
 ]
-class_weight = list(_base_.camvid_class_weights.values())
+class_weight = list(_base_.class_weights.values())
 data_preprocessor = dict(size=_base_.input_size)
 model = dict(
     data_preprocessor=data_preprocessor,

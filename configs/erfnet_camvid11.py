@@ -21,7 +21,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 data_preprocessor = dict(size=_base_.crop_size)
-class_weight = list(_base_.camvid11_class_weights.values())
+class_weight = list(_base_.class_weights.values())
 model = dict(
     data_preprocessor=data_preprocessor,
     # The paper's regularisation (IV-A).

@@ -11,11 +11,11 @@ Run: python tools/train.py configs/erfnet_cityscapes_paper_encoder.py
 _base_ = [
     '_base_/models/erfnet_paper.py',
     '_base_/datasets/cityscapes_half.py',
-    '_base_/class_weights/cityscapes_paper.py',
+    '_base_/class_weights/cityscapes_paper_encoder.py',
     '_base_/schedules/paper_150e.py',
     '_base_/default_runtime.py',
 ]
-class_weight = list(_base_.encoder_class_weights.values())
+class_weight = list(_base_.class_weights.values())
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(encoder_only=True),

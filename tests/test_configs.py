@@ -99,9 +99,9 @@ def test_paper_learning_rate_of_a_shortened_run(small_config):
     np.testing.assert_allclose(rates, [5e-4 * (1 - k / 15) ** 0.9 for k in range(15)], rtol=1e-10)
 
 
-@pytest.mark.parametrize(('name', 'c'), [('encoder_class_weights', 1.20), ('class_weights', 1.10)])
+@pytest.mark.parametrize(('name', 'c'), [('erfnet_cityscapes_paper_encoder', 1.20), ('erfnet_cityscapes_paper', 1.10)])
 def test_paper_class_weights_are_those_of_shares(name, c, small_config):
-    weights = small_config('erfnet_cityscapes_paper')[name]
+    weights = small_config(name).class_weights
     shares = np.exp(1 / np.array(list(weights.values()))) - c
     assert len(shares) == 19
     assert (shares > 0).all()
@@ -151,8 +151,8 @@ def test_camvid_decays_convolution_weights_alone(small_config):
 def test_camvid_weights_are_in_the_order_of_the_classes(small_config):
     cfg = small_config('erfnet_camvid')
     dataset = Runner.from_cfg(cfg).build_dataloader(cfg.val_dataloader).dataset
-    assert list(cfg.camvid_class_weights) == list(dataset.metainfo['classes'])
-    assert list(cfg.model.decode_head.loss_decode.class_weight) == list(cfg.camvid_class_weights.values())
+    assert list(cfg.class_weights) == list(dataset.metainfo['classes'])
+    assert list(cfg.model.decode_head.loss_decode.class_weight) == list(cfg.class_weights.values())
 
 
 def test_camvid11_weights_are_those_of_the_training_frames(camvid_root, tmp_path, small_config):
@@ -163,6 +163,6 @@ def test_camvid11_weights_are_those_of_the_training_frames(camvid_root, tmp_path
         pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels')],
     )
     weights = class_weights(label_statistics(dataset).pixels, c=1.10)
-    stated = small_config('erfnet_camvid11').camvid11_class_weights
+    stated = small_config('erfnet_camvid11').class_weights
     assert list(stated) == list(dataset.metainfo['classes'])
     np.testing.assert_allclose(list(stated.values()), weights, rtol=1e-5)

@@ -1,6 +1,6 @@
 # 1 / ln(1.10 + p), p a class's share of the pixels of all 701 frames, as the TensorFlow project published them:
 # https://github.com/ronrest/erfnet_segmentation. `tools/dataset_report.py` computes them for other data.
-camvid_class_weights = dict(
+class_weights = dict(
     Animal=10.4870856376,
     Archway=10.4356039685,
     Bicyclist=9.99897358787,
