@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmseg_erfnet.benchmarks import ROWS
 from mmseg_erfnet.deploy.backends import OnnxRuntime, OpenVINO
+from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.environment import machine, versions
 from mmseg_erfnet.export.exporter import sample_frames
 from mmseg_erfnet.export.folding import fold
@@ -303,6 +304,7 @@ def _quantized(model, data: np.ndarray, batch: int):
     return quantize(model, [data[start : start + batch] for start in range(0, len(data) - batch + 1, batch)])
 
 
+@signal_stack_kept()
 def cpu_precisions() -> list[str]:
     """Return in which floating-point formats OpenVINO computes on this CPU."""
     import openvino
@@ -387,6 +389,7 @@ def matrix_convolutions(threads: int) -> dict[str, Callable[[], float]]:
     random = np.random.default_rng(0)
     image = random.random((1, channels, side, side)).astype(np.float32)
 
+    @signal_stack_kept()
     def rate_of(name: str) -> Callable[[], float]:
         x = first = ops.parameter(image.shape, np.float32)
         for _ in range(layers):

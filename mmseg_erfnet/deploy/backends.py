@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.errors import UsageError
 
 # Above so many frame sizes, frames run through a model compiled for any size, which is slower, instead of waiting for
@@ -26,6 +27,7 @@ class OpenVINO:
         UsageError: OpenVINO is not installed, does not read the file, or lacks the device or the precision.
     """
 
+    @signal_stack_kept()
     def __init__(
         self,
         path: Path,
@@ -94,6 +96,7 @@ class OpenVINO:
             requests[key] = self._compiled[key].create_infer_request()
         return requests[key]
 
+    @signal_stack_kept()
     def _compile(self, shape: tuple | None):
         import openvino
 

@@ -15,6 +15,7 @@ from mmseg.datasets import BaseSegDataset
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.deploy.runtime import Predictor
+from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.errors import DataError, UserError
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.export.formats import save_openvino, to_openvino
@@ -36,6 +37,7 @@ class QuantizationError(UserError, RuntimeError):
     """A model in int8 loses more than is allowed."""
 
 
+@signal_stack_kept()
 def export_int8(
     model: onnx.ModelProto,
     path: Path,
@@ -116,6 +118,7 @@ def export_int8(
     report(f'{path.name}: {line}')
 
 
+@signal_stack_kept()
 def quantize(model: openvino.Model, batches: Sequence[np.ndarray]) -> openvino.Model:
     """Quantise all of a model that OpenVINO's CPU kernels compute in int8.
 

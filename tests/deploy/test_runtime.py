@@ -92,6 +92,34 @@ def test_threads_share_a_model(suffix):
         assert np.array_equal(labels, predictor.predict(one))
 
 
+@pytest.mark.parametrize('released', ['the elder first', 'in another thread'])
+def test_a_signal_is_handled_after_models_are_gone(released):
+    """In a process of its own, which what goes wrong ends without a word."""
+    program = """
+import gc, signal, sys, threading
+import numpy as np
+from mmseg_erfnet.deploy import Predictor
+models = [Predictor(sys.argv[1]), Predictor(sys.argv[1])]
+[one.predict(np.zeros((40, 56, 3), np.uint8)) for one in models]
+def release():
+    while models:
+        models.pop(0)
+        gc.collect()
+if sys.argv[2] == 'in another thread':
+    thread = threading.Thread(target=release)
+    thread.start()
+    thread.join()
+else:
+    release()
+signal.signal(signal.SIGUSR1, lambda *_: print('handled'))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    found = subprocess.run(
+        [sys.executable, '-c', program, model('.xml'), released], capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout.strip()) == (0, 'handled')
+
+
 def test_painting_names_the_classes_below():
     predictor = Predictor(model('.onnx'))
     picture, labels = frame(80, 200), np.zeros((80, 200), np.uint8)
