@@ -85,10 +85,12 @@ def render(size: tuple[int, int], seed: int, index: int) -> tuple[np.ndarray, np
         The frame and its labels, both uint8 of shape (H, W, 3), BGR, labels in CamVid's colours.
     """
     # RandomState, not a Generator: its stream is frozen for good.
-    return _Scene(size, np.random.RandomState([seed, index])).draw()
+    return Scene(size, np.random.RandomState([seed, index])).draw()
 
 
-class _Scene:
+class Scene:
+    """One street scene, drawn from the random numbers of a generator."""
+
     def __init__(self, size: tuple[int, int], random: np.random.RandomState) -> None:
         self.height, self.width = size
         self.random = random
@@ -172,28 +174,32 @@ class _Scene:
     def houses(self, side: int) -> None:
         edges = np.cumsum(np.r_[0.06, self.random.uniform(0.1, 0.3, 10)])
         for far, near in itertools.pairwise(edges):
-            kind = self.random.choice(['Building'] * 7 + ['Wall', 'Fence', 'Tree', 'VegetationMisc'])
-            height = {'Wall': 0.25, 'Fence': 0.2, 'VegetationMisc': 0.16, 'Tree': 0.6}.get(
-                kind, self.random.uniform(0.55, 1.1)
-            )
-            tint = self.tint(
-                *{
-                    'Wall': (165, 150, 130),
-                    'Fence': (95, 80, 65),
-                    'VegetationMisc': (95, 125, 50),
-                    'Tree': (50, 85, 35),
-                }.get(kind, (150, 105, 85)),
-                spread=30,
-            )
-            foot = [self.place(side * 1.02, far), self.place(side * 1.02, near)]
-            roof = [(x, y - height * depth) for (x, y), depth in zip(foot, (far, near), strict=True)]
-            self.polygon([foot[0], foot[1], roof[1], roof[0]], tint, kind)
-            if kind == 'Building':
-                self.windows(foot, roof)
-                if self.chance(0.12):
-                    self.opening(foot, roof)
-            elif kind == 'Fence':
-                self.slats(foot, roof)
+            self.house(side, far, near)
+
+    def house(self, side: int, far: float, near: float) -> None:
+        """What stands beside the street on one side, from the depth `far` to the depth `near`."""
+        kind = self.random.choice(['Building'] * 7 + ['Wall', 'Fence', 'Tree', 'VegetationMisc'])
+        height = {'Wall': 0.25, 'Fence': 0.2, 'VegetationMisc': 0.16, 'Tree': 0.6}.get(
+            kind, self.random.uniform(0.55, 1.1)
+        )
+        tint = self.tint(
+            *{
+                'Wall': (165, 150, 130),
+                'Fence': (95, 80, 65),
+                'VegetationMisc': (95, 125, 50),
+                'Tree': (50, 85, 35),
+            }.get(kind, (150, 105, 85)),
+            spread=30,
+        )
+        foot = [self.place(side * 1.02, far), self.place(side * 1.02, near)]
+        roof = [(x, y - height * depth) for (x, y), depth in zip(foot, (far, near), strict=True)]
+        self.polygon([foot[0], foot[1], roof[1], roof[0]], tint, kind)
+        if kind == 'Building':
+            self.windows(foot, roof)
+            if self.chance(0.12):
+                self.opening(foot, roof)
+        elif kind == 'Fence':
+            self.slats(foot, roof)
 
     def on_wall(self, foot: list, roof: list, along: float, up: float) -> tuple[float, float]:
         bottom, top = (np.array(edge[0]) * (1 - along) + np.array(edge[1]) * along for edge in (foot, roof))

@@ -1,0 +1,32 @@
+import numpy as np
+
+from mmseg_erfnet.datasets.camvid import COLOURS
+from mmseg_erfnet.datasets.synthetic_sequence import render_sequence
+
+SIZE = 96, 128
+
+
+def test_labels_have_camvids_colours():
+    for frame, labels in render_sequence(SIZE, 3):
+        assert frame.shape == labels.shape == (*SIZE, 3)
+        assert frame.dtype == labels.dtype == np.uint8
+        found = {tuple(colour[::-1]) for colour in np.unique(labels.reshape(-1, 3), axis=0).tolist()}
+        assert found <= {tuple(colour) for colour in COLOURS.values()}
+        assert {tuple(COLOURS[name]) for name in ('Sky', 'Road', 'Sidewalk', 'Building')} <= found
+
+
+def test_the_same_seed_gives_the_same_street():
+    once, again, other = (next(render_sequence(SIZE, 1, seed=seed))[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(once, again)
+    assert (once != other).any()
+
+
+def test_what_is_seen_moves_little_from_frame_to_frame():
+    labels = [labels for _, labels in render_sequence((180, 240), 12, seed=1)]
+
+    def share_changed(first, second):
+        return (labels[first] != labels[second]).any(2).mean()
+
+    steps = [share_changed(number, number + 1) for number in range(11)]
+    assert 0 < max(steps) < 0.08
+    assert share_changed(0, 11) > 2 * np.mean(steps)
