@@ -7,26 +7,27 @@ train_pipeline = [
     dict(type='Resize', scale=scale, keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),
     dict(type='mmseg_erfnet.RandomTranslate', offset=2),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=False),
     dict(type='mmseg_erfnet.LoadSegLabels', palette=None),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
+# For MMSegmentation's own tools: an image and its mirror image. tools/test.py derives the same from `test_pipeline`.
 tta_pipeline = [
-    dict(type='LoadImageFromFile'),
+    test_pipeline[0],
     dict(
         type='TestTimeAug',
         transforms=[
-            [dict(type='Resize', scale=scale, keep_ratio=False)],
+            [test_pipeline[1]],
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
-            [dict(type='mmseg_erfnet.LoadSegLabels', palette=None)],
-            [dict(type='PackSegInputs')],
+            *[[step] for step in test_pipeline[2:]],
         ],
     ),
 ]
+# 50 MB of /dev/shm; these workers end before those of validation begin.
 train_dataloader = dict(
     batch_size=6,
     persistent_workers=False,
@@ -34,5 +35,5 @@ train_dataloader = dict(
     worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
     dataset=dict(pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(persistent_workers=False, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
