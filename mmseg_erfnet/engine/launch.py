@@ -22,7 +22,7 @@ from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpo
 from mmseg_erfnet.engine.config_file import read_config, require_entries
 from mmseg_erfnet.engine.memory import keep_freed_memory
 from mmseg_erfnet.engine.options import merge_options
-from mmseg_erfnet.engine.preflight import check_loader, check_scored, check_training
+from mmseg_erfnet.engine.preflight import check_loader, check_room, check_scored, check_training
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.engine.shared_memory import fit_loaders
@@ -275,6 +275,7 @@ def evaluate(
         cfg[name] = None
     runner = _TestRunner.from_cfg(cfg)
     check_loader('test', runner.test_dataloader, runner.model)
+    check_room(runner, {'test_dataloader': runner.test_dataloader})
     metrics = runner.test()
     check_scored(metrics, runner.test_dataloader.dataset)
     if is_main_process():

@@ -6,7 +6,7 @@ The doctor looks at the same things, without a run.
 import contextlib
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from mmseg_erfnet.datasets.labels import IGNORE
 from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps, step_name
 from mmseg_erfnet.datasets.transforms.packing import colours_not_ids
 from mmseg_erfnet.engine.options import warn
-from mmseg_erfnet.engine.shared_memory import check_room
+from mmseg_erfnet.engine.shared_memory import fit_to_room
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.models.building import unwrapped
 from mmseg_erfnet.text import listed
@@ -46,10 +46,30 @@ def check_training(cfg: Config, runner: Runner) -> None:
         check_overlap(loaders['train'].dataset, loaders['val'].dataset, allowed=bool(cfg.get('allow_overlap')))
     for part, loader in loaders.items():
         check_loader(part, loader, runner.model)
+    check_room(runner, {f'{part}_dataloader': loader for part, loader in loaders.items()})
+
+
+def check_room(runner: Runner, loaders: Mapping[str, DataLoader]) -> None:
+    """Fit the data loaders of a run to /dev/shm, and say so where that changes something.
+
+    Raises:
+        UsageError: There is too little room.
+    """
+    used = {name: loader for name, loader in loaders.items() if loader.num_workers and len(loader.dataset)}
+    settings = {name: (loader.num_workers, loader.prefetch_factor) for name, loader in used.items()}
+    with _random_state_kept():
+        samples = {name: loader.dataset[0] for name, loader in used.items()}
+    text = fit_to_room(used, samples)
+    changed = [name for name, loader in used.items() if settings[name] != (loader.num_workers, loader.prefetch_factor)]
+    for name in changed:
+        # From there hooks build loaders of their own.
+        runner.cfg[name].num_workers, runner.cfg[name].prefetch_factor = used[name].num_workers, 1
+    if changed:
+        warn(f'{text}.')
 
 
 def check_loader(part: str, loader: DataLoader, model: nn.Module) -> None:
-    """Check one data loader of a run: the number of classes, the labels, and the room in /dev/shm.
+    """Check one data loader of a run: the number of classes and the labels.
 
     Args:
         part: 'train', 'val' or 'test'.
@@ -62,9 +82,6 @@ def check_loader(part: str, loader: DataLoader, model: nn.Module) -> None:
         check_classes(part, classes, model)
         for line in look_at_labels(dataset).remarks():
             warn(f'{part}: {line}')
-    if loader.num_workers and len(dataset):
-        with _random_state_kept():
-            check_room(f'{part}_dataloader', loader, dataset[0])
 
 
 def check_classes(part: str, classes: Sequence[str], model: nn.Module) -> None:
@@ -158,6 +175,13 @@ class Labels:
         """Whether the labels are masks of 0 and 255: the second class was written as 255, which is ignored."""
         return len(self.classes) > 1 and self.values == {0, IGNORE}
 
+    def add(self, values: set[int], path: str) -> None:
+        """Take one label into account: the values that it holds, and the path of its frame."""
+        self.values |= values
+        self.number += 1
+        if values <= {IGNORE}:
+            self.void.append(path)
+
     def remarks(self) -> list[str]:
         """Return what is odd about the labels, a line each: what it is, and the remedy."""
         if self.number and len(self.void) == self.number:
@@ -210,11 +234,7 @@ def look_at_labels(dataset: BaseDataset, number: int = SAMPLED) -> Labels:
         label = results['gt_seg_map']
         if label.ndim != 2:
             raise colours_not_ids(results.get('seg_map_path', path))
-        present = set(np.unique(label).tolist())
-        found.values |= present
-        found.number += 1
-        if present <= {IGNORE}:
-            found.void.append(path)
+        found.add(set(np.unique(label).tolist()), path)
         # A class that is missing is odd only where pixels are ignored.
         if not found.missing or (found.number >= ENOUGH and IGNORE not in found.values):
             break

@@ -76,34 +76,59 @@ def room() -> int | None:
     return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
 
 
-def remedy(name: str) -> str:
-    """Say what to do where /dev/shm is too small for a loader."""
-    return (
-        f'give the container more (docker run --shm-size=1g), or set {name}.num_workers=1 or a smaller '
-        f'{name}.batch_size'
-    )
+def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]) -> str:
+    """Have the workers of loaders make no more batches ahead than /dev/shm has room for.
 
-
-def check_room(name: str, loader: DataLoader, sample: object) -> str:
-    """Check that /dev/shm has room for what a loader's workers make ahead.
+    First they make one batch ahead instead of two, then there are fewer of them; at least one makes one. Where they
+    fill it, torch hangs or kills them.
 
     Args:
-        name: Of the loader in the config.
-        loader: The loader.
-        sample: One of its dataset's.
+        loaders: Data loaders of one run by name, not iterated yet. ``num_workers`` and ``prefetch_factor`` are changed.
+        samples: A sample of the dataset of each.
 
     Returns:
         What is needed and what there is, in a few words.
 
     Raises:
-        UsageError: There is too little.
+        UsageError: There is too little room even so.
     """
-    wanted, free = needed(loader, sample), room()
+    free = room()
+
+    def wanted() -> int:
+        # Together: what was made ahead for training stays there while validation runs.
+        return sum(needed(loader, samples[name]) for name, loader in loaders.items())
+
+    before = wanted()
+    while free is not None and wanted() > free:
+        name, loader = max(loaders.items(), key=lambda item: _spare(item[1], samples[item[0]]))
+        if not _spare(loader, samples[name]):
+            raise UsageError(
+                f'/dev/shm has {_megabytes(free)} free, and one batch that a worker makes ahead needs '
+                f'{_megabytes(wanted())}; give the container more (docker run --shm-size=1g), or set a smaller '
+                f'{name}.batch_size, or {name}.num_workers=0.'
+            )
+        if loader.prefetch_factor > 1:
+            loader.prefetch_factor = 1
+        else:
+            loader.num_workers -= 1
     if free is None:
-        return f'{wanted / 1e6:.0f} MB, passed on without /dev/shm'
-    if wanted > free:
-        raise UsageError(
-            f'/dev/shm has {free / 1e6:.0f} MB free, and the workers of {name} fill up to {wanted / 1e6:.0f} MB; '
-            f'{remedy(name)}.'
+        return f'batches take up to {_megabytes(before)}, without a /dev/shm'
+    text = f'batches take up to {_megabytes(before)} of /dev/shm, which has {_megabytes(free)} free'
+    if before > free:
+        made = ', '.join(
+            f'{name}.num_workers={loader.num_workers} and {name}.prefetch_factor={loader.prefetch_factor}'
+            for name, loader in loaders.items()
+            if loader.num_workers
         )
-    return f'{wanted / 1e6:.0f} MB of {free / 1e6:.0f} MB free'
+        text += f': {made} are used instead; docker run --shm-size=1g gives a container more'
+    return text
+
+
+def _spare(loader: DataLoader, sample: object) -> int:
+    """Return what a loader takes, or 0 where it cannot take less."""
+    least = not loader.num_workers or (loader.num_workers == 1 and loader.prefetch_factor == 1)
+    return 0 if least else needed(loader, sample)
+
+
+def _megabytes(number: int) -> str:
+    return f'{number / 1e6:.0f} MB'

@@ -109,7 +109,8 @@ def reason(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if 'Original Traceback' in text:
         text = re.split(r'\n(?=\S)', text.strip())[-1].partition(': ')[2]
-    text = re.sub(r'^(class `\w+` in \S+: )+', '', text.strip())
+    text = re.sub(r'^(class `\w+` in \S+: |There are syntax errors in config file \S+: )+', '', text.strip())
+    text = text.replace('(<unknown>, line', '(line')  # what ast says of a file that it was given as text
     line = (text.splitlines() or [''])[0].strip().rstrip('.:,')
     if isinstance(error, KeyError) and re.fullmatch(r'\w+', line):
         line = f'it has no {line!r}'

@@ -31,11 +31,9 @@ tta_pipeline = [
         ],
     ),
 ]
-# Batches pass through /dev/shm, of which Docker gives 64 MB: 34 MB for training and, beside it, 25 MB for validation.
 train_dataloader = dict(
     batch_size=4,
-    num_workers=3,
-    prefetch_factor=1,
+    num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
@@ -47,8 +45,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=1,
-    num_workers=2,
-    prefetch_factor=1,
+    num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(

@@ -27,7 +27,6 @@ tta_pipeline = [
         ],
     ),
 ]
-# 50 MB of /dev/shm; these workers end before those of validation begin.
 train_dataloader = dict(
     batch_size=6,
     persistent_workers=False,
@@ -35,5 +34,5 @@ train_dataloader = dict(
     worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
     dataset=dict(pipeline=train_pipeline),
 )
-val_dataloader = dict(persistent_workers=False, dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
