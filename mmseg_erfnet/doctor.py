@@ -229,8 +229,10 @@ def _optimizer(cfg, model) -> Iterator[Finding]:
 
     if cfg.get('optim_wrapper') is None:
         return
+    wrapper = deepcopy(cfg.optim_wrapper)
+    wrapper.pop('paramwise_cfg', None)  # MMEngine logs a line for each parameter that it concerns
     try:
-        build_optim_wrapper(model, deepcopy(cfg.optim_wrapper))
+        build_optim_wrapper(model, wrapper)
     except Exception as error:  # whatever a wrong argument raises
         yield Finding('optimizer', *_apart(error, "correct the config's `optim_wrapper`", cfg))
 

@@ -126,7 +126,7 @@ def given(value: object, option: str, needed: bool, condition: str) -> None:
     Raises:
         UsageError: It was given in vain.
     """
-    if value is not None and value is not False and not needed:
+    if value not in (None, False) and not needed:
         raise UsageError(f'{option} has no effect {condition}; leave it out.')
 
 

@@ -211,7 +211,7 @@ def _not_built(error: BaseException, builds: list[Frame], cfg: Config | None) ->
     variables, where = frame.variables, _key_of(cfg, frame)
     kind, registry = variables.get('obj_type'), variables.get('registry')
     if isinstance(kind, str) and variables.get('obj_cls', variables.get('scheduler_cls')) is None:
-        meant = nearest(kind.rpartition('.')[2], _names(registry)) if isinstance(registry, Registry) else None
+        meant = _nearest_type(kind, registry) if isinstance(registry, Registry) else None
         hint = f'did you mean {meant}?' if meant else 'correct it, or name its module in custom_imports'
         end = '' if meant else '.'
         return UsageError(f'{where}.type is {kind!r}, which nothing here is called; {hint}{end}')
@@ -224,14 +224,24 @@ def _not_built(error: BaseException, builds: list[Frame], cfg: Config | None) ->
     return None
 
 
-def _names(registry: Registry) -> list[str]:
-    names = []
-    while registry is not None:
-        names += registry.module_dict
-        names += [f'{scope}.{name}' for scope, child in registry.children.items() for name in child.module_dict]
+def _nearest_type(kind: str, registry: Registry) -> str | None:
+    """Return the registered name that is like another one, as it is to be written in this registry's scope."""
+    scope, _, name = kind.rpartition('.')
+    written = {}
+    for prefix, names in _below(registry):
+        written |= {one: f'{prefix}.{one}' for one in names if one not in written or prefix == scope}
+    while registry is not None and not scope:
+        written |= {one: one for one in registry.module_dict}
         registry = registry.parent
-    # Of one name in two scopes, the shorter way to write it comes first.
-    return sorted(dict.fromkeys([*names, *(name.rpartition('.')[2] for name in names)]), key=len)
+    return written.get(nearest(name, list(written)))
+
+
+def _below(registry: Registry) -> list[tuple[str, list[str]]]:
+    """Return the scopes under a registry, its own and its parent's included, each with the names there."""
+    found = [(registry.scope, list(registry.module_dict))]
+    for child in registry.children.values():
+        found += _below(child)
+    return found
 
 
 def _unknown_argument(name: str, builds: list[Frame], cfg: Config | None) -> UserError | None:
