@@ -197,7 +197,9 @@ def _report_batch_size(cfg: Config, runner: Runner) -> None:
     processes, share = runner.world_size, cfg.train_dataloader.batch_size
     batch = processes * share
     if tuned and batch != tuned and not cfg.auto_scale_lr.get('enable'):
-        rate = cfg.optim_wrapper.optimizer.lr
+        rate = cfg.optim_wrapper.get('optimizer', {}).get('lr')
+        if not isinstance(rate, (int, float)):  # a wrapper of several optimizers, or one without a rate
+            return
         print_log(
             f'{processes} process{"es" if processes > 1 else ""} x batch {share} = {batch} images an iteration; this '
             f'config was tuned for {tuned}. Its learning rate of {rate:g} is left as it is; --cfg-options '

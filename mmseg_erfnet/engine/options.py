@@ -1,5 +1,6 @@
 """``--cfg-options``, checked against the config that they change."""
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -167,7 +168,7 @@ def levels(cfg: Config | Mapping) -> Iterator[tuple[str, ConfigDict]]:
 def arguments_of(kind: object) -> list[str]:
     """Return the names of the arguments that a type of a config takes, those of its base classes included."""
     if isinstance(kind, str):
-        kind = _registered(kind)
+        kind = registered(kind)
     names = []
     for one in inspect.getmro(kind) if inspect.isclass(kind) else [kind]:
         function = one.__dict__.get('__init__') if inspect.isclass(one) else one
@@ -183,13 +184,29 @@ def arguments_of(kind: object) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != 'self']
 
 
-def _registered(name: str) -> object:
-    for value in vars(registry).values():
-        if isinstance(value, registry.Registry):
-            own = value.get(name) if '.' not in name or name.split('.')[0] in ('mmseg', registry.SCOPE) else None
-            if own is not None:
-                return own
+def registries() -> list[registry.Registry]:
+    """Return this project's registries, through which those of MMSegmentation and MMEngine are found."""
+    return [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
+
+
+def registered(name: str) -> object | None:
+    """Return what is registered under a name, in any registry, or None."""
+    for one in registries():
+        with contextlib.suppress(ImportError):  # a name with dots may be that of a module
+            found = one.get(name)
+            if found is not None:
+                return found
     return None
+
+
+def registered_names() -> list[str]:
+    """Return all names that are registered, without scope."""
+    names = {}
+    for one in registries():
+        while one is not None:
+            names |= dict.fromkeys(one.module_dict)
+            one = one.parent
+    return list(names)
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

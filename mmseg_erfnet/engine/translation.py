@@ -31,8 +31,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from mmseg_erfnet.engine.options import ENTRIES, arguments_of, levels, nearest
-from mmseg_erfnet.engine.shared_memory import room
+from mmseg_erfnet.engine.options import ENTRIES, arguments_of, levels, nearest, registered, registered_names
+from mmseg_erfnet.engine.shared_memory import LOADERS, room
 from mmseg_erfnet.errors import DataError, StorageError, UsageError, UserError
 from mmseg_erfnet.files import REMEDIES, storage_error
 
@@ -123,8 +123,13 @@ def reason(error: BaseException) -> str:
 def _built(error: BaseException, frames: list[Frame], cfg: Config | None) -> UserError | None:
     builds = [index for index, frame in enumerate(frames) if _builds(frame)]
     layers = [index for index, frame in enumerate(frames) if frame.function in LAYER_BUILDERS and not frame.is_ours]
-    if not builds and not layers:
-        return _by_runner(error, frames)
+    loaders = [index for index, frame in enumerate(frames) if frame.function == 'build_dataloader']
+    if 'None' in str(error):  # what MMEngine and MMCV say where they have looked a name up in vain
+        found = _unknown_type(cfg)
+        if found is not None:
+            return found
+    if not builds and not layers or loaders and loaders[-1] > max(builds, default=0):
+        return _by_runner(error, frames, cfg)
     known = [frames[index] for index in builds]
     if builds and builds[-1] == len(frames) - 1 and isinstance(error, (KeyError, TypeError)):
         found = _not_built(error, known, cfg)
@@ -212,9 +217,7 @@ def _not_built(error: BaseException, builds: list[Frame], cfg: Config | None) ->
     kind, registry = variables.get('obj_type'), variables.get('registry')
     if isinstance(kind, str) and variables.get('obj_cls', variables.get('scheduler_cls')) is None:
         meant = _nearest_type(kind, registry) if isinstance(registry, Registry) else None
-        hint = f'did you mean {meant}?' if meant else 'correct it, or name its module in custom_imports'
-        end = '' if meant else '.'
-        return UsageError(f'{where}.type is {kind!r}, which nothing here is called; {hint}{end}')
+        return _unknown(f'{where}.type', kind, meant)
     missing = re.search(r'missing \d+ required (?:positional|keyword-only) arguments?: (.+)$', reason(error))
     if missing:
         names = re.findall(r"'(\w+)'", missing[1])
@@ -222,6 +225,20 @@ def _not_built(error: BaseException, builds: list[Frame], cfg: Config | None) ->
     if 'must contain the key "type"' in str(error):
         return UsageError(f'{where} has no type; set it to the name of a class.')
     return None
+
+
+def _unknown_type(cfg: Config | None) -> UserError | None:
+    """Return what is to be said of the first type of a config that no registry knows."""
+    for path, level in levels(cfg) if cfg is not None else ():
+        kind = level.get('type')
+        if isinstance(kind, str) and registered(kind) is None:
+            return _unknown(f'{path}.type', kind, nearest(kind.rpartition('.')[2], registered_names()))
+    return None
+
+
+def _unknown(key: str, kind: str, meant: str | None) -> UserError:
+    hint = f'did you mean {meant}?' if meant else 'correct it, or name its module in custom_imports.'
+    return UsageError(f'{key} is {kind!r}, which nothing here is called; {hint}')
 
 
 def _nearest_type(kind: str, registry: Registry) -> str | None:
@@ -268,7 +285,7 @@ def _argument_meant(frame: Frame, text: str) -> str | None:
     mistyped = _mistyped(frame.variables.get('obj_cls'), arguments)
     if len(mistyped) == 1:
         return mistyped[0]
-    got = re.search(r'got:? (\S+)$', text)
+    got = re.search(r'(?:got|:) (\S+)$', text)
     same = [name for name, value in arguments.items() if got and str(value) == got[1].strip('.\'"')]
     return same[0] if len(same) == 1 else None
 
@@ -296,22 +313,24 @@ def _equal(one: object, other: object) -> bool:
         return False
 
 
-def _by_runner(error: BaseException, frames: list[Frame]) -> UserError | None:
+def _by_runner(error: BaseException, frames: list[Frame], cfg: Config | None) -> UserError | None:
     """What ``Runner`` and ``DataLoader`` refuse by themselves, without a registry."""
-    functions = [frame.function for frame in frames if frame.file.endswith('runner.py') and not frame.is_ours]
-    if not functions or frames[-1].is_ours or isinstance(error, (ImportError, OSError)):
+    steps = {frame.function: frame for frame in frames if frame.file.endswith('runner.py') and not frame.is_ours}
+    if frames[-1].is_ours or isinstance(error, (ImportError, OSError)):
         return None
-    if 'build_dataloader' in functions:
+    if 'build_dataloader' in steps:
+        given = steps['build_dataloader'].variables.get('dataloader')
+        names = [name for name in LOADERS if cfg is not None and given is not None and cfg.get(name) == given]
+        where = names[0] if names else 'A dataloader of the config'
         argument = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         from torch.utils.data import DataLoader
 
         meant = argument and nearest(argument[1], arguments_of(DataLoader))
         what = f'has {argument[1]}, which no data loader takes' if argument else f'cannot be used: {reason(error)}'
         remedy = f'did you mean {meant}?' if meant else 'correct it in the config.'
-        return UsageError(f'A dataloader of the config {what}; {remedy}')
-    stage = next((name for name in functions if name.startswith(('build_', '_build', 'from_cfg', 'setup_'))), None)
-    if stage and functions[-1] in ('__init__', stage, *(name for name in functions if name.startswith('build_'))):
-        return UsageError(f'The config makes no run: {reason(error)}; correct it.')
+        return UsageError(f'{where} {what}; {remedy}')
+    if any(name in ('__init__', 'from_cfg') or name.startswith(('build_', 'register_')) for name in steps):
+        return UsageError(f'No run can be made of the config: {reason(error)}; correct it.')
     return None
 
 
