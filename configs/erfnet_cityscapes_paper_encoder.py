@@ -40,7 +40,7 @@ test_evaluator = val_evaluator
 train_pipeline = [
     *_base_.train_pipeline[:-1],
     dict(type='mmseg_erfnet.ReduceLabels', factor=8),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 default_hooks = dict(

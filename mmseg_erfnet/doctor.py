@@ -139,24 +139,26 @@ def _config(path: str, options: dict) -> Iterator[Finding]:
     from mmengine.registry import init_default_scope
 
     from mmseg_erfnet.engine.launch import load_config
+    from mmseg_erfnet.engine.shared_memory import fit_loaders
     from mmseg_erfnet.errors import UserError
 
     try:
         cfg = load_config(path, options=options)
+        fit_loaders(cfg)
     except UserError as error:
-        yield Finding('config', str(error).rstrip('.'), 'name an existing file')
-        return
-    except Exception as error:  # a config is a program
-        yield Finding('config', f'{path} cannot be read: {type(error).__name__}: {error}', 'mend it')
+        yield Finding('config', *_apart(error, 'name an existing file'))
         return
     init_default_scope(cfg.get('default_scope') or 'mmseg')
     yield Finding('config', path)
 
     model = yield from _passed_on(_model(cfg))
+    if model is not None:
+        yield from _optimizer(cfg, model)
     datasets = yield from _datasets(cfg, model)
-    yield from _leaks(datasets)
+    yield from _leaks(datasets, bool(cfg.get('allow_overlap')))
     if model is not None and 'train' in datasets:
         yield from _batch(cfg, model, datasets['train'])
+    yield from _shared_memory(cfg, datasets)
     yield from _disk(cfg.work_dir)
 
 
@@ -183,7 +185,7 @@ def _datasets(cfg, model) -> Iterator:
         if part == 'test' and loader == cfg.get('val_dataloader'):
             yield Finding('test', 'the same as val')
             continue
-        dataset = yield from _passed_on(_split(part, Config(deepcopy(loader.to_dict())), model))
+        dataset = yield from _passed_on(_split(part, Config(deepcopy(loader.to_dict())), model, cfg))
         if dataset is not None:
             datasets[part] = dataset
     return datasets
@@ -193,12 +195,17 @@ def _model(cfg) -> Iterator:
     """Yield findings, and the model if it can be built."""
     from mmseg.registry import MODELS
 
+    from mmseg_erfnet.engine.preflight import check_class_weights
+    from mmseg_erfnet.errors import UsageError
     from mmseg_erfnet.models import ERFNet
 
+    if cfg.get('model') is None:
+        yield Finding('model', 'the config has none', 'set `model`, or give the config of a whole run')
+        return
     try:
         model = MODELS.build(deepcopy(cfg.model))
     except Exception as error:  # whatever a wrong argument raises
-        yield Finding('model', f'cannot be built: {_first_line(error)}', "mend the config's `model`")
+        yield Finding('model', *_apart(error, "correct the config's `model`", cfg))
         return
     kind = cfg.model.backbone.type
     remedy = (
@@ -210,47 +217,76 @@ def _model(cfg) -> Iterator:
     where = 'ours' if isinstance(model.backbone, ERFNet) else type(model.backbone).__module__
     text = f'{kind} ({where}), {parameters / 1e6:.2f} M parameters, {model.num_classes} classes'
     yield Finding('model', text, remedy)
-    losses = model.decode_head.loss_decode
-    for loss in losses if hasattr(losses, '__iter__') else [losses]:
-        weight = getattr(loss, 'class_weight', None)
-        if weight is not None and len(weight) != model.num_classes:
-            yield Finding(
-                'class weights',
-                f'{len(weight)} weights for {model.num_classes} classes',
-                'give one a class, in the order of the classes',
-            )
+    try:
+        check_class_weights(model)
+    except UsageError as error:
+        yield Finding('class weights', *_apart(error, 'give one per class'))
     yield model
 
 
-def _split(part: str, loader, model) -> Iterator:
+def _optimizer(cfg, model) -> Iterator[Finding]:
+    from mmengine.optim import build_optim_wrapper
+
+    if cfg.get('optim_wrapper') is None:
+        return
+    wrapper = deepcopy(cfg.optim_wrapper)
+    wrapper.pop('paramwise_cfg', None)  # MMEngine logs a line for each parameter that it concerns
+    try:
+        build_optim_wrapper(model, wrapper)
+    except Exception as error:  # whatever a wrong argument raises
+        yield Finding('optimizer', *_apart(error, "correct the config's `optim_wrapper`", cfg))
+
+
+def _split(part: str, loader, model, cfg) -> Iterator:
     """Yield findings, and the dataset if it can be built."""
     from mmseg.registry import DATASETS
 
+    from mmseg_erfnet.engine.preflight import check_classes
+    from mmseg_erfnet.errors import UsageError
+
     try:
         dataset = DATASETS.build(loader.dataset)
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
     except Exception as error:  # DataError of ours, whatever others raise
-        yield Finding(part, *_apart(error, 'mend data_root, data_prefix and ann_file of its dataset'))
+        yield Finding(part, *_apart(error, 'correct data_root, data_prefix and ann_file of its dataset', cfg))
         return
     classes = dataset.metainfo['classes']
-    yield Finding(part, f'{len(dataset)} frames, {len(classes)} classes')
+    yield Finding(part, f'{len(dataset)} frames, {len(classes)} classes, {_where(dataset)}')
     yield dataset
-    if model is not None and len(classes) != model.num_classes:
-        yield Finding(
-            part,
-            f'{len(classes)} classes, but the decode head has num_classes={model.num_classes}',
-            f'set model.decode_head.num_classes={len(classes)}',
-        )
+    if model is not None:
+        try:
+            check_classes(part, classes, model)
+        except UsageError as error:
+            if 'class_weight' not in str(error):
+                yield Finding(part, *_apart(error, 'correct num_classes'))
     yield from _labels(part, dataset)
+
+
+def _where(dataset) -> str:
+    """Say which folder a split reads, and which list."""
+    while not hasattr(dataset, 'data_prefix') and hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    if not hasattr(dataset, 'data_prefix'):
+        parts = getattr(dataset, 'datasets', [])
+        return listed([_where(part) for part in parts], 3, ' and ') or 'from a dataset of its own kind'
+    folder = dataset.data_prefix.get('img_path') or dataset.data_root or '.'
+    return f'from {folder}' + (f' by {dataset.ann_file}' if dataset.ann_file else '')
 
 
 def _labels(part: str, dataset) -> Iterator[Finding]:
     import numpy as np
 
     from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
+    from mmseg_erfnet.engine.preflight import Labels, colours_not_ids
 
+    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    if not hasattr(dataset, 'pipeline'):
+        return
     loading = loading_steps(dataset.pipeline.transforms)
     indices = evenly_spaced(len(dataset), SAMPLED_LABELS)
-    values, sizes, label_sizes, ignored = set(), set(), set(), []
+    found, sizes, label_sizes = Labels(dataset.metainfo['classes']), set(), set()
     for index in indices:
         results = dataset.get_data_info(index)
         name = results['img_path']
@@ -264,24 +300,30 @@ def _labels(part: str, dataset) -> Iterator[Finding]:
         if 'gt_seg_map' not in results:
             yield Finding(part, f'{name} has no label', 'load labels in its pipeline, and name their folder')
             return
+        if results['gt_seg_map'].ndim != 2:
+            yield Finding(part, *_apart(colours_not_ids(results['seg_map_path']), 'load it with LoadSegLabels'))
+            return
         label_sizes.add(results['gt_seg_map'].shape[::-1])
-        present = set(np.unique(results['gt_seg_map']).tolist())
-        values |= present
-        if present <= {255}:
-            ignored.append(name)
-    classes = len(dataset.metainfo['classes'])
-    yield Finding(
-        part,
-        f'of {len(indices)} looked at: frames of {_shown(sizes)}, labels of {_shown(label_sizes)}; '
-        f'{len(values - {255})} of {classes} classes occur',
-    )
-    if ignored:
+        found.add(set(np.unique(results['gt_seg_map']).tolist()), name)
+    yield from _label_findings(part, found, f'frames of {_shown(sizes)}, labels of {_shown(label_sizes)}')
+
+
+def _label_findings(part: str, found, sizes: str) -> Iterator[Finding]:
+    """Yield what labels that were looked at say of a split; ``found`` is a :class:`.engine.preflight.Labels`."""
+    classes = len(found.classes)
+    occur = f'{classes - len(found.missing)} of {classes} classes occur'
+    if found.missing and 255 in found.values:
+        occur += f', not {listed(found.missing)}, while 255, which is ignored, does'
+    yield Finding(part, f'of {found.number} looked at: {sizes}; {occur}')
+    if found.is_mask:
+        yield Finding(part, *found.remarks()[0].rsplit('; ', 1))
+    elif found.void:
         yield Finding(
             part,
-            f'{len(ignored)} of them with nothing but ignored pixels, {ignored[0]} among them',
+            f'{len(found.void)} of them with nothing but ignored pixels, {found.void[0]} among them',
             'check the label map and the palette',
         )
-    wrong = sorted(value for value in values if value >= classes and value != 255)
+    wrong = sorted(value for value in found.values if value >= classes and value != 255)
     if wrong:
         yield Finding(
             part,
@@ -294,7 +336,7 @@ def _shown(sizes: set[tuple[int, int]]) -> str:
     return listed((f'{width}x{height}' for width, height in sorted(sizes)), 4)
 
 
-def _leaks(datasets: dict) -> Iterator[Finding]:
+def _leaks(datasets: dict, allowed: bool) -> Iterator[Finding]:
     from mmseg_erfnet.datasets import check_disjoint
     from mmseg_erfnet.errors import DataError
 
@@ -304,7 +346,12 @@ def _leaks(datasets: dict) -> Iterator[Finding]:
                 check_disjoint(datasets['train'], datasets[other], name)
                 yield Finding('splits', f'no frame of {other} is trained on')
             except DataError as error:
-                yield Finding('splits', *_apart(error, 'take those frames off one list'))
+                text, remedy = _apart(error, 'take those frames off one list')
+                if allowed:
+                    text, remedy = f'{text}, which allow_overlap permits: the metrics tell of learning by heart', ''
+                yield Finding('splits', text, remedy)
+            except (AttributeError, KeyError, NotImplementedError):  # a dataset that does not list its images
+                yield Finding('splits', f'not compared: a dataset of train or {other} does not list its images')
 
 
 def _batch(cfg, model, dataset) -> Iterator[Finding]:
@@ -319,11 +366,34 @@ def _batch(cfg, model, dataset) -> Iterator[Finding]:
             losses = model(**data, mode='loss')
         loss = model.parse_losses(losses)[0].item()
     except Exception as error:  # whatever a pipeline that does not fit the model raises
-        yield Finding('batch', *_apart(error, 'mend the train pipeline, or the model that it feeds'))
+        yield Finding('batch', *_apart(error, 'correct the train pipeline, or the model that it feeds', cfg))
         return
     size = 'x'.join(map(str, data['inputs'].shape[-2:]))
     remedy = '' if math.isfinite(loss) else 'check the labels and the class weights'
     yield Finding('batch', f'two training samples of {size} through pipeline and model: loss {loss:.3f}', remedy)
+
+
+def _shared_memory(cfg, datasets: dict) -> Iterator[Finding]:
+    """Yield whether the batches that workers make ahead fit in /dev/shm."""
+    from mmengine.runner import Runner
+
+    from mmseg_erfnet.engine.shared_memory import fit_to_room
+    from mmseg_erfnet.errors import UsageError
+
+    loaders, samples = {}, {}
+    try:
+        for part in ('train', 'val'):
+            loader = cfg.get(f'{part}_dataloader')
+            if part in datasets and loader.get('num_workers'):
+                name = f'{part}_dataloader'
+                loaders[name] = Runner.build_dataloader(dict(deepcopy(loader), dataset=datasets[part]))
+                samples[name] = datasets[part][0]
+        if loaders:
+            yield Finding('shared memory', fit_to_room(loaders, samples))
+    except UsageError as error:
+        yield Finding('shared memory', *_apart(error, 'give the container more shared memory'))
+    except Exception as error:  # whatever a wrong argument of a loader raises
+        yield Finding('data loaders', *_apart(error, 'correct train_dataloader and val_dataloader', cfg))
 
 
 def _disk(work_dir: str) -> Iterator[Finding]:
@@ -335,15 +405,19 @@ def _disk(work_dir: str) -> Iterator[Finding]:
     yield Finding('disk', f'{free:.1f} GiB free for {work_dir}', remedy)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _apart(error: Exception, remedy: str, cfg=None) -> tuple[str, str]:
+    """Return what is wrong and what to do: the two halves of a sentence of ours; of others' errors, their text."""
+    from mmseg_erfnet.engine.translation import reason, translate
 
-
-def _apart(error: Exception, remedy: str) -> tuple[str, str]:
-    """Split a sentence of ours into what is wrong and what to do; of others' errors, take the text."""
-    text = _first_line(error).rstrip('.')
-    what, separator, ours = text.rpartition('; ')
-    return (what, ours) if separator else (text, remedy)
+    found = translate(error, cfg)
+    if found is None:
+        return reason(error), remedy
+    text = ' '.join(str(found).split()).rstrip('.')
+    for mark in ('; ', ': '):
+        what, separator, ours = text.rpartition(mark)
+        if separator:
+            return what, ours
+    return text, remedy
 
 
 def report(findings: Iterator[Finding], say: Callable[[str], None] = print) -> int:

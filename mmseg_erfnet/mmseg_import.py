@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from mmseg_erfnet.errors import UsageError
 
 INSTALL_TRAINING = 'pip install "mmseg_erfnet[onedl]" (from a clone: pip install ".[onedl]")'
+TRAINING = ('torch', 'mmengine', 'mmcv', 'mmseg', 'matplotlib', 'PIL', 'tensorboard')  # what that brings
 INSTALL_EXPORT = 'pip install "mmseg_erfnet[export]" (from a clone: pip install ".[export]")'
 
 
@@ -54,7 +55,11 @@ def export_packages() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise UsageError(f'This needs {error.name}: {INSTALL_EXPORT}.') from error
+        name = (error.name or '').partition('.')[0]
+        if name == 'mmseg_erfnet':  # a module of ours that is missing is a bug
+            raise
+        remedy = INSTALL_TRAINING if name in TRAINING else INSTALL_EXPORT
+        raise UsageError(f'This needs {error.name}, which is not installed: {remedy}.') from error
 
 
 def call_quietly(module: str, name: str, *args) -> None:

@@ -58,7 +58,7 @@ def test_what_is_mmsegs_is_found_through_ours(tmp_path):
     wanted = dict(
         MODELS='EncoderDecoder',
         DATASETS='ADE20KDataset',
-        TRANSFORMS='PackSegInputs',
+        TRANSFORMS='ResizeToMultiple',
         HOOKS='SegVisualizationHook',
         METRICS='IoUMetric',
         VISUALIZERS='SegLocalVisualizer',

@@ -9,6 +9,8 @@ def run(verb: str) -> None:
     try:
         module = importlib.import_module(f'mmseg_erfnet.cli.{verb}')
     except ModuleNotFoundError as error:
+        if error.name.startswith('mmseg_erfnet.'):  # it is installed, and lacks a module: a bug
+            raise
         sys.exit(
             f'error: {error.name} is not installed in {sys.executable}: run `make setup` and use .venv/bin/python, or '
             'install the clone with `pip install ".[onedl]"`.'

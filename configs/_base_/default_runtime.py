@@ -15,6 +15,8 @@ log_processor = dict(type='mmseg_erfnet.ProgressLogProcessor', log_with_hierarch
 log_level = 'INFO'
 load_from = None
 resume = False
+# Frames that are both trained on and scored are an error. To see whether a model can learn a few by heart: True.
+allow_overlap = False
 # `--tta`: the mean of the softmax over what `tta_pipeline` makes of an image.
 tta_model = dict(type='mmseg.SegTTAModel')
 # Survival: exact resume, no NaN in a checkpoint, checkpoints that a kill leaves whole and that load as data.

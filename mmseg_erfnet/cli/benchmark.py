@@ -19,6 +19,7 @@ from mmseg_erfnet.benchmarks import ROWS
 from mmseg_erfnet.cli.common import (
     add_config_options,
     add_trust_checkpoint,
+    given,
     make_parser,
     parse_options,
     parse_size,
@@ -45,13 +46,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     training = verbs.add_parser('training', help='images per second of training, at the size and batch of the config')
     training.add_argument('config', help='config file')
     training.add_argument('--scaling', action='store_true', help='over batch, workers, size and processes instead')
-    training.add_argument('--rounds', type=int, default=3, help='turns of each row, of 2 iterations each (default: 3)')
+    training.add_argument('--rounds', type=int, help='turns of each row, of 2 iterations each (default: 3)')
     for verb in (inference, training):
         verb.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
         verb.add_argument('--json', type=Path, metavar='FILE', help='write the results there, too')
         add_config_options(verb)
     args = parser.parse_args(argv)
 
+    if args.what == 'training':
+        given(args.rounds, '--rounds', not args.scaling, 'with --scaling')
+    else:
+        given(args.trust_checkpoint, '--trust-checkpoint', args.checkpoint is not None, 'without a checkpoint')
     require_mmseg()
     result, text = (_inference if args.what == 'inference' else _training)(args)
     print(text)
@@ -79,5 +84,5 @@ def _training(args: argparse.Namespace) -> tuple[dict | list, str]:
     if args.scaling:
         points = training.benchmark_scaling(cfg, args.threads)
         return points, training.scaling_table(points)
-    result = training.benchmark_training(cfg, args.threads, args.rounds)
+    result = training.benchmark_training(cfg, args.threads, 3 if args.rounds is None else args.rounds)
     return result, training.training_table(result)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mmseg_erfnet.errors import StorageError, UsageError, UserError
+from mmseg_erfnet.files import REMEDIES, storage_error
 from mmseg_erfnet.mmseg_import import require_mmseg
 from mmseg_erfnet.signals import leave, resuming
 
@@ -89,16 +90,51 @@ def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str
     def run(argv: Sequence[str] | None = None) -> None:
         try:
             main(argv)
-        except UserError as error:
-            more = f' {resuming()}' if isinstance(error, StorageError) and error.resumable else ''
-            sys.exit(f'error: {sentence(error)}{more}')
         except KeyboardInterrupt:
             leave(signal.SIGINT)
+        except Exception as error:
+            found = _user_error(error)
+            if found is None:  # a bug, which its traceback helps to find
+                raise
+            more = f' {resuming()}' if isinstance(found, StorageError) and found.resumable else ''
+            sys.exit(f'error: {sentence(found)}{more}')
 
     return run
 
 
+def _user_error(error: Exception) -> UserError | None:
+    """Return what a user can cause as an error of this project's, or None for a bug."""
+    if isinstance(error, UserError):
+        return error
+    if 'mmengine' in sys.modules and 'torch' in sys.modules:
+        from mmseg_erfnet.engine.translation import translate
+
+        return translate(error)
+    # Nothing of MMEngine's has run: files are all that is left to go wrong.
+    return storage_error(error.filename, error) if isinstance(error, OSError) and error.errno in REMEDIES else None
+
+
+def given(value: object, option: str, needed: bool, condition: str) -> None:
+    """Refuse an option that would be ignored.
+
+    Args:
+        value: What was given; None or False where the option was left out.
+        option: The option.
+        needed: Whether what it works on is there.
+        condition: What that is.
+
+    Raises:
+        UsageError: It was given in vain.
+    """
+    if value not in (None, False) and not needed:
+        raise UsageError(f'{option} has no effect {condition}; leave it out.')
+
+
 def sentence(error: BaseException) -> str:
-    """Return an error's message; of one from a data loader's worker, which carries a traceback, the last line alone."""
+    """Return an error's message in one line; of one from a data loader's worker, which carries a traceback, the last.
+
+    MMEngine 0.10.7 puts the class that it was building before the message, which is left out.
+    """
     kind = type(error)
-    return str(error).strip().rpartition(f'\n{kind.__module__}.{kind.__qualname__}: ')[2]
+    text = str(error).strip().rpartition(f'\n{kind.__module__}.{kind.__qualname__}: ')[2]
+    return ' '.join(re.sub(r'^(class `\w+` in \S+: )+', '', text).split())

@@ -9,7 +9,7 @@ Each problem is one line with its remedy; the exit status is then 1.
 import sys
 from collections.abc import Sequence
 
-from mmseg_erfnet.cli.common import add_config_options, make_parser, parse_options, tool
+from mmseg_erfnet.cli.common import add_config_options, given, make_parser, parse_options, tool
 from mmseg_erfnet.doctor import examine, report
 from mmseg_erfnet.mmseg_import import import_mmseg
 
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_options(parser)
     args = parser.parse_args(argv)
 
+    given(args.cfg_options, '--cfg-options', args.config is not None, 'without a config')
     # Where MMSegmentation cannot be imported, that is what the findings say, and no config is read.
     options = parse_options(args.cfg_options) if import_mmseg() else {}
     if report(examine(args.config, options)):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from mmseg_erfnet.cli.common import (
     add_config_options,
     add_trust_checkpoint,
+    given,
     make_parser,
     parse_options,
     parse_size,
@@ -37,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--max-drop',
         type=float,
-        default=0.3,
         metavar='POINTS',
         help='mIoU that int8 may lose; a model that loses more is not kept (default: 0.3)',
     )
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_options(parser)
     args = parser.parse_args(argv)
 
+    given(args.max_drop, '--max-drop', args.int8, 'without --int8')
     require_mmseg()
     with export_packages():
         from mmseg_erfnet.export.exporter import export
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.size,
         args.batch,
         args.int8,
-        args.max_drop,
+        0.3 if args.max_drop is None else args.max_drop,
         args.trust_checkpoint,
     )
     print('Written:', ', '.join(map(str, files)))

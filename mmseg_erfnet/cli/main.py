@@ -1,5 +1,6 @@
 """The installed command: ``mmseg-erfnet VERB ...``."""
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ VERBS = (
     'dataset-report',
     'convert-checkpoint',
     'publish-checkpoint',
+    'results-table',
 )
 
 
@@ -41,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     verb = argv[0].replace('_', '-')
     if verb not in VERBS:
-        print(f'{usage()}\n\nerror: there is no verb {argv[0]!r}.', file=sys.stderr)
+        near = difflib.get_close_matches(verb, VERBS, 1)
+        hint = f'; did you mean {near[0]}?' if near else '.'
+        print(f'{usage()}\n\nerror: there is no verb {argv[0]!r}{hint}', file=sys.stderr)
         sys.exit(2)
     sys.argv[0] = f'mmseg-erfnet {verb}'
     load(verb).main(argv[1:])

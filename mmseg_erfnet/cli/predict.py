@@ -16,7 +16,14 @@ import re
 import sys
 from collections.abc import Sequence
 
-from mmseg_erfnet.cli.common import add_config_options, add_trust_checkpoint, make_parser, parse_options, tool
+from mmseg_erfnet.cli.common import (
+    add_config_options,
+    add_trust_checkpoint,
+    given,
+    make_parser,
+    parse_options,
+    tool,
+)
 from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.deploy.predict import CONTENTS, predict
 from mmseg_erfnet.errors import UsageError
@@ -51,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _predictor(args: argparse.Namespace) -> Predictor:
-    if len(args.model) == 1:
+    exported = len(args.model) == 1
+    given(args.cfg_options, '--cfg-options', not exported, 'on an exported model, whose config is inside')
+    given(args.trust_checkpoint, '--trust-checkpoint', not exported, 'on an exported model')
+    given(args.precision, '--precision', exported and args.model[0].endswith('.xml'), 'but on an OpenVINO model (.xml)')
+    if exported:
         return Predictor(args.model[0], args.device or 'CPU', args.threads, args.precision)
     if len(args.model) > 2:
         raise UsageError(

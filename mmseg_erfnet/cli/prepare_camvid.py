@@ -13,7 +13,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_erfnet.cli.common import make_parser, tool
+from mmseg_erfnet.cli.common import given, make_parser, tool
 from mmseg_erfnet.errors import UserError
 from mmseg_erfnet.mmseg_import import require_mmseg
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default='standard',
         help='367/101/233 as in the literature, or 128 of 701 drawn to validate on',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the random split (default: %(default)s)')
+    parser.add_argument('--seed', type=int, help='of the random split (default: 0)')
     parser.add_argument(
         '--unknown',
         choices=('error', 'ignore'),
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--download', action='store_true', help='fetch the official archives into SOURCE first')
     args = parser.parse_args(argv)
 
+    given(args.seed, '--seed', args.split == 'random', 'without --split random')
     require_mmseg()
     from mmseg_erfnet.datasets.prepare import download_camvid, prepare_camvid
 
@@ -46,6 +47,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if args.download:
             download_camvid(args.source)
-        print(prepare_camvid(args.source, args.out, args.split, args.seed, args.unknown))
+        print(prepare_camvid(args.source, args.out, args.split, args.seed or 0, args.unknown))
     except KeyboardInterrupt:
         raise UserError(f'interrupted; {args.out} is as it was') from None

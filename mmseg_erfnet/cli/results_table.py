@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_erfnet.cli.common import make_parser, tool
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.files import write_text
+from mmseg_erfnet.mmseg_import import require_mmseg
 
 
 @tool
@@ -16,8 +19,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--readme', type=Path, default=Path('README.md'), metavar='FILE')
     args = parser.parse_args(argv)
 
-    from mmseg_erfnet.evaluation.model_index import read_models, with_results
+    for path in (args.index, args.readme):
+        if not path.is_file():
+            raise UsageError(f'There is no {path}; run this in the clone, or name the file with --index or --readme.')
+    require_mmseg()
+    from mmseg_erfnet.release import read_models, with_results
 
     models = read_models(args.index)
-    args.readme.write_text(with_results(args.readme.read_text(), models))
+    write_text(args.readme, with_results(args.readme.read_text(), models))
     print(f'{args.readme}: {len(models)} models')

@@ -9,7 +9,7 @@ python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid/best_mIoU_
 
 from collections.abc import Sequence
 
-from mmseg_erfnet.cli.common import add_run_arguments, make_parser, parse_options, tool
+from mmseg_erfnet.cli.common import add_run_arguments, given, make_parser, parse_options, tool
 from mmseg_erfnet.mmseg_import import require_mmseg
 
 
@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--tta', action='store_true', help="test-time augmentation: the config's tta_pipeline, flip")
-    parser.add_argument('--tta-scales', nargs='+', type=float, default=[1.0], metavar='SCALE', help='scales of --tta')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation: the mean over flip and scales')
+    parser.add_argument('--tta-scales', nargs='+', type=float, metavar='SCALE', help='scales of --tta (default: 1)')
     parser.add_argument(
         '--out', metavar='DIR', help='write the predicted label maps there, as PNG with a class a pixel'
     )
@@ -27,9 +27,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_run_arguments(parser)
     args = parser.parse_args(argv)
 
+    given(args.tta_scales, '--tta-scales', args.tta, 'without --tta')
     require_mmseg()
     from mmseg_erfnet.engine.launch import evaluate, load_config, score_summary
 
     cfg = load_config(args.config, args.work_dir, parse_options(args.cfg_options), args.launcher)
-    metrics = evaluate(cfg, args.checkpoint, args.tta, args.tta_scales, args.out, args.show_dir, args.trust_checkpoint)
+    scales = args.tta_scales or (1.0,)
+    metrics = evaluate(cfg, args.checkpoint, args.tta, scales, args.out, args.show_dir, args.trust_checkpoint)
     print(score_summary(cfg, metrics, args.out, args.show_dir))

@@ -13,18 +13,26 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dist import is_main_process, master_only
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmseg_erfnet.datasets import check_disjoint
 from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint
+from mmseg_erfnet.engine.config_file import read_config, require_entries
 from mmseg_erfnet.engine.memory import keep_freed_memory
+from mmseg_erfnet.engine.options import merge_options
+from mmseg_erfnet.engine.preflight import check_loader, check_room, check_scored, check_training
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.engine.schedule import shorten
+from mmseg_erfnet.engine.shared_memory import fit_loaders
+from mmseg_erfnet.engine.tta import use_tta
 from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.files import make_folder
 from mmseg_erfnet.models.checkpoints import install_safe_loading
+
+# They ask for a training loop, which a test has not.
+TRAINING_HOOKS = ('EarlyStoppingHook', 'mmengine.EarlyStoppingHook')
 
 
 def load_config(path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none') -> Config:
@@ -42,13 +50,9 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
         :func:`evaluate`.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, it is no config of MMSegmentation 1.x, or an option does not fit it.
     """
-    if not Path(path).is_file():
-        shipped = sorted(str(file) for file in Path('configs').glob('*.py'))
-        raise UsageError(f'There is no config {path}.' + (f' Here are: {", ".join(shipped)}.' if shipped else ''))
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
+    cfg = merge_options(read_config(path), options or {})
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
     return cfg
@@ -57,6 +61,7 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
 def _for_this_machine(cfg: Config) -> Config:
     """Return a copy of a config, fitted to the machine; without GPUs, several processes are joined in a group here."""
     cfg = deepcopy(cfg)
+    fit_loaders(cfg)
     if cfg.get('launcher', 'none') == 'none':
         return cfg
     if torch.cuda.is_available():
@@ -137,6 +142,8 @@ def train(
         StorageError: The disk is full.
         DivergenceError: The loss is NaN or infinite.
     """
+    require_entries(cfg, 'training', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    make_folder(cfg.work_dir)
     install_safe_loading(trust=trust_checkpoint)
     keep_freed_memory()
     cfg = _for_this_machine(cfg)
@@ -148,9 +155,7 @@ def train(
         cfg.resume, cfg.load_from = True, _checkpoint_to_resume(cfg, resume)
     with full_disk_reported(cfg.work_dir):
         runner = SafeRunner.from_cfg(cfg)
-        if cfg.get('val_dataloader') is not None:
-            # A frame in both training and validation would make every figure too good.
-            check_disjoint(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
+        check_training(cfg, runner)
         _report_batch_size(cfg, runner)
         if amp:
             # Convolutions in bfloat16 then need no change of layout: 1.2 times as fast on a CPU with AVX-512.
@@ -192,7 +197,9 @@ def _report_batch_size(cfg: Config, runner: Runner) -> None:
     processes, share = runner.world_size, cfg.train_dataloader.batch_size
     batch = processes * share
     if tuned and batch != tuned and not cfg.auto_scale_lr.get('enable'):
-        rate = cfg.optim_wrapper.optimizer.lr
+        rate = cfg.optim_wrapper.get('optimizer', {}).get('lr')
+        if not isinstance(rate, (int, float)):  # a wrapper of several optimizers, or one without a rate
+            return
         print_log(
             f'{processes} process{"es" if processes > 1 else ""} x batch {share} = {batch} images an iteration; this '
             f'config was tuned for {tuned}. Its learning rate of {rate:g} is left as it is; --cfg-options '
@@ -218,7 +225,7 @@ def evaluate(
     Args:
         cfg: From :func:`load_config`; it is not changed.
         checkpoint: The checkpoint file.
-        tta: Average the predictions over the config's ``tta_pipeline``: the image and its mirror image.
+        tta: Average the predictions over the image and its mirror image; see :func:`mmseg_erfnet.engine.tta.use_tta`.
         tta_scales: Scales at which ``tta`` does so.
         out_dir: Where to write label maps.
         show_dir: Where to write pictures of input, ground truth and prediction.
@@ -228,15 +235,19 @@ def evaluate(
         The metrics, in percent; see :class:`mmseg_erfnet.evaluation.SegmentationMetric`.
 
     Raises:
-        UsageError: There is no such checkpoint, or the config has no ``tta_pipeline``.
+        UsageError: There is no such checkpoint, or the config cannot be tested so.
+        DataError: No pixel of the test set is labelled.
     """
     if not Path(checkpoint).is_file():
         raise UsageError(f'There is no checkpoint {checkpoint}.')
+    require_entries(cfg, 'testing', 'model', 'test_dataloader', 'test_cfg')
+    for folder in filter(None, (cfg.work_dir, out_dir, show_dir)):
+        make_folder(folder)
     install_safe_loading(trust=trust_checkpoint)
     cfg = _for_this_machine(cfg)
     cfg.load_from, cfg.resume = str(checkpoint), False
     if tta:
-        _use_tta(cfg, tta_scales)
+        use_tta(cfg, tta_scales)
     dataset = cfg.test_dataloader.dataset
     cfg.test_evaluator = dict(
         type='mmseg_erfnet.SegmentationMetric',
@@ -248,6 +259,7 @@ def evaluate(
             checkpoint=str(checkpoint),
         ),
     )
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.type not in TRAINING_HOOKS]
     if not any(hook.type == 'mmseg_erfnet.ReportHook' for hook in cfg.get('custom_hooks', [])):
         _add_hook(cfg, type='mmseg_erfnet.ReportHook')
     if out_dir or show_dir:
@@ -264,7 +276,10 @@ def evaluate(
     ):
         cfg[name] = None
     runner = _TestRunner.from_cfg(cfg)
+    check_loader('test', runner.test_dataloader, runner.model)
+    check_room(runner, {'test_dataloader': runner.test_dataloader})
     metrics = runner.test()
+    check_scored(metrics, runner.test_dataloader.dataset)
     if is_main_process():
         # The next test replaces the file in the work dir.
         shutil.copy(Path(cfg.work_dir) / 'metrics.json', runner.log_dir)
@@ -277,28 +292,6 @@ class _TestRunner(SafeRunner):
     @master_only
     def dump_config(self) -> None:
         self.cfg.dump(str(Path(self.log_dir) / Path(self.cfg.filename or 'config.py').name))
-
-
-def _use_tta(cfg: Config, scales: Sequence[float]) -> None:
-    if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
-        raise UsageError('--tta needs a tta_pipeline and a tta_model in the config; configs/_base_ has examples.')
-    pipeline = deepcopy(cfg.tta_pipeline)
-    for step in pipeline:
-        if step.type == 'TestTimeAug':
-            step.transforms = [_at_scales(choices, scales) for choices in step.transforms]
-    cfg.test_dataloader.dataset.pipeline = pipeline
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-
-
-def _at_scales(choices: list, scales: Sequence[float]) -> list:
-    """Repeat each `Resize` among the choices of one step of test-time augmentation, at each scale."""
-    if any(choice.type != 'Resize' for choice in choices):
-        return choices
-    return [
-        dict(choice, scale=tuple(round(side * scale) for side in choice.scale))
-        for choice in choices
-        for scale in scales
-    ]
 
 
 def score_summary(cfg: Config, metrics: dict, out_dir: str | None = None, show_dir: str | None = None) -> str:

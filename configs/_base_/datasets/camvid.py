@@ -12,24 +12,24 @@ train_pipeline = [
     dict(type='mmseg_erfnet.RandomContrast'),
     dict(type='mmseg_erfnet.RandomBlur'),
     dict(type='mmseg_erfnet.RandomNoise'),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
 # `size` resizes the label (nearest) and makes that the size at which predictions are scored.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=input_size, keep_ratio=False),
     dict(type='mmseg_erfnet.LoadSegLabels', size=input_size),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
+# For MMSegmentation's own tools: an image and its mirror image. tools/test.py derives the same from `test_pipeline`.
 tta_pipeline = [
-    dict(type='LoadImageFromFile'),
+    test_pipeline[0],
     dict(
         type='TestTimeAug',
         transforms=[
-            [dict(type='Resize', scale=input_size, keep_ratio=False)],
+            [test_pipeline[1]],
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
-            [dict(type='mmseg_erfnet.LoadSegLabels', size=input_size)],
-            [dict(type='PackSegInputs')],
+            *[[step] for step in test_pipeline[2:]],
         ],
     ),
 ]

@@ -16,24 +16,24 @@ train_pipeline = [
     dict(type='mmseg_erfnet.RandomContrast', prob=0.3),
     dict(type='mmseg_erfnet.RandomBlur', prob=0.5),
     dict(type='mmseg_erfnet.RandomNoise', prob=0.5),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
 # The label is loaded after the resize, so it keeps its own size, and that is the size that is scored.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=False),
     dict(type='mmseg_erfnet.LoadSegLabels'),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
+# For MMSegmentation's own tools: an image and its mirror image. tools/test.py derives the same from `test_pipeline`.
 tta_pipeline = [
-    dict(type='LoadImageFromFile'),
+    test_pipeline[0],
     dict(
         type='TestTimeAug',
         transforms=[
-            [dict(type='Resize', scale=scale, keep_ratio=False)],
+            [test_pipeline[1]],
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
-            [dict(type='mmseg_erfnet.LoadSegLabels')],
-            [dict(type='PackSegInputs')],
+            *[[step] for step in test_pipeline[2:]],
         ],
     ),
 ]

@@ -11,23 +11,23 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='mmseg_erfnet.LoadSegLabels', palette=None),
-    dict(type='PackSegInputs'),
+    dict(type='mmseg_erfnet.PackSegInputs'),
 ]
+# For MMSegmentation's own tools: an image and its mirror image. tools/test.py derives the same from `test_pipeline`.
 tta_pipeline = [
-    dict(type='LoadImageFromFile'),
+    test_pipeline[0],
     dict(
         type='TestTimeAug',
         transforms=[
-            [dict(type='Resize', scale=scale, keep_ratio=True)],
+            [test_pipeline[1]],
             [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
-            [dict(type='mmseg_erfnet.LoadSegLabels', palette=None)],
-            [dict(type='PackSegInputs')],
+            *[[step] for step in test_pipeline[2:]],
         ],
     ),
 ]

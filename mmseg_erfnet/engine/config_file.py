@@ -1,0 +1,69 @@
+"""Reading a config file, and saying what is wrong with it."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmseg_erfnet.engine.translation import reason
+from mmseg_erfnet.errors import UsageError
+
+SUFFIXES = ('.py', '.yml', '.yaml', '.json')
+MODELS = ('.pth', '.pt', '.ckpt', '.pkl', '.onnx', '.xml', '.bin')
+# What configs of MMSegmentation 0.x say, and what 1.x says instead.
+OLD_ENTRIES = {
+    'data': 'train_dataloader',
+    'optimizer': 'optim_wrapper',
+    'lr_config': 'param_scheduler',
+    'evaluation': 'val_evaluator',
+    'checkpoint_config': 'default_hooks',
+    'runner': 'train_cfg',
+}
+
+
+def read_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        UsageError: It does not exist, is none, cannot be read, or is of MMSegmentation 0.x.
+    """
+    file = Path(path)
+    if file.suffix.lower() in MODELS:
+        raise UsageError(f'{path} is a model and no config; give the config (.py) first, then the checkpoint (.pth).')
+    if not file.is_file():
+        shipped = sorted(str(one) for one in Path('configs').glob('*.py'))
+        hint = f'Here are: {", ".join(shipped)}.' if shipped else '`mmseg-erfnet config NAME --copy .` writes one here.'
+        raise UsageError(f'There is no config {path}. {hint}')
+    if file.suffix not in SUFFIXES:
+        raise UsageError(f'{path} is no config; a config is a file that ends in {", ".join(SUFFIXES)}.')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program of the user's, and may raise whatever programs raise
+        raise UsageError(
+            f'The config {path} cannot be read ({type(error).__name__}: {reason(error)}); correct it.'
+        ) from error
+    old = [name for name, new in OLD_ENTRIES.items() if name in cfg and new not in cfg]
+    if len(old) > 1:
+        raise UsageError(
+            f'{path} is a config of MMSegmentation 0.x: it sets {", ".join(old)}; use one of MMSegmentation 1.x, which '
+            f'sets {", ".join(OLD_ENTRIES[name] for name in old)} instead.'
+        )
+    return cfg
+
+
+def require_entries(cfg: Config, purpose: str, *names: str) -> None:
+    """Check that a config says what a run needs.
+
+    Args:
+        cfg: The config.
+        purpose: 'training' or 'testing'.
+        *names: What it must set.
+
+    Raises:
+        UsageError: Some of it is missing or None.
+    """
+    missing = [name for name in names if cfg.get(name) is None]
+    if missing:
+        raise UsageError(
+            f'The config {cfg.filename or ""} has no {", ".join(missing)}, which {purpose} needs; give the config of a '
+            'whole run, as the shipped ones are.'
+        )

@@ -1,0 +1,265 @@
+"""What is looked at before a run begins, so that no hour is spent on data or a model that do not fit.
+
+The doctor looks at the same things, without a run.
+"""
+
+import contextlib
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmseg_erfnet.datasets import check_disjoint
+from mmseg_erfnet.datasets.labels import IGNORE
+from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps, step_name
+from mmseg_erfnet.datasets.transforms.packing import colours_not_ids
+from mmseg_erfnet.engine.options import warn
+from mmseg_erfnet.engine.shared_memory import fit_to_room
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.models.building import unwrapped
+from mmseg_erfnet.text import listed
+
+# Labels looked at before training, at the most: they take some seconds. Fewer are read where all classes occur sooner.
+SAMPLED, ENOUGH = 100, 10
+
+
+def check_training(cfg: Config, runner: Runner) -> None:
+    """Look at a training run that was built but not begun.
+
+    What may be meant is one line of warning each: classes that never occur, labels that are all ignored, and, with
+    ``allow_overlap`` in the config, frames that are both trained on and scored.
+
+    Raises:
+        UsageError: Model, data and losses differ in the number of classes, or /dev/shm is too small.
+        DataError: A frame is both trained on and scored, or labels hold colours where class ids are wanted.
+    """
+    loaders = {'train': runner.train_dataloader}
+    if cfg.get('val_dataloader') is not None:
+        loaders['val'] = runner.val_dataloader
+        check_overlap(loaders['train'].dataset, loaders['val'].dataset, allowed=bool(cfg.get('allow_overlap')))
+    for part, loader in loaders.items():
+        check_loader(part, loader, runner.model)
+    check_room(runner, {f'{part}_dataloader': loader for part, loader in loaders.items()})
+
+
+def check_room(runner: Runner, loaders: Mapping[str, DataLoader]) -> None:
+    """Fit the data loaders of a run to /dev/shm, and say so where that changes something.
+
+    Raises:
+        UsageError: There is too little room.
+    """
+    used = {name: loader for name, loader in loaders.items() if loader.num_workers and len(loader.dataset)}
+    settings = {name: (loader.num_workers, loader.prefetch_factor) for name, loader in used.items()}
+    with _random_state_kept():
+        samples = {name: loader.dataset[0] for name, loader in used.items()}
+    text = fit_to_room(used, samples)
+    changed = [name for name, loader in used.items() if settings[name] != (loader.num_workers, loader.prefetch_factor)]
+    for name in changed:
+        # From there hooks build loaders of their own.
+        runner.cfg[name].num_workers, runner.cfg[name].prefetch_factor = used[name].num_workers, 1
+    if changed:
+        warn(f'{text}.')
+
+
+def check_loader(part: str, loader: DataLoader, model: nn.Module) -> None:
+    """Check one data loader of a run: the number of classes and the labels.
+
+    Args:
+        part: 'train', 'val' or 'test'.
+        loader: It may hold any dataset; what is not looked into is left alone.
+        model: The segmentor.
+    """
+    dataset = loader.dataset
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if classes:
+        check_classes(part, classes, model)
+        for line in look_at_labels(dataset).remarks():
+            warn(f'{part}: {line}')
+
+
+def check_classes(part: str, classes: Sequence[str], model: nn.Module) -> None:
+    """Check that dataset, decode heads and losses have one number of classes.
+
+    Raises:
+        UsageError: They do not.
+    """
+    model = unwrapped(model)
+    for name, head in _heads(model):
+        number = head.num_classes
+        if number != len(classes):
+            raise UsageError(
+                f'The dataset of {part}_dataloader has {len(classes)} classes, but model.{name} has '
+                f'num_classes={number}; set model.{name}.num_classes={len(classes)}, or choose another dataset.'
+            )
+    check_class_weights(model)
+
+
+def check_class_weights(model: nn.Module) -> None:
+    """Check that losses have one weight per class.
+
+    Raises:
+        UsageError: They have not.
+    """
+    for name, head in _heads(unwrapped(model)):
+        losses = head.loss_decode
+        for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
+            weights = getattr(loss, 'class_weight', None)
+            # A binary head gives one channel, but is trained as its classes.
+            if weights is not None and len(weights) != head.num_classes:
+                raise UsageError(
+                    f'model.{name}.loss_decode.class_weight has {len(weights)} weights for {head.num_classes} classes; '
+                    'give one per class, in the order of the classes.'
+                )
+
+
+def _heads(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the decode heads of a segmentor by their key in the config."""
+    found = []
+    for name in ('decode_head', 'auxiliary_head'):
+        head = getattr(model, name, None)
+        if isinstance(head, nn.ModuleList):
+            found += [(f'{name}.{index}', one) for index, one in enumerate(head)]
+        elif head is not None:
+            found.append((name, head))
+    return [(name, head) for name, head in found if hasattr(head, 'num_classes') and hasattr(head, 'loss_decode')]
+
+
+def check_overlap(train: BaseDataset, other: BaseDataset, name: str = 'validation', allowed: bool = False) -> None:
+    """Check that no frame is both trained on and scored; where that is allowed, warn.
+
+    Raises:
+        DataError: Some are, and it is not allowed.
+    """
+    try:
+        check_disjoint(train, other, name)
+    except DataError as error:
+        what = str(error).partition(';')[0]
+        if not allowed:
+            raise DataError(
+                f'{what}; take them off one of the two ann_file lists, or, to see whether a model can learn a few '
+                'frames by heart, set --cfg-options allow_overlap=True.'
+            ) from error
+        warn(f'{what}; allow_overlap is set, so the metrics tell how well the frames were learnt by heart.')
+
+
+@dataclass
+class Labels:
+    """What some labels of a dataset hold.
+
+    Attributes:
+        classes: The dataset's classes.
+        values: Each value that occurs.
+        number: How many labels were looked at.
+        void: Names of those with nothing but ignored pixels.
+    """
+
+    classes: Sequence[str]
+    values: set[int] = field(default_factory=set)
+    number: int = 0
+    void: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> list[str]:
+        """The classes that do not occur."""
+        return [name for index, name in enumerate(self.classes) if index not in self.values]
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the labels are masks of 0 and 255: the second class was written as 255, which is ignored."""
+        return len(self.classes) > 1 and self.values == {0, IGNORE}
+
+    def add(self, values: set[int], path: str) -> None:
+        """Take one label into account: the values that it holds, and the path of its frame."""
+        self.values |= values
+        self.number += 1
+        if values <= {IGNORE}:
+            self.void.append(path)
+
+    def remarks(self) -> list[str]:
+        """Return what is odd about the labels, a line each: what it is, and the remedy."""
+        if self.number and len(self.void) == self.number:
+            return [
+                f'all {self.number} labels looked at are 255 throughout, which is ignored, {self.void[0]} among them; '
+                'check the label map and the palette.'
+            ]
+        if self.is_mask:
+            return [
+                f'the {self.number} labels looked at hold 0 and 255 alone, and 255 is ignored, so that '
+                f'{self.classes[0]} is the only class that counts; write {self.classes[1]} as 1.'
+            ]
+        if self.missing and IGNORE in self.values and self.number:
+            return [
+                f'{listed(self.missing, 8)} in none of the {self.number} labels looked at, while 255, which is '
+                'ignored, is; if one should occur, check the label map.'
+            ]
+        return []
+
+
+def look_at_labels(dataset: BaseDataset, number: int = SAMPLED) -> Labels:
+    """Load labels, evenly spread over a dataset, until each class has occurred.
+
+    A dataset without a pipeline of its own, such as a wrapper, is looked into where it holds one dataset.
+
+    Args:
+        dataset: The dataset.
+        number: How many labels, at the most.
+
+    Raises:
+        DataError: A label has channels: colours that were loaded as if they were class ids.
+    """
+    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    found = Labels(dataset.metainfo['classes'])
+    if not hasattr(dataset, 'pipeline'):
+        return found
+    loading = [step for step in loading_steps(dataset.pipeline.transforms) if step_name(step) != 'LoadImageFromFile']
+    indices = evenly_spaced(len(dataset), number)
+    # Neighbours look alike: ends and middle first, then what lies between.
+    for index in sorted(indices, key=lambda index: f'{index:b}'[::-1]):
+        results = dataset.get_data_info(index)
+        path = results['img_path']
+        for step in loading:
+            results = step(results)
+            if results is None:
+                return found
+        if 'gt_seg_map' not in results:
+            return found
+        label = results['gt_seg_map']
+        if label.ndim != 2:
+            raise colours_not_ids(results.get('seg_map_path', path))
+        found.add(set(np.unique(label).tolist()), path)
+        # A class that is missing is odd only where pixels are ignored.
+        if not found.missing or (found.number >= ENOUGH and IGNORE not in found.values):
+            break
+    return found
+
+
+def check_scored(metrics: dict, dataset: BaseDataset) -> None:
+    """Check, after a test, that anything was scored.
+
+    Raises:
+        DataError: No pixel was labelled, and so each metric is NaN.
+    """
+    if 'aAcc' in metrics and math.isnan(metrics['aAcc']):
+        raise DataError(
+            f'None of the {len(dataset)} test frames has a labelled pixel, so that there is nothing to score: all are '
+            '255, which is ignored; check ann_file, the label map and the palette of test_dataloader.dataset.'
+        )
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Leave Python's and numpy's generators as they were, whatever a sample draws."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

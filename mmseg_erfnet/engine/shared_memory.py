@@ -1,0 +1,134 @@
+"""What a data loader's workers need of /dev/shm, through which batches pass to training."""
+
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch.utils.data import DataLoader
+
+from mmseg_erfnet.errors import UsageError
+
+SHARED_MEMORY = Path('/dev/shm')
+# Longer than any batch takes that is not lost: where a worker cannot pass one on, torch waits for it for ever.
+TIMEOUT = 300
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def fit_loaders(cfg: Config) -> None:
+    """Give each data loader of a config a time limit, and one without workers nothing to prefetch; ``cfg`` is changed.
+
+    Raises:
+        UsageError: A loader without workers is to keep them, or ``timeout`` is no number of seconds.
+    """
+    for name in LOADERS:
+        loader = cfg.get(name)
+        if not isinstance(loader, Mapping):
+            continue
+        if not loader.get('num_workers'):
+            if loader.get('persistent_workers'):
+                raise UsageError(
+                    f'{name} has persistent_workers, but num_workers=0; set {name}.persistent_workers=False, too, or '
+                    'num_workers to 1 or more.'
+                )
+            loader.pop('prefetch_factor', None)
+            loader.pop('timeout', None)
+        else:
+            loader.setdefault('timeout', TIMEOUT)
+
+
+def bytes_of(sample: object) -> int:
+    """Return how many bytes of /dev/shm a sample takes on its way from a worker: its tensors', as they are pickled."""
+    sizes = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value: object) -> int | None:
+            if isinstance(value, torch.Tensor):
+                # Each is a file of its own, in whole pages.
+                sizes.append(-(-value.untyped_storage().nbytes() // 4096) * 4096)
+                return len(sizes)
+            return None
+
+    with Path(os.devnull).open('wb') as nowhere:
+        Pickler(nowhere, pickle.HIGHEST_PROTOCOL).dump(sample)
+    return sum(sizes)
+
+
+def needed(loader: DataLoader, sample: object) -> int:
+    """Return the most bytes of /dev/shm that the batches of a loader take, on this machine's processes together.
+
+    Args:
+        loader: Each of its workers makes ``prefetch_factor`` batches ahead of the one that is in use.
+        sample: One of its dataset's.
+    """
+    if not loader.num_workers:
+        return 0
+    batch = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return processes * bytes_of(sample) * batch * (loader.num_workers * loader.prefetch_factor + 1)
+
+
+def room() -> int | None:
+    """Return the free bytes of /dev/shm, or None where there is none."""
+    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+
+
+def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]) -> str:
+    """Have the workers of loaders make no more batches ahead than /dev/shm has room for.
+
+    First they make one batch ahead instead of two, then there are fewer of them; at least one makes one. Where they
+    fill it, torch hangs or kills them.
+
+    Args:
+        loaders: Data loaders of one run by name, not iterated yet. ``num_workers`` and ``prefetch_factor`` are changed.
+        samples: A sample of the dataset of each.
+
+    Returns:
+        What is needed and what there is, in a few words.
+
+    Raises:
+        UsageError: There is too little room even so.
+    """
+    free = room()
+
+    def wanted() -> int:
+        # Together: what was made ahead for training stays there while validation runs.
+        return sum(needed(loader, samples[name]) for name, loader in loaders.items())
+
+    before = wanted()
+    while free is not None and wanted() > free:
+        name, loader = max(loaders.items(), key=lambda item: _spare(item[1], samples[item[0]]))
+        if not _spare(loader, samples[name]):
+            raise UsageError(
+                f'/dev/shm has {_megabytes(free)} free, and one batch that a worker makes ahead needs '
+                f'{_megabytes(wanted())}; give the container more (docker run --shm-size=1g), or set a smaller '
+                f'{name}.batch_size, or {name}.num_workers=0.'
+            )
+        if loader.prefetch_factor > 1:
+            loader.prefetch_factor = 1
+        else:
+            loader.num_workers -= 1
+    if free is None:
+        return f'batches take up to {_megabytes(before)}, without a /dev/shm'
+    text = f'batches take up to {_megabytes(before)} of /dev/shm, which has {_megabytes(free)} free'
+    if before > free:
+        made = ', '.join(
+            f'{name}.num_workers={loader.num_workers} and {name}.prefetch_factor={loader.prefetch_factor}'
+            for name, loader in loaders.items()
+            if loader.num_workers
+        )
+        text += f': {made} are used instead; docker run --shm-size=1g gives a container more'
+    return text
+
+
+def _spare(loader: DataLoader, sample: object) -> int:
+    """Return what a loader takes, or 0 where it cannot take less."""
+    least = not loader.num_workers or (loader.num_workers == 1 and loader.prefetch_factor == 1)
+    return 0 if least else needed(loader, sample)
+
+
+def _megabytes(number: int) -> str:
+    return f'{number / 1e6:.0f} MB'

@@ -1,0 +1,84 @@
+"""Test-time augmentation, derived from the pipeline that a test set has without it."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+from mmengine.config import Config, ConfigDict
+
+from mmseg_erfnet.datasets.pipelines import LOADING_STEPS, step_name
+from mmseg_erfnet.errors import UsageError
+
+FLIPS = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)]
+
+
+def use_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
+    """Have a config's test average over each image, its mirror image, and both at several scales; ``cfg`` is changed.
+
+    Args:
+        cfg: With a ``test_dataloader``. What each image goes through is its dataset's own pipeline; a ``tta_pipeline``
+            is for MMSegmentation's tools and is not read.
+        scales: Factors of the size that the pipeline's ``Resize`` gives an image, or of the image's own.
+
+    Raises:
+        UsageError: A scale is not above 0, or the pipeline does not begin by loading an image.
+    """
+    if not scales or any(not scale > 0 for scale in scales):
+        raise UsageError(f'--tta-scales are factors above 0, such as 0.75 1 1.25: got {", ".join(map(str, scales))}.')
+    _set_pipelines(cfg.test_dataloader.dataset, scales)
+    model = cfg.get('tta_model') or dict(type='mmseg.SegTTAModel')
+    cfg.model = ConfigDict(**model, module=cfg.model)
+
+
+def _set_pipelines(dataset: dict, scales: Sequence[float]) -> None:
+    """Change the pipeline of a dataset, or of those inside a wrapper."""
+    if 'pipeline' in dataset:
+        dataset['pipeline'] = tta_pipeline(dataset['pipeline'], scales)
+    inner = dataset.get('dataset', dataset.get('datasets', []))
+    for one in [inner] if isinstance(inner, dict) else inner:
+        _set_pipelines(one, scales)
+
+
+def tta_pipeline(pipeline: Sequence[dict], scales: Sequence[float] = (1.0,)) -> list[dict]:
+    """Return a test pipeline with test-time augmentation: each ``Resize`` at all scales, with and without a flip.
+
+    Args:
+        pipeline: A test pipeline without it.
+        scales: See :func:`use_tta`.
+
+    Returns:
+        The steps up to the one that loads the image, and a ``TestTimeAug`` of the others.
+    """
+    pipeline = deepcopy(list(pipeline))
+    loads = [index for index, step in enumerate(pipeline) if step_name(step) == 'LoadImageFromFile']
+    if not loads or any(step_name(step) == 'TestTimeAug' for step in pipeline):
+        raise UsageError(
+            '--tta needs a test_dataloader.dataset.pipeline that loads an image with LoadImageFromFile and has no '
+            'TestTimeAug of its own.'
+        )
+    first, rest = pipeline[: loads[0] + 1], pipeline[loads[0] + 1 :]
+    choices = [_at_scales(step, scales) for step in rest]
+    if tuple(scales) != (1.0,) and not any(step_name(step) == 'Resize' for step in rest):
+        choices.insert(0, [dict(type='Resize', scale_factor=float(scale), keep_ratio=True) for scale in scales])
+    # A label that is loaded later keeps its own sides, which is what the averaged prediction is compared with.
+    names = [step_name(step[0]) for step in choices]
+    moving = [index + 1 for index, name in enumerate(names) if name == 'Resize']
+    labels = [index for index, name in enumerate(names) if name in LOADING_STEPS or name.startswith('Pack')]
+    place = min((index for index in labels if index >= max(moving, default=0)), default=len(choices))
+    choices.insert(place, deepcopy(FLIPS))
+    return [*first, dict(type='TestTimeAug', transforms=choices)]
+
+
+def _at_scales(step: dict, scales: Sequence[float]) -> list[dict]:
+    """Return what a step becomes at each scale: one step, unless it is a ``Resize``."""
+    if step_name(step) != 'Resize':
+        return [step]
+    if 'scale' in step:
+        return [dict(step, scale=tuple(round(side * scale) for side in _pair(step['scale']))) for scale in scales]
+    factor = step.get('scale_factor', 1.0)
+    if isinstance(factor, (list, tuple)):
+        return [dict(step, scale_factor=tuple(side * scale for side in factor)) for scale in scales]
+    return [dict(step, scale_factor=factor * scale) for scale in scales]
+
+
+def _pair(scale: int | Sequence[int]) -> Sequence[int]:
+    return (scale, scale) if isinstance(scale, int) else scale
