@@ -23,7 +23,7 @@ def feed_gpu(cfg: Config) -> Config:
 
 
 def copy_without_waiting(model: nn.Module) -> None:
-    """Have a model's preprocessor copy from pinned memory in the background. MMSegmentation's takes no such argument."""
+    """Have a model copy its batches from pinned memory in the background, for which mmseg has no argument."""
     preprocessor = getattr(unwrapped(model), 'data_preprocessor', None)
     if torch.cuda.is_available() and hasattr(preprocessor, '_non_blocking'):
         preprocessor._non_blocking = True

@@ -47,8 +47,9 @@ class ResumedScheduleHook(Hook):
         _advance(schedulers, epoch if by_epoch else 0, iteration)
         checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in schedulers]
         names = {name for scheduler in schedulers for name in (scheduler.param_name, f'initial_{scheduler.param_name}')}
-        groups = runner.optim_wrapper.param_groups
-        for saved, group in zip(checkpoint['optimizer']['param_groups'], groups, strict=True):
+        # Those of another optimiser do not fit, which loading them says.
+        groups = runner.optim_wrapper.optimizer.param_groups
+        for saved, group in zip(checkpoint['optimizer']['param_groups'], groups, strict=False):
             saved.update({name: group[name] for name in names if name in group})
         runner.logger.info(
             f'The checkpoint is from a run with another schedule: from {unit[:-1]} {done + 1} on, the learning rate is '
