@@ -1,7 +1,7 @@
 """The classes of the best and of the last validation."""
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from prettytable import PrettyTable
 
 from mmseg_erfnet.engine.log_processor import BEST, step_of
@@ -26,6 +26,9 @@ class ClassTableHook(Hook):
         unit, step = step_of(runner)
         scores = {name: float(value) for name, value in (metrics or {}).items() if name.startswith(('IoU/', 'Acc/'))}
         self.last = dict(unit=unit, step=step, scores=scores)
+        if not isinstance(runner._train_loop, BaseLoop):
+            self.after_train(runner)  # runner.val() without training
+            return
         best = runner.message_hub.runtime_info.get(BEST)
         if best is not None and best[2] == step:
             runner.message_hub.update_info(CLASSES, self.last)
