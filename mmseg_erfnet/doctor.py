@@ -111,11 +111,14 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
+    from mmseg_erfnet.engine.amp import amp_advice
+
     if torch.cuda.is_available():
         names = ', '.join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
         yield Finding('device', f'{names}; CUDA {torch.version.cuda}')
     else:
         yield Finding('device', f'CPU, {torch.get_num_threads()} threads; no GPU that torch can use')
+    yield Finding('mixed precision', amp_advice()[1].rstrip('.'))
 
 
 def _look_ups() -> Iterator[Finding]:

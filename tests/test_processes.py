@@ -60,7 +60,7 @@ def torchrun(folder: Path, *tasks: str, timeout: int = 300) -> subprocess.Comple
         '--standalone',
         '--nproc_per_node',
         '2',
-        str(ROOT / 'tests' / 'two_processes.py'),
+        str(ROOT / 'tests' / 'helpers' / 'two_processes.py'),
         str(folder),
         *tasks,
     ]

@@ -48,7 +48,7 @@ def kill_and_resume(config: Path, work_dir: Path, *arguments: str) -> str:
         sys.executable,
         '-W',
         'ignore',
-        str(ROOT / 'tests' / 'kill_and_resume.py'),
+        str(ROOT / 'tests' / 'helpers' / 'kill_and_resume.py'),
         str(config),
         '--work-dir',
         str(work_dir),
@@ -146,9 +146,17 @@ def test_full_disk(small_config, tmp_path):
     assert runner.epoch == 2
 
 
-def test_nothing_to_resume(small_config, tmp_path):
-    with pytest.raises(UsageError, match=r'There is no checkpoint to resume from in .*start without --resume'):
-        train(small_config('erfnet_camvid', tmp_path / 'run'), resume=True)
+def test_nothing_to_resume_starts(small_config, tmp_path):
+    """One command serves a job that is stopped and started again, from its first start on."""
+    work_dir = tmp_path / 'run'
+    (work_dir / '20260101_000000' / 'vis_data').mkdir(parents=True)  # a run that was killed before its first checkpoint
+    runner = train(small_config('erfnet_camvid', work_dir, **BRIEF, **{'train_cfg.max_epochs': 1}), resume=True)
+    assert runner.epoch == 1
+    [log] = work_dir.glob('*/*.log')
+    assert f'There is no checkpoint to resume from in {work_dir}: training starts.' in log.read_text()
+    with pytest.raises(UsageError, match=r'no checkpoint to resume from in .*nowhere'):
+        (tmp_path / 'nowhere').mkdir()
+        train(small_config('erfnet_camvid', work_dir, **BRIEF), resume=str(tmp_path / 'nowhere'))
 
 
 def test_weights_alone_cannot_be_resumed(small_config, tmp_path):

@@ -183,7 +183,6 @@ def test_batch_that_the_config_was_not_tuned_for_is_said(small_config, tmp_path,
 @pytest.mark.parametrize(
     ('call', 'message'),
     [
-        (lambda cfg: train(cfg, resume=True), 'no checkpoint to resume from'),
         (lambda cfg: train(cfg, epochs=0), '0 epochs are none'),
         (lambda cfg: evaluate(cfg, 'missing.pth'), 'no checkpoint missing.pth'),
     ],

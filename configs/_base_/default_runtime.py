@@ -7,9 +7,9 @@ env_cfg = dict(
 # Without a seed of its own a resumed run would draw a new one and could not continue the old.
 randomness = dict(seed=0)
 # Weights & Biases too: `visualizer = dict(vis_backends=[*_base_.vis_backends, dict(type='WandbVisBackend')])`.
-vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+vis_backends = [dict(type='mmseg_erfnet.RunVisBackend'), dict(type='TensorboardVisBackend')]
 # No name: each run gets a visualizer of its own, also where one process trains twice.
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
+visualizer = dict(type='mmseg_erfnet.RunVisualizer', vis_backends=vis_backends)
 # Scalars are called train/loss, val/mIoU, ...: training and validation each log a `loss`.
 log_processor = dict(type='mmseg_erfnet.ProgressLogProcessor', log_with_hierarchy=True)
 log_level = 'INFO'
@@ -20,13 +20,20 @@ allow_overlap = False
 # `--tta`: the mean of the softmax over what `tta_pipeline` makes of an image.
 tta_model = dict(type='mmseg.SegTTAModel')
 # Survival: exact resume, no NaN in a checkpoint, checkpoints that a kill leaves whole and that load as data.
-default_hooks = dict(checkpoint=dict(type='mmseg_erfnet.SafeCheckpointHook'))
+default_hooks = dict(
+    checkpoint=dict(type='mmseg_erfnet.SafeCheckpointHook'),
+    # Losses leave the device when they are logged, not in each iteration.
+    runtime_info=dict(type='mmseg_erfnet.LazyRuntimeInfoHook'),
+    # For MMSegmentation's tools/test.py --show-dir, which turns it on.
+    visualization=dict(type='mmseg_erfnet.VisualizationHook'),
+)
 custom_hooks = [
     dict(type='mmseg_erfnet.EpochSeedHook'),
     dict(type='mmseg_erfnet.FiniteLossHook'),
     dict(type='mmseg_erfnet.ProgressBarHook'),
     # mIoU on training frames as they are, without augmentation: what val is compared with.
     dict(type='mmseg_erfnet.TrainScoreHook', num_images=100),
+    dict(type='mmseg_erfnet.ClassTableHook'),
     # Pictures in the work dir: curves.png after each validation, report.html after training and after a test.
     dict(type='mmseg_erfnet.CurvesHook'),
     dict(type='mmseg_erfnet.ReportHook'),

@@ -32,7 +32,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
-from mmseg_erfnet.engine.launch import use_amp
+from mmseg_erfnet.engine.amp import use_amp
 from mmseg_erfnet.engine.memory import keep_freed_memory
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.mmseg_import import call_quietly

@@ -1,5 +1,6 @@
 """Score a checkpoint: a table of the classes, the metrics, and metrics.json in the work dir.
 
+python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid            the best checkpoint of a run
 python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid/best_mIoU_epoch_280.pth
 ... --tta                                                     average over the image and its mirror image
 ... --tta --tta-scales 0.75 1 1.25                            and over scales
@@ -17,11 +18,11 @@ from mmseg_erfnet.mmseg_import import require_mmseg
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', nargs='+', help='checkpoint file, or the folder of a run: its best checkpoint')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: the mean over flip and scales')
     parser.add_argument('--tta-scales', nargs='+', type=float, metavar='SCALE', help='scales of --tta (default: 1)')
     parser.add_argument(
-        '--out', metavar='DIR', help='write the predicted label maps there, as PNG with a class a pixel'
+        '--out', metavar='DIR', help='write the predicted label maps there, as PNG with a class per pixel'
     )
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of input, ground truth and prediction there')
     add_run_arguments(parser)
@@ -30,8 +31,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     given(args.tta_scales, '--tta-scales', args.tta, 'without --tta')
     require_mmseg()
     from mmseg_erfnet.engine.launch import evaluate, load_config, score_summary
+    from mmseg_erfnet.engine.runs import checkpoint_to_test, work_dir_of_test
 
     cfg = load_config(args.config, args.work_dir, parse_options(args.cfg_options), args.launcher)
+    checkpoint = checkpoint_to_test(*args.checkpoint)
+    if checkpoint not in args.checkpoint or len(args.checkpoint) > 1:
+        print(f'Testing {checkpoint}')
+    if args.work_dir is None:
+        cfg.work_dir = work_dir_of_test(cfg, checkpoint)
     scales = args.tta_scales or (1.0,)
-    metrics = evaluate(cfg, args.checkpoint, args.tta, scales, args.out, args.show_dir, args.trust_checkpoint)
+    metrics = evaluate(cfg, checkpoint, args.tta, scales, args.out, args.show_dir, args.trust_checkpoint)
     print(score_summary(cfg, metrics, args.out, args.show_dir))

@@ -1,7 +1,7 @@
 """Train a model and validate it as it learns.
 
 python tools/train.py configs/erfnet_camvid.py
-python tools/train.py configs/erfnet_camvid.py --resume                  continue an interrupted run
+python tools/train.py configs/erfnet_camvid.py --resume                  continue an interrupted run, or start it
 python tools/train.py configs/erfnet_camvid.py --amp --epochs 28         bfloat16, and a tenth of the schedule
 torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
 """
@@ -23,10 +23,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         const=True,
         default=False,
         metavar='CHECKPOINT',
-        help='continue the run in the work dir, from its last checkpoint or the one given',
+        help='continue the run in the work dir, from its last checkpoint or the one given; start it if there is none',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: bfloat16, or float16 with loss scaling on older GPUs'
+        '--amp',
+        action='store_true',
+        help='mixed precision: bfloat16, float16 with loss scaling on older GPUs, float32 on a CPU without bfloat16',
     )
     parser.add_argument(
         '--epochs', type=int, help='cut or stretch the schedule, learning rates and all, to so many epochs'

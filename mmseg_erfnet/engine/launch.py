@@ -7,7 +7,6 @@ float32 or mixed precision, a schedule cut short, test-time augmentation.
 import datetime
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -15,20 +14,25 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmseg_erfnet.engine.amp import amp_advice, to_channels_last, use_amp
 from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint
 from mmseg_erfnet.engine.config_file import read_config, require_entries
+from mmseg_erfnet.engine.gpu import copy_without_waiting, feed_gpu, use_fused_optimizer
+from mmseg_erfnet.engine.log_processor import decimals
 from mmseg_erfnet.engine.memory import keep_freed_memory
 from mmseg_erfnet.engine.options import merge_options
 from mmseg_erfnet.engine.preflight import check_loader, check_room, check_scored, check_training
 from mmseg_erfnet.engine.runner import SafeRunner
+from mmseg_erfnet.engine.runs import checkpoint_to_test, writing_reported
 from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.engine.shared_memory import fit_loaders
 from mmseg_erfnet.engine.tta import use_tta
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import make_folder
+from mmseg_erfnet.files import make_folder, write_bytes
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 # They ask for a training loop, which a test has not.
@@ -128,38 +132,48 @@ def train(
 
     Args:
         cfg: From :func:`load_config`; it is not changed.
-        amp: Mixed precision: bfloat16 where the device has it, else float16 with loss scaling.
-        resume: Continue the run in the work dir, from its last checkpoint or from the one named.
-        epochs: Cut or stretch the schedule, learning rates and all, to this many epochs.
+        amp: Mixed precision: bfloat16 where the device has it, else float16 with loss scaling; float32 on a CPU that
+            would be slower.
+        resume: Continue the run in the work dir, from its last checkpoint or from the one named. Where the work dir has
+            none, start it.
+        epochs: Cut or stretch the schedule, learning rates and all, to this many epochs. A resumed run then has the
+            learning rates of a fresh one of that length.
         trust_checkpoint: Load checkpoints that hold more than data, which may run code of whoever wrote them.
 
     Returns:
         The runner, done.
 
     Raises:
-        UsageError: There is nothing to resume from, or the splits overlap.
+        UsageError: The checkpoint to resume from is missing or further than the schedule, or the splits overlap.
         CheckpointError: A checkpoint is damaged, more than data, or of another model.
-        StorageError: The disk is full.
+        StorageError: A file of the run cannot be written.
         DivergenceError: The loss is NaN or infinite.
     """
     require_entries(cfg, 'training', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     make_folder(cfg.work_dir)
     install_safe_loading(trust=trust_checkpoint)
     keep_freed_memory()
-    cfg = _for_this_machine(cfg)
+    cfg, notes = _for_this_machine(cfg), []
     if epochs is not None:
         cfg = shorten(cfg, epochs)
     if amp:
+        amp, said = amp_advice()
+        notes += [] if amp else [said]
+    if amp:
         cfg = use_amp(cfg)
+    cfg = feed_gpu(use_fused_optimizer(cfg))
     if resume:
-        cfg.resume, cfg.load_from = True, _checkpoint_to_resume(cfg, resume)
-    with full_disk_reported(cfg.work_dir):
+        notes += _resume(cfg, resume)
+    with full_disk_reported(cfg.work_dir), writing_reported(cfg.work_dir):
         runner = SafeRunner.from_cfg(cfg)
         check_training(cfg, runner)
+        for note in notes:
+            runner.logger.info(note)
         _report_batch_size(cfg, runner)
         if amp:
             # Convolutions in bfloat16 then need no change of layout: 1.2 times as fast on a CPU with AVX-512.
-            runner.model.to(memory_format=torch.channels_last)
+            to_channels_last(runner.model)
+        copy_without_waiting(runner.model)
         runner.train()
     return runner
 
@@ -168,28 +182,23 @@ def _add_hook(cfg: Config, **hook) -> None:
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 
-def use_amp(cfg: Config) -> Config:
-    """Return a copy of a config with the optimiser wrapper of mixed precision that the device has."""
-    cfg = deepcopy(cfg)
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise UsageError(f'--amp cannot replace an optim_wrapper of type {kind}; set the type in the config.')
-    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    else:
-        cfg.optim_wrapper.type = 'mmseg_erfnet.BFloat16OptimWrapper'
-    return cfg
+def _resume(cfg: Config, resume: bool | str) -> list[str]:
+    """Have a config resume a run; return what is to be said of it.
 
-
-def _checkpoint_to_resume(cfg: Config, resume: bool | str) -> str:
-    checkpoint = resume if isinstance(resume, str) else latest_checkpoint(cfg.work_dir)
+    Where the work dir has no checkpoint, training starts, as in MMEngine: one command then serves a job that is
+    stopped and started again, from its first start on.
+    """
+    named = isinstance(resume, str)
+    checkpoint = resume if named and not Path(resume).is_dir() else latest_checkpoint(resume if named else cfg.work_dir)
     if checkpoint is None:
-        raise UsageError(
-            f'There is no checkpoint to resume from in {cfg.work_dir}; start without --resume, '
-            'or name the folder of the run with --work-dir.'
-        )
-    return checkpoint
+        if named:
+            raise UsageError(
+                f'There is no checkpoint to resume from in {resume}; give a checkpoint or start without it.'
+            )
+        return [f'There is no checkpoint to resume from in {cfg.work_dir}: training starts.']
+    cfg.resume, cfg.load_from = True, checkpoint
+    _add_hook(cfg, type='mmseg_erfnet.ResumedScheduleHook')
+    return []
 
 
 def _report_batch_size(cfg: Config, runner: Runner) -> None:
@@ -220,26 +229,29 @@ def evaluate(
     """Score a checkpoint on the config's test set; write ``metrics.json`` and ``report.html`` into the work dir.
 
     Those replace what an earlier test there has left. What a training run has put there stays; the test's config, its
-    log and a second ``metrics.json`` go into a folder named after the time.
+    log and a second ``metrics.json`` go into a folder named after the time. Without a work dir of its own choice,
+    ``tools/test.py`` takes :func:`~mmseg_erfnet.engine.runs.work_dir_of_test`.
 
     Args:
         cfg: From :func:`load_config`; it is not changed.
-        checkpoint: The checkpoint file.
+        checkpoint: The checkpoint file, or the folder of a run; see
+            :func:`~mmseg_erfnet.engine.runs.checkpoint_to_test`.
         tta: Average the predictions over the image and its mirror image; see :func:`mmseg_erfnet.engine.tta.use_tta`.
         tta_scales: Scales at which ``tta`` does so.
-        out_dir: Where to write label maps.
-        show_dir: Where to write pictures of input, ground truth and prediction.
+        out_dir: Where to write label maps, under the images' relative paths.
+        show_dir: Where to write pictures of input, ground truth and prediction, in the same way.
         trust_checkpoint: See :func:`train`.
 
     Returns:
         The metrics, in percent; see :class:`mmseg_erfnet.evaluation.SegmentationMetric`.
 
     Raises:
-        UsageError: There is no such checkpoint, or the config cannot be tested so.
+        UsageError: There is no such checkpoint, the config cannot be tested, or a label map or a picture would replace
+            a file that no test has written.
         DataError: No pixel of the test set is labelled.
+        StorageError: A file cannot be written.
     """
-    if not Path(checkpoint).is_file():
-        raise UsageError(f'There is no checkpoint {checkpoint}.')
+    checkpoint = checkpoint_to_test(checkpoint)
     require_entries(cfg, 'testing', 'model', 'test_dataloader', 'test_cfg')
     for folder in filter(None, (cfg.work_dir, out_dir, show_dir)):
         make_folder(folder)
@@ -275,14 +287,15 @@ def evaluate(
         'val_evaluator',
     ):
         cfg[name] = None
-    runner = _TestRunner.from_cfg(cfg)
-    check_loader('test', runner.test_dataloader, runner.model)
-    check_room(runner, {'test_dataloader': runner.test_dataloader})
-    metrics = runner.test()
-    check_scored(metrics, runner.test_dataloader.dataset)
-    if is_main_process():
-        # The next test replaces the file in the work dir.
-        shutil.copy(Path(cfg.work_dir) / 'metrics.json', runner.log_dir)
+    with writing_reported(cfg.work_dir):
+        runner = _TestRunner.from_cfg(cfg)
+        check_loader('test', runner.test_dataloader, runner.model)
+        check_room(runner, {'test_dataloader': runner.test_dataloader})
+        metrics = runner.test()
+        check_scored(metrics, runner.test_dataloader.dataset)
+        if is_main_process():
+            # The next test replaces the file in the work dir.
+            write_bytes(Path(runner.log_dir) / 'metrics.json', (Path(cfg.work_dir) / 'metrics.json').read_bytes())
     return metrics
 
 
@@ -305,9 +318,14 @@ def score_summary(cfg: Config, metrics: dict, out_dir: str | None = None, show_d
 
 
 def summary(runner: Runner) -> str:
-    """Say, after training, where the best and the last checkpoint are."""
+    """Say, after training, where the last checkpoint is, and the best by each metric that chose one."""
     hub = runner.message_hub
     lines = [f'Last checkpoint: {hub.get_info("last_ckpt")}'] if 'last_ckpt' in hub.runtime_info else []
-    if 'best_ckpt' in hub.runtime_info:
-        lines.append(f'Best checkpoint: {hub.get_info("best_ckpt")} (mIoU {hub.get_info("best_score"):.2f} on val)')
+    for hook in runner.hooks:
+        chosen = getattr(hook, 'key_indicators', None) if isinstance(hook, CheckpointHook) else None
+        for metric in chosen or ():
+            suffix = f'_{metric}' if len(chosen) > 1 else ''
+            path, score = (hub.runtime_info.get(f'best_{name}{suffix}') for name in ('ckpt', 'score'))
+            if path is not None:
+                lines.append(f'Best checkpoint: {path} ({metric} {float(score):.{decimals(metric)}f} on val)')
     return '\n'.join(lines) if is_main_process() else ''

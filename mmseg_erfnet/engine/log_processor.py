@@ -1,12 +1,15 @@
-"""What a run prints: one line of progress."""
+"""What a run prints: one line of progress, one of each validation."""
 
 import datetime
-import re
+import math
 
-import numpy as np
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, LogProcessor, Runner
 
 from mmseg_erfnet.registry import LOG_PROCESSORS
+
+# In the hub of a run: name, value and step of the best validation so far.
+BEST = 'best_so_far'
 
 
 @LOG_PROCESSORS.register_module()
@@ -14,8 +17,9 @@ class ProgressLogProcessor(LogProcessor):
     """mmengine's ``LogProcessor`` with lines for people.
 
     While it trains: epoch, iteration, loss, learning rate, images a second, the time that remains, validations
-    included, and the best mIoU so far. After a validation: the means, without the metrics of the single classes, which
-    stand in the metric's table. What goes to TensorBoard and the other loggers is the same as ever.
+    included, and the best score so far. After a validation: the score that chooses the best checkpoint, the best so
+    far, and the other means, without the metrics of the single classes. What goes to TensorBoard and the other loggers
+    is the same as ever.
     """
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
@@ -26,13 +30,30 @@ class ProgressLogProcessor(LogProcessor):
     def get_log_after_epoch(
         self, runner: Runner, batch_idx: int, mode: str, with_non_scalar: bool = False
     ) -> tuple[dict, str]:
-        """Return what mmengine's ``LogProcessor`` returns, with a shorter line, and keep the best mIoU in mind."""
+        """Return what mmengine's ``LogProcessor`` returns, with another line, and keep the best score in mind."""
         tag, text = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
-        score = tag.get('val/mIoU', tag.get('mIoU'))
-        if mode == 'val' and score is not None:
-            hub = runner.message_hub
-            hub.update_info('best_mIoU', float(np.fmax(score, hub.get_info('best_mIoU', np.nan))))
-        return tag, re.sub(r'\S*(?:IoU|Acc)/[^:]+: \S+  ', '', text + '  ').rstrip()
+        values = {name.removeprefix(f'{mode}/'): value for name, value in tag.items()}
+        means = {
+            name: float(value)
+            for name, value in values.items()
+            if '/' not in name and name not in ('time', 'data_time') and isinstance(value, (int, float))
+        }
+        return tag, self._scores_line(runner, means, mode) if means else text
+
+    def _scores_line(self, runner: Runner, means: dict[str, float], mode: str) -> str:
+        parts = {name: f'{name} {value:.{decimals(name)}f}' for name, value in means.items()}
+        if mode != 'val':
+            return f'{mode}: {"  ".join(parts.values())}'
+        unit, step = step_of(runner)
+        chooser, less = chosen_by(runner, means)
+        best = runner.message_hub.runtime_info.get(BEST)
+        value = means[chooser]
+        if best is None or best[0] != chooser or math.isnan(best[1]) or (value < best[1] if less else value > best[1]):
+            best = [chooser, value, step]
+            runner.message_hub.update_info(BEST, best)
+        first = f'{parts.pop(chooser)} (best {best[1]:.{decimals(chooser)}f}, {unit} {best[2]})'
+        order = sorted(parts, key=lambda name: ('loss' not in name, name.startswith('mIoU')))
+        return f'val {unit} {step}: {"  ".join([first, *(parts[name] for name in order)])}'
 
     def progress_line(self, runner: Runner, batch_idx: int, mode: str) -> str:
         """Describe where a run is, after an iteration of 'train', 'val' or 'test'."""
@@ -53,11 +74,36 @@ class ProgressLogProcessor(LogProcessor):
         if 'train/time' in scalars:
             rate = _batch_size(runner) / scalars['train/time'].mean(self.window_size)
             parts.append(f'{rate:.3g} img/s')
-        if 'best_mIoU' in hub.runtime_info:
-            parts.append(f'best mIoU {hub.get_info("best_mIoU"):.2f}')
+        if BEST in hub.runtime_info:
+            name, value, _ = hub.get_info(BEST)
+            parts.append(f'best {name} {value:.{decimals(name)}f}')
         if 'eta' in hub.runtime_info:
             parts.append(f'{_duration(hub.get_info("eta") + _validation_ahead(runner))} left')
         return '  '.join(parts)
+
+
+def decimals(metric: str) -> int:
+    """Return how many decimals of a metric are shown: percentages have two, losses four."""
+    return 4 if 'loss' in metric.lower() else 2
+
+
+def step_of(runner: Runner) -> tuple[str, int]:
+    """Return what a run counts, 'epoch' or 'iteration', and how many it has behind it; 0 if it only validates."""
+    loop = runner._train_loop
+    if isinstance(loop, dict) or loop is None:
+        return 'epoch', 0
+    return ('epoch', runner.epoch) if isinstance(loop, EpochBasedTrainLoop) else ('iteration', runner.iter)
+
+
+def chosen_by(runner: Runner, means: dict[str, float]) -> tuple[str, bool]:
+    """Return the metric that chooses the best checkpoint, else mIoU or the first there is; and if less is better."""
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best:
+            for metric, rule in zip(hook.key_indicators, hook.rules, strict=False):
+                if metric in means:
+                    return metric, rule == 'less'
+    metric = 'mIoU' if 'mIoU' in means else next(iter(means))
+    return metric, 'loss' in metric.lower()
 
 
 def _pad(number: int, total: int) -> str:

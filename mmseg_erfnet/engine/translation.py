@@ -128,7 +128,7 @@ def _built(error: BaseException, frames: list[Frame], cfg: Config | None) -> Use
         found = _unknown_type(cfg)
         if found is not None:
             return found
-    if not builds and not layers or loaders and loaders[-1] > max(builds, default=0):
+    if (not builds and not layers) or (loaders and loaders[-1] > max(builds, default=0)):
         return _by_runner(error, frames, cfg)
     known = [frames[index] for index in builds]
     if builds and builds[-1] == len(frames) - 1 and isinstance(error, (KeyError, TypeError)):

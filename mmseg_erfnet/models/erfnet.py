@@ -279,7 +279,8 @@ class ERFNet(BaseModule):
             One feature map. Of the encoder, (N, 128, h, w) with h = ceil(H / 8); with the decoder, (N, 16, 4 h, 4 w).
         """
         for block in (*self.encoder, *self.decoder):
-            if self.with_cp and self.training:
+            # torch.compile plans by itself what is computed again, and cannot trace the contexts.
+            if self.with_cp and self.training and not torch.compiler.is_compiling():
                 x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_recompute_contexts, block))
             else:
                 x = block(x)

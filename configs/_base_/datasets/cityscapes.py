@@ -56,5 +56,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric', with_loss=True)
-test_evaluator = val_evaluator
+# ClassTableHook prints the classes once training is done.
+val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric', with_loss=True, with_table=False)
+test_evaluator = dict(type='mmseg_erfnet.SegmentationMetric', with_loss=True)

@@ -29,9 +29,7 @@ tta_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=6,
-    persistent_workers=False,
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
-    worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
     dataset=dict(pipeline=train_pipeline),
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

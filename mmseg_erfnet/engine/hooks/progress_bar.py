@@ -1,6 +1,7 @@
-"""The line of progress, live on a terminal."""
+"""What the console shows of a run: a line for each epoch and each validation, and on a terminal a live bar."""
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -12,12 +13,18 @@ from mmengine.runner import Runner
 from mmseg_erfnet.engine.log_processor import ProgressLogProcessor
 from mmseg_erfnet.registry import HOOKS
 
+STATES = ('epoch ', 'iteration ', 'val [', 'test [')  # how the lines begin that the bar shows
+# What the log file has and the console does without.
+ASIDES = re.compile(r'Saving checkpoint at|The previous best checkpoint|\d+ training frames without augmentation')
+PATIENCE = 60.0  # seconds that a console without a terminal is silent at most
+
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Keep the line of :class:`ProgressLogProcessor` in place, with a bar, where the log goes to a terminal.
+    """Keep the console short: one line for each epoch, one for each validation; the log file has all lines.
 
-    The lines that it shows are then not printed as well; the log file has them. Elsewhere it does nothing.
+    On a terminal the line of :class:`ProgressLogProcessor` is in place, live, with a bar. Elsewhere a line appears
+    within an epoch where there has been none for a minute.
     """
 
     # After the hook that logs.
@@ -26,21 +33,36 @@ class ProgressBarHook(Hook):
 
     def __init__(self) -> None:
         self.console: logging.StreamHandler | None = None
-        self.drawn_at = 0.0
+        self.live = False
+        self.drawn_at = self.spoke_at = 0.0
 
     def before_run(self, runner: Runner) -> None:
         if not is_main_process() or not isinstance(runner.log_processor, ProgressLogProcessor):
             return
         for handler in runner.logger.handlers:
-            if type(handler) is logging.StreamHandler and handler.stream.isatty():
-                self.console = handler
-                handler.addFilter(self._make_way)
+            if type(handler) is logging.StreamHandler:
+                self.console, self.live = handler, handler.stream.isatty()
+                self.spoke_at = time.monotonic()
+                handler.addFilter(self._is_shown)
 
     def after_run(self, runner: Runner) -> None:
         if self.console is not None:
-            self._print('')
-            self.console.removeFilter(self._make_way)
+            if self.live:
+                self._print('')
+            self.console.removeFilter(self._is_shown)
             self.console = None
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self.console is None or not runner.log_processor.by_epoch:
+            return
+        line = runner.log_processor.progress_line(runner, len(runner.train_dataloader) - 1, 'train')
+        line = re.sub(r' \[(\d+)/\1\]', '', line)
+        if self.live:
+            self._last(line)
+        else:
+            logger = runner.logger
+            self.spoke_at = 0.0
+            self.console.handle(logger.makeRecord(logger.name, logging.INFO, '', 0, line, (), None))
 
     def _after_iter(
         self,
@@ -50,7 +72,7 @@ class ProgressBarHook(Hook):
         outputs: dict | Sequence | None = None,
         mode: str = 'train',
     ) -> None:
-        if self.console is None:
+        if self.console is None or not self.live:
             return
         if time.monotonic() - self.drawn_at < self.interval:
             return
@@ -58,19 +80,40 @@ class ProgressBarHook(Hook):
         done, total = batch_idx + 1, runner.log_processor._get_dataloader_size(runner, mode)
         if mode == 'train' and not runner.log_processor.by_epoch:
             done, total = runner.iter + 1, runner.max_iters
-        # What is written beyond the terminal's width could not be taken back.
-        room = shutil.get_terminal_size().columns - 1
-        line = runner.log_processor.progress_line(runner, batch_idx, mode)
-        line = line if len(line) <= room else line.replace('  ', ' ')
+        line = self._fitted(runner.log_processor.progress_line(runner, batch_idx, mode))
+        room = _columns()
         width = min(room - len(line) - 3, 20)
         self._print(f'|{"=" * (width * done // total):{width}}| {line}' if width > 3 else line[:room])
 
-    def _make_way(self, record: logging.LogRecord) -> bool:
-        """Filter of the console: clear the bar before another message; withhold the line that the bar shows."""
-        self._print('')
-        return not record.getMessage().startswith(('epoch ', 'iteration ', 'val [', 'test ['))
+    def _is_shown(self, record: logging.LogRecord) -> bool:
+        """Filter of the console: clear the bar before another message; withhold what the bar shows."""
+        message = record.getMessage()
+        if ASIDES.match(message):
+            return False
+        if self.live:
+            self._print('')
+            if message.startswith('val ') and not message.startswith('val ['):
+                self._last(message)
+                return False
+            return not message.startswith(STATES)
+        if message.startswith(STATES) and time.monotonic() - self.spoke_at < PATIENCE:
+            return False
+        self.spoke_at = time.monotonic()
+        return True
+
+    def _fitted(self, line: str) -> str:
+        # What is written beyond the terminal's width could not be taken back.
+        return line if len(line) <= _columns() else line.replace('  ', ' ')
+
+    def _last(self, line: str) -> None:
+        """Leave a line where the bar is; what the terminal has no room for goes."""
+        self._print(self._fitted(line)[: _columns()] + '\n')
 
     def _print(self, text: str) -> None:
         # The cursor ends at the line's start, so that whoever prints next prints over it.
         self.console.stream.write(f'\r\x1b[K{text}\r')
         self.console.stream.flush()
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns - 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmengine.dist import all_reduce_params, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from mmseg_erfnet.engine.checkpointing import AtomicBackend, check_loaded
 from mmseg_erfnet.models.checkpoints import make_plain
@@ -65,6 +65,8 @@ class SafeCheckpointHook(CheckpointHook):
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
+        if not isinstance(runner._train_loop, BaseLoop):
+            return  # runner.val() without training: nothing to save
         # Without a `last_ckpt`, MMEngine saves a new best, but not the epoch's checkpoint a second time.
         last, self.last_ckpt = self.last_ckpt, None
         super().after_val_epoch(runner, metrics)

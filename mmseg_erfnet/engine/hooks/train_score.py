@@ -1,13 +1,16 @@
-"""What happens around training and testing, beside mmengine's own hooks."""
-
-from copy import deepcopy
+"""Scores of training frames, to compare those of validation with."""
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
+from torch.utils.data import Subset
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
-from mmseg_erfnet.registry import HOOKS
+from mmseg_erfnet.engine.log_processor import decimals, step_of
+from mmseg_erfnet.engine.samples import pipeline_of, with_pipeline
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.progress import progress
+from mmseg_erfnet.registry import DATASETS, HOOKS
 
 
 @HOOKS.register_module()
@@ -18,6 +21,9 @@ class TrainScoreHook(Hook):
 
     Args:
         num_images: How many frames, spread evenly over the training set; all of them if there are fewer.
+
+    Raises:
+        UsageError: ``num_images`` is less than 1.
     """
 
     # Before the checkpoint hook, so that what is logged for an epoch is logged when its checkpoint exists.
@@ -25,22 +31,21 @@ class TrainScoreHook(Hook):
 
     def __init__(self, num_images: int = 100) -> None:
         if num_images < 1:
-            raise ValueError(f'num_images is {num_images}; it takes at least one image')
+            raise UsageError(f'TrainScoreHook takes num_images of 1 or more: got {num_images}.')
         self.num_images = num_images
         self.dataloader = None
 
     def before_train(self, runner: Runner) -> None:
-        dataset = deepcopy(runner.cfg.train_dataloader.dataset)
-        if 'pipeline' not in dataset:
-            raise ValueError(f'TrainScoreHook cannot give a {dataset.type} the pipeline of validation; remove the hook')
-        dataset.pipeline = runner.cfg.val_dataloader.dataset.pipeline
-        loader = dict(deepcopy(runner.cfg.val_dataloader), dataset=dataset)
+        validation = runner.cfg.get('val_dataloader')
+        if validation is None:
+            runner.logger.warning('Without a val_dataloader, training frames are not scored.')
+            return
+        config = with_pipeline(runner.cfg.train_dataloader.dataset, pipeline_of(validation.dataset))
+        config.pop('cache_gb', None)  # the training set has a cache of its own
+        dataset = DATASETS.build(config)
+        frames = Subset(dataset, evenly_spaced(len(dataset), self.num_images))
+        loader = {**validation.to_dict(), 'dataset': frames}
         self.dataloader = Runner.build_dataloader(loader, seed=runner.seed)
-        dataset = self.dataloader.dataset
-        indices = evenly_spaced(len(dataset), self.num_images)
-        dataset.get_subset_(indices)
-        # The sampler has counted the whole dataset.
-        self.dataloader = Runner.build_dataloader(dict(loader, dataset=dataset), seed=runner.seed)
         self.evaluator = runner.build_evaluator(dict(type='mmseg_erfnet.SegmentationMetric', with_table=False))
         self.evaluator.dataset_meta = dataset.metainfo
 
@@ -49,11 +54,15 @@ class TrainScoreHook(Hook):
         if self.dataloader is None:
             return
         runner.model.eval()
-        for batch in self.dataloader:
-            self.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
-        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
-        means = {f'train/{name}': value for name, value in metrics.items() if '/' not in name}
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        runner.visualizer.add_scalars(means, step=runner.epoch if by_epoch else runner.iter)
-        text = '  '.join(f'{name}: {value:.4f}' for name, value in means.items())
-        runner.logger.info(f'{len(self.dataloader.dataset)} training frames without augmentation: {text}')
+        number = len(self.dataloader.dataset)
+        with progress('training frames', number, 'frames', leave=False, delay=2) as bar:
+            for batch in self.dataloader:
+                self.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
+                bar.update(len(batch['inputs']))
+        found = self.evaluator.evaluate(number)
+        means = {name: value for name, value in found.items() if '/' not in name}
+        runner.visualizer.add_scalars(
+            {f'train/{name}': value for name, value in means.items()}, step=step_of(runner)[1]
+        )
+        text = '  '.join(f'{name} {value:.{decimals(name)}f}' for name, value in means.items())
+        runner.logger.info(f'{number} training frames without augmentation: {text}')

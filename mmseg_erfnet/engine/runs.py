@@ -1,0 +1,92 @@
+"""Folders of runs: which checkpoint of one is tested, where a test writes to, and what becomes of a failed write."""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmseg_erfnet.engine.checkpointing import latest_checkpoint
+from mmseg_erfnet.errors import UsageError, UserError
+from mmseg_erfnet.files import storage_error
+from mmseg_erfnet.text import listed
+
+
+def checkpoint_to_test(*paths: str | Path) -> str:
+    """Return the checkpoint that a path names.
+
+    Args:
+        paths: A checkpoint, or the folder of a run: its best checkpoint then, the latest of them if there are several,
+            or the last checkpoint where none is called best. Several checkpoints of one folder, as a shell makes of
+            ``best_*.pth``: the latest of them.
+
+    Raises:
+        UsageError: There is none, or several are of different folders.
+    """
+    files = [Path(path) for path in paths]
+    if len(files) > 1 and len({file.parent for file in files}) > 1:
+        raise UsageError(f'One checkpoint is tested at a time: got {listed(paths)}.')
+    path = max(files, key=lambda file: (_step(file), file.name))
+    if path.is_file():
+        return str(path)
+    if path.is_dir():
+        best = max(path.glob('best_*.pth'), key=lambda file: (_step(file), file.name), default=None)
+        found = str(best) if best else latest_checkpoint(path)
+        if found:
+            return found
+    raise UsageError(
+        f'There is no checkpoint {"in " if path.is_dir() else ""}{path}; give a .pth file or the folder of a run.'
+    )
+
+
+def _step(file: Path) -> int:
+    """Return the epoch or iteration at the end of a checkpoint's name."""
+    found = re.search(r'_(\d+)\.pth$', file.name)
+    return int(found[1]) if found else -1
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is the work dir of a training run."""
+    return (folder / 'last_checkpoint').is_file() or any(folder.glob('*/vis_data/scalars.json'))
+
+
+def work_dir_of_test(cfg: Config, checkpoint: str | Path) -> str:
+    """Return where a test writes to if nobody says where: never into the folder of a run that it does not test.
+
+    Args:
+        cfg: The config, whose ``work_dir`` is that of its own training run.
+        checkpoint: The checkpoint that is tested.
+
+    Returns:
+        The run's folder where the checkpoint is of a run; else the config's folder; or, where that holds a run, a
+        folder beside it that is named after the checkpoint.
+    """
+    folder, default = Path(checkpoint).parent, Path(cfg.work_dir)
+    if is_run(folder):
+        return str(folder)
+    return f'{default}_{Path(checkpoint).stem}' if is_run(default) else str(default)
+
+
+@contextmanager
+def writing_reported(work_dir: str | Path) -> Iterator[None]:
+    """Have a write into a work dir that fails end in a sentence, also where MMEngine or a logger does the writing.
+
+    Raises:
+        StorageError: There is no room, or a file of the work dir cannot be written.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        if full or (isinstance(error.filename, str) and _on_the_way(Path(error.filename), Path(work_dir))):
+            raise storage_error(error.filename or work_dir, error) from error
+        raise
+
+
+def _on_the_way(path: Path, folder: Path) -> bool:
+    path, folder = path.absolute(), folder.absolute()
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
