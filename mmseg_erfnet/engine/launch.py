@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmseg_erfnet.datasets import check_disjoint
-from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint
+from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint, own_work_dir
 from mmseg_erfnet.engine.memory import keep_freed_memory
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.engine.schedule import shorten
@@ -146,7 +146,7 @@ def train(
         cfg = use_amp(cfg)
     if resume:
         cfg.resume, cfg.load_from = True, _checkpoint_to_resume(cfg, resume)
-    with full_disk_reported(cfg.work_dir):
+    with full_disk_reported(cfg.work_dir), own_work_dir(cfg.work_dir, resume or cfg.get('resume'), cfg.launcher):
         runner = SafeRunner.from_cfg(cfg)
         if cfg.get('val_dataloader') is not None:
             # A frame in both training and validation would make every figure too good.
