@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,14 @@ def storage_error(path: str | Path, error: OSError) -> StorageError:
     found = StorageError(f'{path} cannot be written ({error.strerror or error}): {remedy}.')
     found.errno = error.errno
     return found
+
+
+def is_regular(path: str | Path) -> bool:
+    """Return whether a path is a regular file itself, and no link to one."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def make_folder(path: str | Path) -> Path:

@@ -1,17 +1,32 @@
 """Files of a run: written whole or not at all, found again, and what a full disk leaves."""
 
 import errno
+import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import BaseLoop, Runner
 
-from mmseg_erfnet.errors import CheckpointError, StorageError
-from mmseg_erfnet.files import storage_error, write_bytes
-from mmseg_erfnet.models.building import unwrapped
-from mmseg_erfnet.models.checkpoints import check_fit
+from mmseg_erfnet.engine.resuming import STEP, check_resumable
+from mmseg_erfnet.errors import StorageError, UsageError
+from mmseg_erfnet.files import is_regular, make_folder, storage_error, write_bytes
+from mmseg_erfnet.models.building import check_pretrained, common_part, unwrapped
+from mmseg_erfnet.models.checkpoints import check_fit, normalise
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK = '.training.lock'
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
 
 
 class AtomicBackend(LocalBackend):
@@ -29,20 +44,41 @@ class AtomicBackend(LocalBackend):
 register_backend('atomic', AtomicBackend, force=True)
 
 
-def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the checkpoint that ``last_checkpoint`` in a work dir names, or None if there is none.
+def run_checkpoints(work_dir: str | Path) -> list[Path]:
+    """Return the checkpoints directly in the folder of a run, from which it can go on, the newest last.
 
-    A folder that was moved, or is looked at from elsewhere, still finds its own; and where ``last_checkpoint`` is empty
-    or names a file that is gone, the newest one named ``epoch_N.pth`` or ``iter_N.pth`` is taken.
+    They are regular files named ``epoch_N.pth`` or ``iter_N.pth``. Where there are both, those of the kind written last
+    count as the newer.
     """
-    folder = Path(work_dir)
-    pointer = folder / 'last_checkpoint'
-    name = pointer.read_text().strip() if pointer.is_file() else ''
-    for path in (Path(name), folder / Path(name).name):
-        if path.is_file():
-            return str(path)
-    files = [path for pattern in ('epoch_*.pth', 'iter_*.pth') for path in folder.glob(pattern)]
-    return str(max(files, key=lambda path: path.stat().st_mtime)) if files else None
+    found = {'epoch': [], 'iter': []}
+    try:
+        for path in Path(work_dir).iterdir():
+            match = STEP.fullmatch(path.name)
+            if match and is_regular(path):
+                found[match[1]].append((int(match[2]), path))
+    except OSError:
+        pass  # there is no such folder, or it cannot be looked into
+    kinds = sorted((max(paths)[1].lstat().st_mtime, sorted(paths)) for paths in found.values() if paths)
+    return [path for _, paths in kinds for _, path in paths]
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """Return the checkpoint in a work dir from which its run goes on, or None if there is none.
+
+    It is the one whose name ``last_checkpoint`` gives; of a path there only the name counts, so that a folder that was
+    copied or moved finds its own file and not the original's. Where ``last_checkpoint`` is damaged or names a file that
+    is gone, it is the newest one.
+    """
+    found = run_checkpoints(work_dir)
+    pointer = Path(work_dir, 'last_checkpoint')
+    if is_regular(pointer):
+        try:
+            with pointer.open('rb') as file:
+                named = Path(file.read(8192).decode(errors='replace').strip()).name
+        except OSError:
+            named = ''
+        found += [path for path in found if path.name == named]
+    return str(found[-1]) if found else None
 
 
 def state_of_run(work_dir: str | Path) -> str:
@@ -73,6 +109,119 @@ def full_disk_reported(work_dir: str | Path) -> Iterator[None]:
         raise found from error
 
 
+# --- One training run per folder --------------------------------------------------------------------------------------
+
+
+def check_new_run(work_dir: str | Path, resume: object) -> None:
+    """Refuse to start a run from its beginning in a folder that holds the checkpoints of one.
+
+    Args:
+        work_dir: The run's folder.
+        resume: Whether the run is continued.
+
+    Raises:
+        UsageError: It would mix two runs.
+    """
+    found = [] if resume else run_checkpoints(work_dir)
+    if found:
+        raise UsageError(
+            f'{work_dir} holds {found[-1].name} of an earlier run: continue that run with --resume, or start another '
+            'in a folder of its own with --work-dir.'
+        )
+
+
+class WorkDirLock:
+    """The right to train in a folder, which one process has at a time, or the first of those that a launcher starts.
+
+    The kernel keeps it, and takes it back however the process ends. It is a POSIX lock: NFS knows those, and data
+    loaders' workers do not inherit them, so that a worker which outlives a killed run holds none. A file system without
+    locks is used without one.
+    """
+
+    held = {}  # (device, inode) of the lock file: the open file. The right is the process's, not an object's.
+
+    def __init__(self, work_dir: str | Path) -> None:
+        self.work_dir, self.key = work_dir, None
+
+    def acquire(self) -> None:
+        """Take the lock, if this process does not have it yet.
+
+        Raises:
+            UsageError: Another process trains in the folder.
+            StorageError: The folder cannot be written.
+        """
+        if fcntl is None or '://' in str(self.work_dir):
+            return
+        path = make_folder(self.work_dir) / LOCK
+        try:
+            status = path.stat() if path.exists() else None
+            # Opening and closing it once more would give the lock away.
+            if status and (status.st_dev, status.st_ino) in self.held:
+                return
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = re.sub(r'[^\x20-\x7e]', '', os.read(descriptor, 200).decode(errors='replace'))
+            os.close(descriptor)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return
+            raise UsageError(
+                f'Another training run is using {self.work_dir}{f" ({owner})" if owner else ""}: wait for it, stop it, '
+                'or choose another folder with --work-dir.'
+            ) from error
+        status = os.fstat(descriptor)
+        self.key = status.st_dev, status.st_ino
+        self.held[self.key] = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f'process {os.getpid()} on {socket.gethostname()}'.encode(), 0)
+        except OSError:  # a full disk; who has the lock is only said
+            pass
+
+    def release(self) -> None:
+        """Give the lock back, if this object took it."""
+        if self.key is not None:
+            os.close(self.held.pop(self.key))
+            self.key = None
+
+
+@contextmanager
+def own_work_dir(work_dir: str | Path, resume: object, launcher: str = 'none') -> Iterator[None]:
+    """Train alone in a folder: see :class:`WorkDirLock` and :func:`check_new_run`.
+
+    Args:
+        work_dir: The run's folder; it is made if need be.
+        resume: Whether the run is continued.
+        launcher: What started the processes; only the first takes the lock.
+
+    Raises:
+        UsageError: The folder is in use, or holds the checkpoints of an earlier run.
+        StorageError: The folder cannot be written.
+    """
+    lock = WorkDirLock(work_dir)
+    if _is_first(launcher):
+        lock.acquire()
+    try:
+        check_new_run(work_dir, resume)
+        yield
+    finally:
+        lock.release()
+
+
+def _is_first(launcher: str) -> bool:
+    """Return whether this is the first of a launcher's processes, which may not have met yet."""
+    names = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+    if launcher not in names or is_distributed():
+        return is_main_process()
+    return os.environ.get(names[launcher], '0') == '0'
+
+
+# --- What is loaded ---------------------------------------------------------------------------------------------------
+
+
 def purpose_of_loading(runner: Runner) -> str:
     """Return what a runner loads a checkpoint for.
 
@@ -84,25 +233,48 @@ def purpose_of_loading(runner: Runner) -> str:
     return 'start' if isinstance(runner._train_loop, BaseLoop) else 'test'
 
 
+def prepare_loading(runner: Runner) -> None:
+    """Check what a runner is about to load: the checkpoint to resume from, and the weights of each ``init_cfg``.
+
+    MMEngine resumes from whatever path ``last_checkpoint`` holds; here it is the run's own file, or, where there is
+    none, a new start.
+
+    Args:
+        runner: MMEngine's or ours, before it initialises its model.
+
+    Raises:
+        CheckpointError: An ``init_cfg`` names weights that cannot be loaded or do not fit.
+    """
+    if runner._resume and runner._load_from is None:
+        runner._load_from = latest_checkpoint(runner.work_dir)
+        if runner._load_from is None:
+            runner._resume = False
+            runner.logger.info(f'There is no checkpoint in {runner.work_dir} to resume from: starting a new run.')
+    if not runner._resume and isinstance(runner._train_loop, BaseLoop):
+        for line in check_pretrained(runner.model):
+            runner.logger.info(f'{line}.')
+
+
 def check_loaded(runner: Runner, checkpoint: dict) -> None:
     """Check a checkpoint that a runner has loaded, before anything of it is used.
 
     Args:
         runner: MMEngine's or ours.
-        checkpoint: As in a hook's ``after_load_checkpoint``; its stored config, which MMEngine would execute, is
-            removed.
+        checkpoint: As in a hook's ``after_load_checkpoint``; changed in place. It gets the form of
+            :func:`~mmseg_erfnet.models.checkpoints.normalise`, its stored config, which MMEngine would execute, is
+            removed, and so are paths and facts of another run.
 
     Raises:
-        CheckpointError: It does not fit the model, or holds no state to resume from.
+        CheckpointError: It does not fit the model, or holds no state from which this run can go on.
     """
-    purpose = purpose_of_loading(runner)
-    if purpose != 'start':
-        check_fit(unwrapped(runner.model), checkpoint)
-    if purpose == 'resume' and not {'meta', 'message_hub', 'optimizer'} <= checkpoint.keys():
-        raise CheckpointError(
-            'The checkpoint holds weights, but not the state of a run: the best one is of that kind. Resume from '
-            'last_checkpoint, or start a new run from its weights with --cfg-options load_from=FILE.'
-        )
-    if isinstance(checkpoint.get('meta'), dict):
-        checkpoint['meta'].pop('config', None)
-    checkpoint.pop('cfg', None)
+    normalise(checkpoint)
+    purpose, model = purpose_of_loading(runner), unwrapped(runner.model)
+    if purpose == 'start':
+        common_part(model, checkpoint)
+    else:
+        check_fit(model, checkpoint)
+    if purpose == 'resume':
+        check_resumable(runner, checkpoint)
+    for name in ('config', 'cfg'):
+        checkpoint.get('meta', {}).pop(name, None)
+        checkpoint.pop(name, None)

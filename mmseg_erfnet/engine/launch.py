@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmseg_erfnet.engine.amp import amp_advice, to_channels_last, use_amp
-from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint
+from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint, own_work_dir
 from mmseg_erfnet.engine.config_file import read_config, require_entries
 from mmseg_erfnet.engine.gpu import copy_without_waiting, feed_gpu, use_fused_optimizer
 from mmseg_erfnet.engine.log_processor import decimals
@@ -164,7 +164,8 @@ def train(
     cfg = feed_gpu(use_fused_optimizer(cfg))
     if resume:
         notes += _resume(cfg, resume)
-    with full_disk_reported(cfg.work_dir), writing_reported(cfg.work_dir):
+    lock = own_work_dir(cfg.work_dir, resume or cfg.get('resume'), cfg.launcher)
+    with full_disk_reported(cfg.work_dir), writing_reported(cfg.work_dir), lock:
         runner = SafeRunner.from_cfg(cfg)
         check_training(cfg, runner)
         for note in notes:

@@ -3,10 +3,12 @@
 import logging
 import re
 
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader, Runner
 
-from mmseg_erfnet.engine.checkpointing import purpose_of_loading
+from mmseg_erfnet.engine.checkpointing import check_loaded, prepare_loading, purpose_of_loading
+from mmseg_erfnet.errors import CheckpointError, UserError
 from mmseg_erfnet.models.building import load_weights
 
 # What mmengine logs about itself, some 700 lines before the first iteration.
@@ -56,11 +58,41 @@ class SafeRunner(Runner):
             CheckpointError: The file cannot be loaded, or does not fit.
         """
         checkpoint = CheckpointLoader.load_checkpoint(filename, map_location)
+        # Before any hook uses it: EMAHook puts weights into its own model.
+        check_loaded(self, checkpoint)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        said = load_weights(self.model, checkpoint, partly=purpose_of_loading(self) == 'start')
+        purpose = purpose_of_loading(self)
+        said = load_weights(self.model, checkpoint, partly=purpose == 'start')
+        if purpose == 'test':
+            # EMAHook looks for other names inside test-time augmentation, finds none, and would test random weights.
+            for hook in self.hooks:
+                if isinstance(hook, EMAHook):
+                    load_weights(hook.ema_model.module, checkpoint)
         self._has_loaded = True
         self.logger.info(f'{filename}: {said}.')
         return checkpoint
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Continue a run from a checkpoint, as MMEngine's ``Runner`` does.
+
+        Raises:
+            CheckpointError: The file cannot be loaded, or its run is none that this config can continue.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+        except UserError:
+            raise
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # What check_loaded does not know of: the state of an optimiser or a schedule of the user's own.
+            reason = next(iter(str(error).splitlines()), '') or type(error).__name__
+            raise CheckpointError(
+                f'{filename} cannot be resumed with this config ({reason[:200]}): use the config of its run, or start '
+                'a new run from its weights with --cfg-options load_from=FILE.'
+            ) from error
+
+    def _init_model_weights(self) -> None:
+        prepare_loading(self)
+        super()._init_model_weights()
 
 
 def _is_no_detail(record: logging.LogRecord) -> bool:

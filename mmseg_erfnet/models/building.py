@@ -1,16 +1,22 @@
 """From a config and a checkpoint to a model. The only code of the project that puts a checkpoint's weights into one."""
 
+from collections.abc import Collection, Iterator
+
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.model.weight_init import PretrainedInit
+from mmengine.runner import CheckpointLoader
 from mmseg.apis import init_model
 from mmseg.models.segmentors import SegTTAModel
-from torch import nn
+from torch import Size, nn
 
 from mmseg_erfnet.errors import CheckpointError, UsageError
-from mmseg_erfnet.models.checkpoints import check_fit, load_checkpoint_file, weights_of
+from mmseg_erfnet.models.checkpoints import check_fit, load_checkpoint_file, normalise
 from mmseg_erfnet.registry import DATASETS
+from mmseg_erfnet.text import listed
 
-CLASSIFIER = '.conv_seg.'  # the layer that depends on the number of classes, in every decode head of MMSegmentation
+CLASSIFIER = 'conv_seg'  # the layer that depends on the number of classes, in every decode head of MMSegmentation
+COUNTER = 'num_batches_tracked'  # of a BN; before torch 0.4.1 it had none, and torch starts it at 0
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -26,8 +32,8 @@ def load_weights(model: nn.Module, checkpoint: dict, partly: bool = False) -> st
     Args:
         model: The model, wrapped or not; changed in place.
         checkpoint: What :func:`~mmseg_erfnet.models.checkpoints.load_checkpoint_file` returned.
-        partly: To start a training run from: the classifier may differ, and parts may be missing or unknown. Without
-            it, the checkpoint must hold just the weights of the model.
+        partly: To start a training run from: see :func:`common_part`. Without it, the checkpoint must hold just the
+            weights of the model.
 
     Returns:
         One line that says what was loaded.
@@ -36,52 +42,180 @@ def load_weights(model: nn.Module, checkpoint: dict, partly: bool = False) -> st
         CheckpointError: Names or shapes do not fit.
     """
     model = unwrapped(model)
-    weights = dict(weights_of(checkpoint))
-    expected = {name: value.shape for name, value in model.state_dict().items()}
-    if not partly:
-        check_fit(model, checkpoint)
-        said = f'all {len(weights)} weights were loaded'
+    if partly:
+        weights, said = common_part(model, checkpoint)
     else:
-        weights, said = _common_part(weights, expected)
-    # Strict but for what check_fit allows: before torch 0.4.1 a BN did not count its batches.
+        check_fit(model, checkpoint)
+        weights, said = checkpoint['state_dict'], f'all {len(checkpoint["state_dict"])} weights were loaded'
     found = model.load_state_dict(weights, strict=False)
-    missing = [name for name in found.missing_keys if not name.endswith('num_batches_tracked')]
+    missing = [name for name in found.missing_keys if not name.endswith(COUNTER)]
     if found.unexpected_keys or (missing and not partly):
         raise AssertionError(f'unexpected {found.unexpected_keys}, missing {missing}')
     return said
 
 
-def _common_part(weights: dict, expected: dict) -> tuple[dict, str]:
-    """Return the weights that a model shares with a checkpoint, and what is to be said of the others."""
-    shared = [name for name in weights if name in expected and CLASSIFIER not in f'.{name}']
-    if not shared:
+def common_part(model: nn.Module, checkpoint: dict, prefix: str | None = None) -> tuple[dict, str]:
+    """Return the weights that a model shares with a checkpoint, for a training run to start from.
+
+    The classifier may have another number of classes, a head may be another, parts of the network may be missing, and
+    the checkpoint may have parts that the model lacks. What cannot be meant is refused: a backbone of other shapes, no
+    weight for the backbone, names that would fit but for what stands before them.
+
+    Args:
+        model: The model, or a part of one.
+        checkpoint: What :func:`~mmseg_erfnet.models.checkpoints.load_checkpoint_file` returned.
+        prefix: Of an ``init_cfg``: take of the checkpoint what has this before its names, such as ``backbone.``. None:
+            the checkpoint was named by ``load_from``, which knows no prefix.
+
+    Returns:
+        The weights by the model's names, and one line that says what is loaded, initialised anew and left aside.
+
+    Raises:
+        CheckpointError: The model would be trained from random weights, or from some of another network.
+    """
+    begin = prefix or ''
+    weights = {
+        name.removeprefix(begin): value for name, value in checkpoint['state_dict'].items() if name.startswith(begin)
+    }
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    if not weights:
+        there = listed(dict.fromkeys(name.partition('.')[0] for name in checkpoint['state_dict']))
         raise CheckpointError(
-            f'The checkpoint has no weight that the model knows ({next(iter(weights), "none at all")}, ...): give one '
-            "of this network. tools/convert_checkpoint.py converts the authors' own."
+            f"The checkpoint has no weights under '{prefix}', but under {there}: correct the prefix of init_cfg."
         )
-    wrong = [name for name in shared if weights[name].shape != expected[name]]
+    _check_names({name: value.shape for name, value in weights.items()}, expected, prefix)
+    other = _other_heads({name: value.shape for name, value in weights.items()}, expected)
+    taken = {name: value for name, value in weights.items() if name in expected and not name.startswith(other)}
+    _check_taken(taken, weights, expected)
+    return taken, _account(taken, weights, expected)
+
+
+def _check_names(found: dict[str, Size], expected: dict[str, Size], prefix: str | None) -> None:
+    """Refuse weights whose names lack a prefix or have one too many."""
+    absent = {name: shape for name, shape in expected.items() if name not in found}
+    unknown = {name: shape for name, shape in found.items() if name not in expected}
+    for theirs, ours, more in (
+        *((name, end, name) for name, shape in unknown.items() for end in _ends(name) if absent.get(end) == shape),
+        *((end, name, name) for name, shape in absent.items() for end in _ends(name) if unknown.get(end) == shape),
+    ):
+        part = more.removesuffix(ours if more is theirs else theirs)
+        if more is theirs:
+            remedy = f"give prefix='{prefix or ''}{part}' in its init_cfg"
+            if prefix is None:
+                remedy = (
+                    f"replace load_from by model.init_cfg=dict(type='Pretrained', checkpoint=FILE, prefix='{part}')"
+                )
+        elif prefix is None:
+            remedy = f"replace load_from by model.{part}init_cfg=dict(type='Pretrained', checkpoint=FILE)"
+        else:
+            remedy = f"correct the prefix '{prefix}' of its init_cfg, or give the init_cfg to {part.rstrip('.')}"
+        raise CheckpointError(
+            f'The checkpoint calls {prefix or ""}{theirs} what the model calls {ours}, and would not be loaded: '
+            f'{remedy}.'
+        )
+
+
+def _ends(name: str) -> Iterator[str]:
+    """Yield a name without its first part, without its first two, and so on."""
+    while '.' in name:
+        name = name.partition('.')[2]
+        if '.' in name:  # the last part alone, "weight", says nothing
+            yield name
+
+
+def _other_heads(found: dict[str, Size], expected: dict[str, Size]) -> tuple[str, ...]:
+    """Return the names of classifiers and heads, each with a dot, that the model has in other shapes."""
+    other = set()
+    for name in found.keys() & expected.keys():
+        if found[name] != expected[name] and 'head' in name.partition('.')[0]:
+            module = name.rpartition('.')[0]
+            other.add(f'{module}.' if module.endswith(CLASSIFIER) else f'{name.partition(".")[0]}.')
+    return tuple(other)
+
+
+def _check_taken(taken: dict, weights: dict, expected: dict[str, Size]) -> None:
+    if not taken:
+        raise CheckpointError(
+            f'The checkpoint has no weight that the model knows ({listed(weights, 3)}): give one of this network. '
+            "tools/convert_checkpoint.py converts the authors' own."
+        )
+    wrong = [name for name in taken if taken[name].shape != expected[name]]
     if wrong:
-        first = wrong[0]
         raise CheckpointError(
-            f'The checkpoint does not fit the model: {len(wrong)} weights have other shapes, the first of them {first} '
-            f'{tuple(weights[first].shape)} instead of {tuple(expected[first])}.'
+            f'The checkpoint does not fit the model: {len(wrong)} weights have other shapes, the first {wrong[0]} '
+            f'{tuple(taken[wrong[0]].shape)} instead of {tuple(expected[wrong[0]])}; give one of this network.'
         )
-    taken = {name: value for name, value in weights.items() if expected.get(name) == value.shape}
-    left = sorted({name.rpartition('.')[0] for name in expected if name not in taken})
+    backbone = {name for name in expected if name.startswith('backbone.')}
+    if backbone and not backbone & taken.keys():
+        raise CheckpointError(
+            f'The checkpoint has no weight of the backbone, only {listed(_modules(taken, taken))}: give one of this '
+            'network.'
+        )
+
+
+def _account(taken: dict, weights: dict, expected: dict[str, Size]) -> str:
+    """Say what of a checkpoint is loaded into a model, what of the model is not, and what of the checkpoint is not."""
+    anew = [name for name in expected if name not in taken and not name.endswith(COUNTER)]
+    aside = [name for name in weights if name not in taken and name not in expected]
+    classifiers = {name for name in expected if f'.{CLASSIFIER}.' in f'.{name}'}
     classes = [
-        (shapes[name][0])
+        next((shapes[name] for name in shapes if name.endswith(f'decode_head.{CLASSIFIER}.bias')), None)
         for shapes in ({name: value.shape for name, value in weights.items()}, expected)
-        for name in shapes
-        if name.endswith('conv_seg.bias')
     ]
-    if left == sorted({name.rpartition('.')[0] for name in expected if CLASSIFIER in f'.{name}'}):
-        numbers = f': {classes[0]} classes there, {classes[-1]} here' if len(classes) > 1 else ''
-        return taken, f'all weights but the classifier were loaded{numbers}'
-    if not left:
-        return taken, f'all {len(taken)} weights were loaded'
-    return taken, f'{len(taken)} of {len(expected)} weights were loaded; initialised anew: {", ".join(left[:5])}' + (
-        f' and {len(left) - 5} more' if len(left) > 5 else ''
-    )
+    numbers = f': {classes[0][0]} classes there, {classes[1][0]} here' if all(classes) and len(set(classes)) > 1 else ''
+    if not anew:
+        said = f'all {len(expected)} weights were loaded'
+    elif set(anew) == classifiers:
+        said = f'all weights but the classifier were loaded{numbers}'
+    else:
+        said = f'{len(taken)} of {len(expected)} weights were loaded{numbers}'
+        said += f'; initialised anew: {listed(_modules(anew, expected))}'
+    return said + (f'; left aside: {listed(_modules(aside, weights))}' if aside else '')
+
+
+def _modules(names: Collection[str], among: Collection[str]) -> list[str]:
+    """Return the largest modules that have no other weights than those named."""
+    named = set(names)
+    others = {start for name in among if name not in named for start in _starts(name)}
+    return list(dict.fromkeys(next(start for start in _starts(name) if start not in others) for name in names))
+
+
+def _starts(name: str) -> Iterator[str]:
+    """Yield the first part of a name, the first two, and so on."""
+    parts = name.split('.')
+    for length in range(1, len(parts) + 1):
+        yield '.'.join(parts[:length])
+
+
+def check_pretrained(model: nn.Module) -> list[str]:
+    """Check what ``init_cfg=dict(type='Pretrained', ...)`` will load, which MMEngine only warns about.
+
+    Args:
+        model: The model, wrapped or not; it is not changed.
+
+    Returns:
+        A line for each such ``init_cfg``, which says what will be loaded.
+
+    Raises:
+        CheckpointError: A file cannot be loaded, or gives no weight to its module; see :func:`common_part`.
+    """
+    said = []
+    for place, module in unwrapped(model).named_modules():
+        found = getattr(module, 'init_cfg', None) or []
+        for cfg in [found] if isinstance(found, dict) else found:
+            if cfg.get('type') not in ('Pretrained', PretrainedInit):
+                continue
+            checkpoint = normalise(CheckpointLoader.load_checkpoint(cfg['checkpoint'], 'cpu'), cfg['checkpoint'])
+            prefix = cfg.get('prefix') or ''
+            prefix += '.' if prefix and not prefix.endswith('.') else ''
+            try:
+                _, line = common_part(module, checkpoint, prefix)
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f'{cfg["checkpoint"]}, for init_cfg of {place or "the model"}: {error}'
+                ) from error
+            said.append(f'{cfg["checkpoint"]}, for {place or "the model"}: {line}')
+    return said
 
 
 def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> nn.Module:
@@ -105,7 +239,7 @@ def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> 
     if checkpoint is not None:
         loaded = load_checkpoint_file(checkpoint, trust=trust)
         load_weights(model, loaded)
-        model.dataset_meta = (loaded.get('meta') or {}).get('dataset_meta') or {}
+        model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or {}
     if not model.dataset_meta.get('classes'):
         model.dataset_meta = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
     classes = model.dataset_meta['classes']

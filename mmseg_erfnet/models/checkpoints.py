@@ -1,120 +1,65 @@
-"""Checkpoints: loaded as data and never as code.
+"""Checkpoints: loaded as data and never as code, in one form, with values that are numbers.
 
-A checkpoint is a pickle, and a pickle is a program. :func:`load_checkpoint_file` runs torch's restricted
-interpreter (``weights_only``), which knows tensors and containers. Checkpoints of MMEngine hold two things more, numpy
-numbers and ``HistoryBuffer``, whose classes and functions reach further than their data needs: ``builtins.getattr`` is
-among them, and ``HistoryBuffer.__setstate__`` writes into its class. The stand-ins below take their place, for data
-only. :func:`make_plain` is the other half: what it was applied to before saving loads without any stand-in.
+:func:`load_checkpoint_file` is the way in: whatever it returns has a ``state_dict`` whose names begin with no wrapper's
+prefix and whose tensors are dense, real and finite. :func:`make_plain` is the way out: what it was applied to before
+saving loads without trust.
 """
 
 import io
-import pickle
+import os
 import re
+import stat
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.fileio import get_local_path
-from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as zoo
 from torch import Tensor, nn
 
 from mmseg_erfnet.errors import CheckpointError
 from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.models.unpickling import NotDense, Plain, Refused, loads, members_of
 from mmseg_erfnet.text import listed
 
 LISTED = 20  # names of each kind in an error; a file of another network would fill pages
+PREFIXES = re.compile(r'^((module|_orig_mod)(\.|$))+')  # DataParallel, test-time augmentation, torch.compile
+KINDS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
+KINDS |= {torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 # --- Loading ----------------------------------------------------------------------------------------------------------
 
 
-class _Dtype:
-    """For ``numpy.dtype``: numbers and strings, and no state but the byte order."""
-
-    def __init__(self, name: str, align: bool = False, copy: bool = False):
-        if not re.fullmatch(r'[biufcSU]\d+', name):
-            raise pickle.UnpicklingError(f'GLOBAL numpy.dtype({name!r})')
-        self.dtype = np.dtype(name)
-
-    def __setstate__(self, state: tuple):
-        self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array(np.ndarray):
-    """For ``numpy.ndarray``, which a pickle makes empty and then fills."""
-
-    def __new__(cls, *args):
-        if args:
-            raise pickle.UnpicklingError('GLOBAL numpy.ndarray')
-        return super().__new__(cls, 0)
-
-    def __setstate__(self, state: tuple):
-        version, shape, dtype, fortran, data = state
-        super().__setstate__((version, shape, dtype.dtype, fortran, data))
-
-
-def _reconstruct(array_type: type, shape: tuple, typecode: bytes) -> _Array:
-    return _Array()
-
-
-def _scalar(dtype: _Dtype, data: bytes) -> int | float | complex | str | bytes:
-    return np.frombuffer(data, dtype.dtype, 1)[0].item()
-
-
-class _HistoryBuffer(HistoryBuffer):
-    """For MMEngine's ``HistoryBuffer``, which it becomes, without the functions that its state brings along."""
-
-    def __setstate__(self, state: dict):
-        self.__init__(*(np.asarray(state[name]) for name in ('_log_history', '_count_history')), state['max_length'])
-        self.__class__ = HistoryBuffer
-
-
-def _getattr(owner: object, name: str) -> str:
-    """For ``builtins.getattr``, by which the statistics of a ``HistoryBuffer`` are named: their names will do."""
-    if owner is not _HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-        raise pickle.UnpicklingError('GLOBAL builtins.getattr')
-    return name
-
-
-STAND_INS = [
-    (_Dtype, 'numpy.dtype'),
-    (_Array, 'numpy.ndarray'),
-    *((_reconstruct, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
-    *((_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
-    (_HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
-    (_getattr, 'builtins.getattr'),
-]
-
-
 def load_checkpoint_file(path: str | Path, map_location='cpu', trust: bool = False) -> dict:
     """Load a checkpoint as data.
 
-    Files of this project, of the authors, of MMEngine and of MMSegmentation 0.x pass. Numbers and arrays of numpy come
+    Files of this project, of the authors, of MMEngine and of MMSegmentation 0.x pass. Numbers and arrays of NumPy come
     out as Python's numbers and lists.
 
     Args:
         path: A file that ``torch.save`` wrote.
-        map_location: As in ``torch.load``.
+        map_location: The device for the tensors. Of other values that ``torch.load`` knows, none has an effect.
         trust: Unpickle without restriction, which runs whatever code the file brings.
 
     Returns:
-        The checkpoint: a dict with a ``state_dict``, or a dict of tensors by name.
+        The checkpoint, as :func:`normalise` leaves it.
 
     Raises:
-        CheckpointError: If the file is absent, empty, truncated or foreign, or would need to run code.
+        CheckpointError: If the file is absent, empty, truncated or foreign, would need to run code, or holds what is no
+            weight.
     """
-    path = Path(path).expanduser()
-    return _load(path, str(path), map_location, trust)
+    return _load(str(path), str(path), map_location, trust)
 
 
 def install_safe_loading(trust: bool = False) -> None:
     """Make MMEngine load by :func:`load_checkpoint_file` in this process: ``load_from``, ``resume``, ``init_model``.
 
-    It holds for paths and for http addresses. Names in MMEngine's model zoos (``torchvision://``, ``open-mmlab://``)
-    stay with MMEngine. To be called by programs, never on import.
+    It holds for paths, addresses, and names in MMEngine's model zoos. To be called by programs, never on import.
 
     Args:
         trust: As in :func:`load_checkpoint_file`.
@@ -123,68 +68,125 @@ def install_safe_loading(trust: bool = False) -> None:
     def load_from_file(filename, map_location=None):
         if '://' not in filename:
             return load_checkpoint_file(filename, map_location, trust)
-        try:
-            with get_local_path(filename) as path:
-                return _load(Path(path), filename, map_location, trust)
-        except OSError as error:
-            raise CheckpointError(f'{filename} cannot be fetched: {error}.') from error
+        with _fetched(filename) as path:
+            return _load(path, filename, map_location, trust)
 
-    CheckpointLoader.register_scheme(['', 'http://', 'https://'], load_from_file, force=True)
+    CheckpointLoader.register_scheme(list(CheckpointLoader._schemes), load_from_file, force=True)
 
 
-def _load(path: Path, name: str, map_location, trust: bool) -> dict:
-    _check_form(path, name)
+@contextmanager
+def _fetched(address: str) -> Iterator[str]:
+    """Yield the path of a local copy of a file behind an address, or behind a name in a model zoo."""
+    scheme, _, name = address.partition('://')
     try:
-        if trust:
-            checkpoint = torch.load(path, map_location, weights_only=False)
-        else:
-            with torch.serialization.safe_globals(STAND_INS):
-                checkpoint = torch.load(path, map_location, weights_only=True)
+        if scheme in ('modelzoo', 'torchvision'):
+            address = zoo.get_torchvision_models()[name]
+        elif scheme == 'mmcls':
+            address = zoo.get_mmcls_models()[name]
+        elif scheme in ('open-mmlab', 'openmmlab'):
+            address = zoo.get_external_models()[zoo.get_deprecated_model_names().get(name, name)]
+            if '://' not in address:
+                address = os.path.join(zoo._get_mmengine_home(), address)
+        place = get_local_path(address)
+        path = str(place.__enter__())
     except Exception as error:
-        wanted = re.search(r'GLOBAL (\S+)', str(error)) or re.search(r'WeightsUnpickler error: (.*)', str(error))
-        if wanted and isinstance(error, pickle.UnpicklingError):
-            raise CheckpointError(
-                f'{name} was not loaded, because it is more than data and could run code: it asks for {wanted[1]}. If '
-                'you trust whoever made the file, repeat with --trust-checkpoint.'
-            ) from error
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
-            f'{name} is damaged or no PyTorch checkpoint ({reason}): copy or download it again.'
+            f'{address} cannot be fetched ({_reason(error)}): check it, or download the file and give its path.'
+        ) from error
+    try:
+        yield path
+    finally:
+        place.__exit__(None, None, None)
+
+
+def _load(path: str, name: str, map_location, trust: bool) -> dict:
+    try:
+        data = _read(path, name)
+        _check_form(data, name)
+        if trust:
+            _check_sums(data)
+            checkpoint = Plain()(torch.load(io.BytesIO(data), 'cpu', weights_only=False))
+        else:
+            checkpoint = loads(data)
+    except CheckpointError:
+        raise
+    except Refused as error:
+        raise CheckpointError(
+            f'{name} was not loaded, because it is more than data and could run code: it asks for {error}. If '
+            'you trust whoever made the file, repeat with --trust-checkpoint.'
+        ) from error
+    except NotDense as error:
+        raise CheckpointError(
+            f'{name} holds a tensor that is sparse, quantised, complex or without values ({error}): give a checkpoint '
+            'of dense weights.'
+        ) from error
+    except Exception as error:  # what damage may cause has no common class
+        raise CheckpointError(
+            f'{name} is damaged or no PyTorch checkpoint ({_reason(error)}): copy or download it again.'
         ) from error
 
     if not isinstance(checkpoint, dict) or not _holds_weights(checkpoint):
         found = (
-            f'({listed(checkpoint, LISTED)})' if isinstance(checkpoint, dict) else f'(a {type(checkpoint).__name__})'
+            f'({listed(filter(_is_name, checkpoint), LISTED)})'
+            if isinstance(checkpoint, dict)
+            else f'(a {type(checkpoint).__name__})'
         )
         raise CheckpointError(
             f'{name} holds neither a state_dict nor tensors by name {found}: give the checkpoint of a segmentor.'
         )
-    return _plain(checkpoint)
+    normalise(checkpoint, name)
+    return _moved(checkpoint, map_location)
 
 
-def _check_form(path: Path, name: str) -> None:
-    if not path.is_file():
-        raise CheckpointError(f'{name} is not a file: give the path of a checkpoint (.pth).')
+def _reason(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind, in printable characters."""
+    first = next(iter(str(error).splitlines()), '') or type(error).__name__
+    return re.sub(r'[^\x20-\x7e]', '?', first)[:120]
+
+
+def _read(path: str, name: str) -> bytes:
+    """Return a file's content. What it is, is looked at first: opening a FIFO would wait for its other end."""
+    absent = CheckpointError(f'{name} is not a file: give the path of a checkpoint (.pth).')
     try:
-        with path.open('rb') as file:
-            head = file.read(4)
+        place = Path(path).expanduser()
+        if not stat.S_ISREG(place.stat().st_mode):
+            raise absent
+        descriptor = os.open(place, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0))
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise absent from error
     except OSError as error:
-        raise CheckpointError(f'{name} cannot be read: {error.strerror}.') from error
-    if not head:
-        raise CheckpointError(f'{name} is empty: copy or download it again, or use the checkpoint before it.')
-    if head != b'PK\x03\x04':
+        raise CheckpointError(f'{name} cannot be read ({error.strerror}): check the path and permissions.') from error
+    with os.fdopen(descriptor, 'rb') as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise absent
+        head = file.read(4)
+        if not head:
+            raise CheckpointError(f'{name} is empty: copy or download it again, or use the checkpoint before it.')
         # torch.save's form before 1.6 is a pickle of protocol 2.
-        if head[:1] != b'\x80':
-            raise CheckpointError(f'{name} is not a PyTorch checkpoint: torch.save did not write it.')
+        if head != b'PK\x03\x04' and head[:1] != b'\x80':
+            raise CheckpointError(
+                f'{name} is not a PyTorch checkpoint, because torch.save did not write it: give a .pth file.'
+            )
+        return head + file.read()
+
+
+def _check_form(data: bytes, name: str) -> None:
+    if data[:1] == b'\x80':
         return
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(io.BytesIO(data)):
         raise CheckpointError(f'{name} is truncated: copy or download it again, or use the checkpoint before it.')
-    with zipfile.ZipFile(path) as archive:
-        members = {member.rpartition('/')[2] for member in archive.namelist()}
+    members = {member.rpartition('/')[2] for member in members_of(data)[1]}
     if 'constants.pkl' in members:
         raise CheckpointError(f'{name} is a TorchScript archive: give the checkpoint from which it was made.')
     if 'data.pkl' not in members:
-        raise CheckpointError(f'{name} is a zip file, but not one that torch.save wrote.')
+        raise CheckpointError(f'{name} is a zip file, but not one that torch.save wrote: give a .pth file.')
+
+
+def _check_sums(data: bytes) -> None:
+    if data[:1] != b'\x80':
+        damaged = members_of(data)[0].testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f'the checksum of {damaged} is wrong')
 
 
 def _holds_weights(checkpoint: dict) -> bool:
@@ -192,10 +194,164 @@ def _holds_weights(checkpoint: dict) -> bool:
     return isinstance(weights, dict) and any(isinstance(value, Tensor) for value in weights.values())
 
 
-def make_plain(checkpoint: dict) -> dict:
-    """Turn a checkpoint into what ``torch.load(weights_only=True)`` loads without an allow-list, for saving.
+def _moved(checkpoint: dict, map_location) -> dict:
+    if not isinstance(map_location, (str, torch.device)) or torch.device(map_location).type == 'cpu':
+        return checkpoint
 
-    Numbers and arrays of numpy become Python's numbers and lists. The history of logged scalars is dropped: it only
+    def moved(value: object) -> object:
+        if isinstance(value, Tensor):
+            return value.to(map_location)
+        if isinstance(value, OrderedDict):
+            for key, item in value.items():
+                value[key] = moved(item)
+            return value
+        if isinstance(value, dict):
+            return {key: moved(item) for key, item in value.items()}
+        return [moved(item) for item in value] if isinstance(value, list) else value
+
+    return {key: moved(value) for key, value in checkpoint.items()}
+
+
+# --- One form ---------------------------------------------------------------------------------------------------------
+
+
+def normalise(checkpoint: dict, name: str = 'The checkpoint') -> dict:
+    """Give a checkpoint the form on which everything relies that uses one. Doing so twice changes nothing.
+
+    - ``state_dict`` exists; a file of tensors by name becomes one with a ``state_dict``.
+    - Its names are those of the model: ``module.``, once or repeated, and torch.compile's ``_orig_mod.`` are stripped.
+      ``ema_state_dict``, which MMEngine's ``EMAHook`` writes, has ``module.`` once, and ``steps``.
+    - The weights are dense, real and finite.
+    - ``meta`` is a dict, where present, and what is read of it has the right types.
+
+    Args:
+        checkpoint: The checkpoint; changed in place.
+        name: What errors call it.
+
+    Returns:
+        The same dict.
+
+    Raises:
+        CheckpointError: It cannot have this form; the message names the entry.
+    """
+    if 'state_dict' not in checkpoint:
+        weights = OrderedDict((key, value) for key, value in checkpoint.items() if isinstance(value, Tensor))
+        weights._metadata = getattr(checkpoint, '_metadata', None)
+        for key in weights:
+            del checkpoint[key]
+        checkpoint['state_dict'] = weights
+    for part in ('state_dict', 'ema_state_dict'):
+        if checkpoint.get(part) is None:
+            checkpoint.pop(part, None)
+        elif not isinstance(checkpoint[part], dict) or not all(map(_is_name, checkpoint[part])):
+            raise CheckpointError(f'{name} has no tensors by name as {part}: give the checkpoint of a segmentor.')
+        else:
+            checkpoint[part] = _stripped(checkpoint[part], f'{name} ({part})')
+            _check_values(checkpoint[part], name)
+    if not checkpoint.get('state_dict'):
+        raise CheckpointError(f'{name} holds no weights: give the checkpoint of a segmentor.')
+    averaged = checkpoint.get('ema_state_dict')
+    if averaged is not None:
+        checkpoint['ema_state_dict'] = {
+            key if key == 'steps' else f'module.{key}': value for key, value in averaged.items()
+        }
+    _check_meta(checkpoint, name)
+    return checkpoint
+
+
+def _is_name(key: object) -> bool:
+    """Return whether a key can be the name of a weight, and be shown in an error of one line."""
+    return isinstance(key, str) and len(key) <= 300 and key.isprintable()
+
+
+def _stripped(weights: dict, name: str) -> OrderedDict:
+    """Return weights without wrappers' prefixes before their names."""
+    found = OrderedDict((PREFIXES.sub('', key), value) for key, value in weights.items())
+    if len(found) < len(weights):
+        (twice, _), *_ = Counter(PREFIXES.sub('', key) for key in weights).most_common(1)
+        raise CheckpointError(
+            f'{name} holds {twice} twice, with and without "module." before it: save the weights of one model alone.'
+        )
+    versions = getattr(weights, '_metadata', None)
+    if versions:
+        found._metadata = OrderedDict((PREFIXES.sub('', key), value) for key, value in versions.items())
+    return found
+
+
+def _check_values(weights: Mapping[str, object], name: str) -> None:
+    for key, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f'{name} holds a {type(value).__name__} as {key} where a tensor should be.')
+        kind = kind_of(value)
+        if kind:
+            raise CheckpointError(
+                f'{name} holds a tensor that is {kind}, {key}: give a checkpoint of dense, real weights.'
+            )
+        if not is_finite(value):
+            raise CheckpointError(
+                f'{name} holds NaN or infinity in {key}: it is damaged or its run diverged; use an earlier one.'
+            )
+
+
+def kind_of(value: Tensor) -> str:
+    """Return what makes a tensor none of dense numbers in memory, or an empty text."""
+    if value.is_meta:
+        return 'without values'
+    if value.is_quantized:
+        return 'quantised'
+    if value.is_nested or value.layout != torch.strided:
+        return 'sparse'
+    return '' if value.dtype in KINDS else f'{value.dtype}'.removeprefix('torch.')
+
+
+def is_finite(value: Tensor) -> bool:
+    """Return whether all numbers of a dense tensor are finite."""
+    return not value.is_floating_point() or bool(value.detach().isfinite().all())
+
+
+def _check_meta(checkpoint: dict, name: str) -> None:
+    if checkpoint.get('meta') is None:
+        checkpoint.pop('meta', None)
+    meta = checkpoint.get('meta', {})
+    dataset = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    wrong = next(
+        (
+            entry
+            for entry, right in (
+                ('meta', isinstance(meta, dict)),
+                ('meta.dataset_meta', dataset is None or isinstance(dataset, dict)),
+                ('meta.dataset_meta.classes', not isinstance(dataset, dict) or _are_classes(dataset.get('classes'))),
+                ('meta.dataset_meta.palette', not isinstance(dataset, dict) or _is_palette(dataset.get('palette'))),
+            )
+            if not right
+        ),
+        None,
+    )
+    if wrong:
+        raise CheckpointError(f'{name} holds something of a wrong type as {wrong}: use another checkpoint of its run.')
+
+
+def _are_classes(value: object) -> bool:
+    return value is None or (isinstance(value, (list, tuple)) and all(map(_is_name, value)))
+
+
+def _is_palette(value: object) -> bool:
+    return value is None or (
+        isinstance(value, (list, tuple))
+        and all(
+            isinstance(colour, (list, tuple)) and len(colour) == 3 and all(type(part) is int for part in colour)
+            for colour in value
+        )
+    )
+
+
+# --- Saving -----------------------------------------------------------------------------------------------------------
+
+
+def make_plain(checkpoint: dict) -> dict:
+    """Turn a checkpoint into what loads without trust, for saving.
+
+    Numbers and arrays of NumPy become Python's numbers and lists. The history of logged scalars is dropped: it only
     smooths the log. Other objects stay as they are.
 
     Args:
@@ -208,26 +364,17 @@ def make_plain(checkpoint: dict) -> dict:
     if isinstance(hub, dict):
         resumed = {key: value for key, value in hub['resumed_keys'].items() if key not in hub['log_scalars']}
         checkpoint['message_hub'] = dict(hub, log_scalars={}, resumed_keys=resumed)
+    plain = Plain()
     for key, value in checkpoint.items():
-        checkpoint[key] = _plain(value)
+        checkpoint[key] = plain(value)
     return checkpoint
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, dict):
-        # A state dict stays itself: its _metadata is an attribute, which a copy would lose.
-        if value and all(isinstance(item, Tensor) for item in value.values()):
-            return value
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
-        return (tuple if isinstance(value, tuple) else list)(_plain(item) for item in value)
-    return value
+def checkpoint_bytes(checkpoint: dict) -> bytes:
+    """Return what ``torch.save`` writes for a checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
 
 
 def save_checkpoint_file(checkpoint: dict, path: str | Path) -> bytes:
@@ -236,17 +383,16 @@ def save_checkpoint_file(checkpoint: dict, path: str | Path) -> bytes:
     Raises:
         StorageError: It cannot be written.
     """
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    write_bytes(path, buffer.getvalue())
-    return buffer.getvalue()
+    data = checkpoint_bytes(checkpoint)
+    write_bytes(path, data)
+    return data
 
 
 def publishable(checkpoint: Mapping) -> dict:
     """Reduce a checkpoint to what others need: the weights, and the names and colours of the classes.
 
-    Convolutions are stored in float16, half the size; BN's parameters and statistics, which may lie outside its range,
-    and biases stay in float32. Loading turns all into the model's type.
+    Convolutions are stored in float16, half the size, unless they lie outside its range; BN's parameters and
+    statistics, and biases stay in float32. Loading turns all into the model's type.
 
     Args:
         checkpoint: What :func:`load_checkpoint_file` returned.
@@ -254,9 +400,14 @@ def publishable(checkpoint: Mapping) -> dict:
     Returns:
         ``state_dict`` and ``meta`` with ``dataset_meta``, ``epoch`` and ``iter``, where known.
     """
-    weights = {name: value.half() if value.ndim == 4 else value for name, value in weights_of(checkpoint).items()}
+    weights = {name: _halved(value) if value.ndim == 4 else value for name, value in checkpoint['state_dict'].items()}
     meta = checkpoint.get('meta', {})
     return {'meta': {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter') if key in meta}, 'state_dict': weights}
+
+
+def _halved(value: Tensor) -> Tensor:
+    half = value.half() if value.is_floating_point() else value
+    return half if is_finite(half) else value
 
 
 # --- Fitting ----------------------------------------------------------------------------------------------------------
@@ -266,20 +417,14 @@ def check_fit(model: nn.Module, checkpoint: dict) -> None:
     """Check that a checkpoint has just the weights of a model, which MMEngine would only warn about.
 
     Args:
-        model: The model, wrapped or not.
+        model: The model, not wrapped.
         checkpoint: What :func:`load_checkpoint_file` returned.
 
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
     """
-    expected = {name: value.shape for name, value in weights_of(model.state_dict()).items()}
-    compare(weights_of(checkpoint), expected, 'the model')
-
-
-def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
-    weights = checkpoint.get('state_dict', checkpoint)
-    # Before the names stands what wraps the model: DataParallel, test-time augmentation, or both.
-    return {re.sub(r'^(module\.)+', '', name): value for name, value in weights.items()}
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    compare(checkpoint['state_dict'], expected, 'the model')
 
 
 def compare(
@@ -289,8 +434,19 @@ def compare(
     optional: Iterable[str] = (),
     hint: str = '',
 ) -> None:
+    """Compare the names and shapes of weights with those expected.
+
+    Args:
+        weights: Tensors by name.
+        expected: Shapes by name.
+        whose: What they must fit, for the error.
+        optional: Names that may be missing. So may the counter of a BN's batches, which torch adds, as before 0.4.1.
+        hint: A sentence to follow in the error.
+
+    Raises:
+        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
+    """
     unknown = [name for name in weights if name not in expected]
-    # Before torch 0.4.1 a BN did not count its batches; torch sets the number itself where it is missing.
     missing = [
         name
         for name in expected

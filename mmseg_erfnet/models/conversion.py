@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mmseg_erfnet.models.checkpoints import compare, weights_of
+from mmseg_erfnet.models.checkpoints import compare, normalise
 from mmseg_erfnet.models.erfnet import ERFNet
 
 # Positions in NonBottleneck1d.convs_layers.
@@ -62,7 +62,7 @@ def from_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict:
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
     """
-    weights = weights_of(checkpoint)
+    weights = normalise({**checkpoint})['state_dict']
     if encoder_only is None:
         encoder_only = not any(name.startswith('decoder.') for name in weights)
     if encoder_only:
@@ -111,7 +111,7 @@ def to_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict[st
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
     """
-    weights = weights_of(checkpoint)
+    weights = normalise({**checkpoint})['state_dict']
     whole = any(name.startswith('backbone.decoder.') for name in weights)
     encoder_only = not whole if encoder_only is None else encoder_only
     if encoder_only and whole:

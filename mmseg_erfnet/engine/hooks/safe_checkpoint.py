@@ -2,36 +2,63 @@
 
 MMEngine's own ``CheckpointHook`` writes each file in place and removes the outdated one before, so that a kill while
 it saves can leave neither; and a run killed while it validates never makes that validation up.
-:class:`SafeCheckpointHook` mends both.
+:class:`SafeCheckpointHook` fixes both.
 """
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from mmengine.dist import all_reduce_params, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, Runner
 
-from mmseg_erfnet.engine.checkpointing import AtomicBackend, check_loaded
+from mmseg_erfnet.engine.checkpointing import (
+    AtomicBackend,
+    WorkDirLock,
+    check_loaded,
+    prepare_loading,
+)
+from mmseg_erfnet.engine.resuming import is_own_checkpoint
+from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.models.checkpoints import make_plain
 from mmseg_erfnet.registry import HOOKS
 
 
 class _LateRemoval:
-    """A file backend that removes when it is told to, not when it is asked to."""
+    """A file backend that removes when it is told to, not when it is asked to, and only checkpoints of its run.
 
-    def __init__(self, backend) -> None:
-        self.backend = backend
+    MMEngine asks for the path that a checkpoint names as the best one so far, be it a folder.
+
+    Args:
+        backend: MMEngine's backend for the run's folder.
+        folder: The run's folder.
+        names: The names of its checkpoints.
+    """
+
+    def __init__(self, backend, folder: str, names: re.Pattern) -> None:
+        self.backend, self.folder, self.names = backend, folder, names
         self.waiting = []
 
     def __getattr__(self, name: str):
         return getattr(self.backend, name)
 
+    def isfile(self, path: str) -> bool:
+        if '://' not in self.folder:
+            return is_own_checkpoint(self.folder, path, self.names)
+        name = path.removeprefix(self.folder).lstrip('/')
+        return path.startswith(self.folder) and bool(self.names.fullmatch(name)) and self.backend.isfile(path)
+
+    def isdir(self, path: str) -> bool:
+        return False
+
     def remove(self, path: str) -> None:
         self.waiting.append(path)
 
-    def remove_waiting(self) -> None:
-        for path in filter(self.backend.isfile, self.waiting):
-            self.backend.remove(path)
+    def remove_waiting(self, but: Collection[str] = ()) -> None:
+        for path in self.waiting:
+            if path not in but and self.isfile(path):
+                self.backend.remove(path)
         self.waiting.clear()
 
 
@@ -39,8 +66,11 @@ class _LateRemoval:
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, with the same arguments, for runs that may be killed at any moment.
 
-    - Each file is written to ``NAME.partial``, synced and renamed, ``last_checkpoint`` too; what a file replaces is
+    - Each file is written under a temporary name, synced and renamed, ``last_checkpoint`` too; what a file replaces is
       removed after it is there, not before. A kill loses at most the epoch in progress.
+    - Only regular files directly in the run's own folder, under the names of its checkpoints, are removed, whatever a
+      checkpoint says; and a run goes on from its own file, whatever ``last_checkpoint`` says.
+    - One run at a time uses a work dir.
     - A checkpoint says whether it has been validated. Where a resumed one should have been and was not, that is made up
       before training goes on, so that the best checkpoint is the one of an uninterrupted run.
     - Checkpoints hold tensors and plain Python values alone, so that loading one takes no trust in it.
@@ -55,14 +85,32 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         if self.backend_args is None and '://' not in str(self.out_dir or ''):
             self.backend_args = dict(backend='atomic')
+        self._lock = None
+
+    def before_run(self, runner: Runner) -> None:
+        if not isinstance(runner, SafeRunner):  # which does so itself
+            prepare_loading(runner)
 
     def before_train(self, runner: Runner) -> None:
+        if is_main_process():
+            self._lock = WorkDirLock(runner.work_dir)
+            self._lock.acquire()
+        surplus = self._surplus(runner)
         super().before_train(runner)
-        self.file_backend = _LateRemoval(self.file_backend)
+        step = re.escape(self.filename_tmpl).replace(r'\{\}', r'\d+')
+        names = re.compile(rf'{step}|best_[^/\\]+_{step}')
+        self.file_backend = _LateRemoval(self.file_backend, str(self.out_dir), names)
+        if is_main_process():
+            self.file_backend.waiting += map(self._path, surplus)
+            self.file_backend.remove_waiting()
         if self._lacks_validation(runner):
             self.last_ckpt = self._path(self._step(runner))
             runner.logger.info(f'{Path(self.last_ckpt).name} was not validated before the run ended: doing so now.')
             runner.val_loop.run()
+
+    def after_run(self, runner: Runner) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
         if not isinstance(runner._train_loop, BaseLoop):
@@ -72,7 +120,7 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_val_epoch(runner, metrics)
         self.last_ckpt = last
         if is_main_process():
-            self.file_backend.remove_waiting()
+            self.file_backend.remove_waiting(but=self._best())
         step = self._step(runner)
         runner.message_hub.update_info('last_validated', step)
         if last == self._path(step):
@@ -80,7 +128,8 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, step, meta)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        check_loaded(runner, checkpoint)
+        if not isinstance(runner, SafeRunner):
+            check_loaded(runner, checkpoint)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         make_plain(checkpoint)
@@ -111,6 +160,21 @@ class SafeCheckpointHook(CheckpointHook):
             AtomicBackend().put_text(self.last_ckpt, Path(runner.work_dir, 'last_checkpoint'))
             self.file_backend.waiting += map(self._path, outdated)
             self.file_backend.remove_waiting()
+
+    def _surplus(self, runner: Runner) -> list[int]:
+        """Take from the checkpoints that a resumed run keeps those that are too many, before MMEngine removes them."""
+        info = runner.message_hub.runtime_info
+        if self.max_keep_ckpts <= 0 or 'keep_ckpt_ids' not in info:
+            return []
+        kept = info['keep_ckpt_ids']
+        runner.message_hub.update_info('keep_ckpt_ids', kept[-self.max_keep_ckpts :])
+        return kept[: -self.max_keep_ckpts]
+
+    def _best(self) -> list[str]:
+        """Return the paths of the best checkpoints so far, one for each metric."""
+        if not self.save_best:
+            return []
+        return [self.best_ckpt_path] if len(self.key_indicators) == 1 else list(self.best_ckpt_path_dict.values())
 
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))

@@ -1,0 +1,260 @@
+"""Whether a run can go on from a checkpoint: the states of its optimiser, schedules and hooks fit those of the config.
+
+MMEngine hands these states to ``load_state_dict`` of objects that take over whatever attributes they find, and pairs
+the schedules as far as both lists reach. What fits is taken; all else is refused by name.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmseg_erfnet.errors import CheckpointError
+from mmseg_erfnet.files import is_regular
+from mmseg_erfnet.models.building import unwrapped
+from mmseg_erfnet.models.checkpoints import check_fit, is_finite, kind_of
+from mmseg_erfnet.text import listed
+
+STEP = re.compile(r'(epoch|iter)_(\d{1,12})\.pth')
+BEST = re.compile(r'best_[^/\\]+\.pth')
+AGAIN = 'or start a new run from its weights with --cfg-options load_from=FILE and another --work-dir'
+
+
+def own_folder(runner: Runner) -> str:
+    """Return the folder into which a runner's ``CheckpointHook`` writes."""
+    work_dir = str(runner.work_dir)
+    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    out_dir = getattr(hook, 'out_dir', None)
+    if out_dir is None or str(out_dir) == work_dir:
+        return work_dir
+    # before_train joins the two, once.
+    return str(out_dir) if hasattr(hook, 'file_backend') else os.path.join(str(out_dir), Path(work_dir).name)
+
+
+def is_own_checkpoint(folder: str | Path, path: object, names: re.Pattern = BEST) -> bool:
+    """Return whether a path names a regular file directly in a folder, under a name of the run's."""
+    if not isinstance(path, str) or not names.fullmatch(Path(path).name):
+        return False
+    return Path(path).parent.absolute() == Path(folder).absolute() and is_regular(path)
+
+
+def _refuse(entry: str, why: str = 'has a wrong type') -> None:
+    raise CheckpointError(
+        f'The checkpoint cannot be resumed, because its {entry} {why}: resume from an earlier one, {AGAIN}.'
+    )
+
+
+def check_resumable(runner: Runner, checkpoint: dict) -> None:
+    if not {'meta', 'message_hub', 'optimizer'} <= checkpoint.keys():
+        raise CheckpointError(
+            'The checkpoint holds weights, but not the state of a run: the best one is of that kind. Resume from '
+            'last_checkpoint, or start a new run from its weights with --cfg-options load_from=FILE.'
+        )
+    meta = checkpoint['meta']
+    for name in ('epoch', 'iter'):
+        if type(meta.get(name)) is not int or not 0 <= meta[name] < 1 << 62:
+            _refuse(f'meta.{name}')
+    if meta.get('seed') is not None and (type(meta['seed']) is not int or not 0 <= meta['seed'] < 1 << 32):
+        _refuse('meta.seed')
+    _check_average(runner, checkpoint)
+    _check_optimizer(runner.optim_wrapper, checkpoint['optimizer'])
+    _check_schedulers(runner.param_schedulers, checkpoint.get('param_schedulers'))
+    _check_hub(runner, checkpoint['message_hub'])
+
+
+def _check_average(runner: Runner, checkpoint: dict) -> None:
+    averages, found = any(isinstance(hook, EMAHook) for hook in runner.hooks), checkpoint.get('ema_state_dict')
+    if found is not None and not averages:
+        _refuse('weights', 'are averages by EMAHook, which this config lacks')
+    if found is not None:
+        names = {name.removeprefix('module.') for name in found if name != 'steps'}
+        if not names <= checkpoint['state_dict'].keys() or 'steps' not in found:
+            _refuse('ema_state_dict', 'does not fit its state_dict')
+        check_fit(unwrapped(runner.model), dict(state_dict={**checkpoint['state_dict'], **_plain_names(found)}))
+
+
+def _plain_names(averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix('module.'): value for name, value in averaged.items() if name != 'steps'}
+
+
+# --- The state of the optimiser and the schedules ---------------------------------------------------------------------
+
+# Options that a version of torch may add to all optimisers; and what MMEngine's schedulers add.
+OPTIONAL = {'foreach', 'fused', 'maximize', 'capturable', 'differentiable', 'decoupled_weight_decay', 'params'}
+# What makes MMEngine's schedulers what they are; their other entries change as they step.
+SCHEDULE = {
+    'begin',
+    'end',
+    'by_epoch',
+    'param_name',
+    'gamma',
+    'power',
+    'eta_min',
+    'eta_min_ratio',
+    'T_max',
+    'milestones',
+}
+SCHEDULE |= {'factor', 'total_iters', 'start_factor', 'end_factor', 'step_size', 'periods', 'restart_weights'}
+SCHEDULE |= {'total_steps', 'patience', 'threshold', 'rule', 'cooldown', 'min_value', 'decay', 'warmup_steps'}
+ANOTHER = 'is of another {} than the config has'
+SETTINGS = 'base_param_settings'
+
+
+def _check_optimizer(wrapper: object, state: object) -> None:
+    if not isinstance(state, dict):
+        _refuse('optimizer')
+    if not isinstance(wrapper, OptimWrapper):  # several optimisers, by name
+        for name, one in wrapper.items():
+            _check_optimizer(one, state.get(name))
+        return
+    groups, states = state.get('param_groups'), state.get('state')
+    if not (isinstance(groups, list) and isinstance(states, dict) and isinstance(state.get(SETTINGS, {}), dict)):
+        _refuse('optimizer')
+    current = wrapper.optimizer.param_groups
+    if len(groups) != len(current):
+        _refuse('optimizer', f'has {len(groups)} parameter groups instead of {len(current)}')
+    for group, own in zip(groups, current, strict=True):
+        _check_group(group, own)
+    parameters = [parameter for group in current for parameter in group['params']]
+    indices = [index for group in groups for index in group['params']]
+    if len(set(indices)) < len(indices) or not states.keys() <= set(indices):
+        _refuse('optimizer')
+    for index, parameter in zip(indices, parameters, strict=True):
+        _check_parameter_state(states.get(index, {}), parameter)
+    _check_scaler(getattr(wrapper, 'loss_scaler', None), state)
+
+
+def _check_scaler(scaler: object, state: dict) -> None:
+    if (scaler is not None) != ('loss_scaler' in state):
+        _refuse('optimizer', ANOTHER.format('kind (with or without loss scaling)'))
+    if scaler is not None and not _alike(state['loss_scaler'], scaler.state_dict()):
+        _refuse('optimizer (loss_scaler)')
+
+
+def _check_group(group: object, own: dict) -> None:
+    if not isinstance(group, dict) or not isinstance(group.get('params'), list):
+        _refuse('optimizer')
+    if not all(type(index) is int for index in group['params']) or len(group['params']) != len(own['params']):
+        _refuse('optimizer', 'is of another number of parameters')
+    names = group.keys() - OPTIONAL - {'initial_lr'} ^ own.keys() - OPTIONAL - {'initial_lr'}
+    kind = 'decoupled_weight_decay'  # what tells AdamW from Adam
+    if names or group.get(kind, own.get(kind)) != own.get(kind):
+        _refuse('optimizer', ANOTHER.format('kind') + (f' ({listed(sorted(map(str, names)))})' if names else ''))
+    for name, value in group.items():
+        if name != 'params' and name in own and not _alike(value, own[name]):
+            _refuse(f'optimizer ({name})')
+
+
+def _check_parameter_state(state: object, parameter: Tensor) -> None:
+    if not isinstance(state, dict):
+        _refuse('optimizer')
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            if kind_of(value) or not is_finite(value):
+                _refuse('optimizer', f'holds NaN, infinity or no dense tensor as {name}')
+            if value.numel() != 1 and value.shape != parameter.shape:
+                _refuse('optimizer', 'is of parameters of other shapes')
+        elif not (value is None or isinstance(value, (bool, int, float))):
+            _refuse('optimizer')
+
+
+def _alike(value: object, own: object) -> bool:
+    """Return whether a stored value can take the place of one that is there: the same kind, and finite."""
+    if isinstance(value, Tensor) or isinstance(own, Tensor):
+        return isinstance(value, (Tensor, int, float)) and isinstance(own, (Tensor, int, float))
+    if isinstance(value, (bool, str)) or isinstance(own, (bool, str)) or value is None or own is None:
+        return type(value) is type(own) or {type(value), type(own)} <= {bool, type(None)}
+    if isinstance(value, (int, float)):
+        return isinstance(own, (int, float)) and math.isfinite(value)
+    if isinstance(value, (list, tuple)):
+        return isinstance(own, (list, tuple)) and len(value) == len(own) and all(map(_alike, value, own))
+    if isinstance(value, dict) and isinstance(own, dict):
+        return value.keys() == own.keys() and all(_alike(value[key], own[key]) for key in own)
+    return type(value) is type(own)
+
+
+def _check_schedulers(schedulers: object, states: object) -> None:
+    if not schedulers:
+        return
+    if states is None:
+        _refuse('param_schedulers', 'are missing')
+    if isinstance(schedulers, dict):  # of several optimisers, by name
+        if not isinstance(states, dict) or states.keys() != schedulers.keys():
+            _refuse('param_schedulers')
+        for name, some in schedulers.items():
+            _check_schedulers(some, states[name])
+        return
+    if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
+        _refuse('param_schedulers')
+    if len(states) != len(schedulers):
+        _refuse('param_schedulers', f'are {len(states)} instead of {len(schedulers)}')
+    for scheduler, state in zip(schedulers, states, strict=True):
+        _check_schedule(scheduler.state_dict(), state)
+
+
+def _check_schedule(own: dict, state: dict) -> None:
+    differ = {name for name in state.keys() ^ own.keys() if name != 'verbose'}
+    differ |= {name for name in SCHEDULE & state.keys() & own.keys() if not _same(state[name], own[name])}
+    if differ:
+        _refuse('param_schedulers', f'differ from those of the config ({listed(sorted(map(str, differ)))})')
+    wrong = [name for name in own.keys() & state.keys() if not _alike(state[name], own[name])]
+    if wrong:
+        _refuse(f'param_schedulers ({listed(sorted(wrong))})')
+
+
+def _same(value: object, own: object) -> bool:
+    if isinstance(value, (list, tuple)) and isinstance(own, (list, tuple)):
+        return list(value) == list(own)
+    return value == own
+
+
+# --- MMEngine's message hub -------------------------------------------------------------------------------------------
+
+# Facts of the running process, which the stored ones would replace.
+OWN_FACTS = ('cfg', 'seed', 'experiment_name', 'mmengine_version', 'dataset_meta')
+
+
+def _check_hub(runner: Runner, hub: object) -> None:
+    """Check the message hub of a checkpoint, and leave of its paths those of files that the run itself has."""
+    if not isinstance(hub, dict):
+        _refuse('message_hub')
+    for part in ('log_scalars', 'runtime_info', 'resumed_keys'):
+        if not isinstance(hub.get(part), dict) or not all(isinstance(key, str) for key in hub[part]):
+            _refuse(f'message_hub.{part}')
+    hub['log_scalars'] = {key: value for key, value in hub['log_scalars'].items() if isinstance(value, HistoryBuffer)}
+    folder, info = own_folder(runner), hub['runtime_info']
+    for key in [key for key in info if key in OWN_FACTS]:
+        del info[key]
+    _check_kept(info)
+    for key in [key for key in info if key.startswith(('best_ckpt', 'last_ckpt'))]:
+        names = BEST if key.startswith('best_ckpt') else STEP
+        own = os.path.join(folder, Path(info[key]).name) if isinstance(info[key], str) else None
+        if is_own_checkpoint(folder, own, names):
+            info[key] = own
+        else:
+            del info[key]
+            if key.startswith('best_ckpt') and is_main_process():
+                runner.logger.info(f'The best checkpoint so far is not in {folder}; the next better one will be saved.')
+    # Whether a key is saved again is settled once; another value would end the run at the key's next update.
+    known = runner.message_hub._resumed_keys
+    present = info.keys() | hub['log_scalars'].keys() | runner.message_hub.runtime_info.keys()
+    hub['resumed_keys'] = {key: known.get(key, True) for key in hub['resumed_keys'] if key in present}
+
+
+def _check_kept(info: dict) -> None:
+    for key, value in info.items():
+        if key.startswith('best_score') and not (type(value) in (int, float) and math.isfinite(value)):
+            _refuse(f'message_hub ({key})', 'is no finite number')
+        if key in ('epoch', 'iter', 'max_epochs', 'max_iters', 'last_validated') and type(value) is not int:
+            _refuse(f'message_hub ({key})')
+    kept = info.get('keep_ckpt_ids', [])
+    if not isinstance(kept, list) or not all(type(step) is int and 0 <= step < 1 << 62 for step in kept):
+        _refuse('message_hub (keep_ckpt_ids)')
