@@ -153,7 +153,7 @@ def test_two_images_of_one_name_lose_nothing(tmp_path):
     given = samples(2)
     for town, sample in zip(('a', 'b'), given, strict=True):
         sample.set_metainfo(dict(img_path=f'/data/{town}/0001.png'))
-    with pytest.raises(DataError, match=r'/data/a/0001.png and /data/b/0001.png would both be written'):
+    with pytest.raises(DataError, match=r'/data/a/0001\.png and /data/b/0001.png would both be written'):
         evaluate(SegmentationMetric(output_dir=str(tmp_path)), given)
     same = [samples(1)[0], samples(1)[0]]
     # A sampler that shares images out evenly may give one image twice.
@@ -177,7 +177,7 @@ def test_a_set_that_is_all_void_is_a_sentence_and_leaves_an_earlier_result(argum
     path.write_text('earlier')
     for sample in given:
         sample.gt_sem_seg = PixelData(data=torch.full((1, 12, 16), arguments.get('ignore_index', 255)))
-    with pytest.raises(DataError, match='in the labels of all 2 images every pixel is .*, which is ignored; check'):
+    with pytest.raises(DataError, match=r'in the labels of all 2 images every pixel is .*, which is ignored; check'):
         evaluate(SegmentationMetric(out_file=str(path), **arguments), given)
     assert path.read_text() == 'earlier'
 

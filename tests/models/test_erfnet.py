@@ -324,7 +324,8 @@ def test_trace_at_an_odd_size():
     ],
 )
 def test_wrong_arguments(arguments, words):
-    with pytest.raises(ValueError, match=words):
+    # An AssertionError, too, as MMSegmentation's own.
+    with pytest.raises(AssertionError, match=words) as caught:
         ERFNet(**arguments)
 
 
