@@ -136,7 +136,7 @@ class WeightedCrossEntropyLoss(nn.Module):
                 "head, use_sigmoid=False, or type='CrossEntropyLoss'."
             )
         if logits == 1 and not self.use_sigmoid:
-            raise UsageError('A head with out_channels=1 learns by a sigmoid: set use_sigmoid=True in its loss.')
+            raise no_sigmoid()
         classes = max(logits, 2)
         if self.class_weight is not None and len(self.class_weight) != classes:
             raise UsageError(
@@ -164,6 +164,11 @@ def no_class(label: int, classes: int) -> DataError:
         f'A label is {int(label)}, but the model has {classes} classes: set num_classes in the head, or check the labels '
         'and ignore_index.'
     )
+
+
+def no_sigmoid() -> UsageError:
+    """Return the error about a binary head whose loss is a softmax."""
+    return UsageError('A head with out_channels=1 learns by a sigmoid: set use_sigmoid=True in its loss.')
 
 
 def _class_weight(weights: Sequence[float] | str | None) -> Tensor | None:

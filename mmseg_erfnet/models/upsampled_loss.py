@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mmseg_erfnet.models.losses import WeightedCrossEntropyLoss, no_class
+from mmseg_erfnet.models.losses import WeightedCrossEntropyLoss, no_class, no_sigmoid
 
 # Floats in a strip: 0.5 MB, of which three or four fit in a core's second-level cache with those of its neighbours.
 STRIP = 1 << 17
@@ -64,7 +64,10 @@ class UpsampledLossMixin:
         return losses | dict(acc_seg=accuracy)
 
     def _binary_loss(self, seg_logits: Tensor, batch_data_samples: list, label: Tensor) -> dict[str, Tensor]:
-        losses = super().loss_by_feat(seg_logits, batch_data_samples)
+        try:
+            losses = super().loss_by_feat(seg_logits, batch_data_samples)
+        except IndexError as error:  # a softmax over one logit knows no class 1
+            raise no_sigmoid() from error
         with torch.no_grad():
             score = resize(seg_logits, label.shape[1:], mode='bilinear', align_corners=self.align_corners)
             right = (score[:, 0].sigmoid() > self.threshold) == (label == 1)

@@ -215,12 +215,12 @@ def test_a_binary_head(loss):
     assert result['acc_seg'].item() == pytest.approx(100 * right[label != 255].double().mean().item())
 
 
-def test_a_binary_head_without_a_sigmoid_is_a_sentence():
+@pytest.mark.parametrize('loss', [LOSS, dict(type='CrossEntropyLoss')], ids=str)
+def test_a_binary_head_without_a_sigmoid_is_a_sentence(loss):
     logits, label = batch(2, 2, 4, 6, 2)
+    head = FCNHead(**HEAD, num_classes=2, out_channels=1, threshold=0.3, loss_decode=loss)
     with pytest.raises(UsageError, match='set use_sigmoid=True'):
-        FCNHead(**HEAD, num_classes=2, out_channels=1, threshold=0.3, loss_decode=LOSS).loss_by_feat(
-            logits[:, :1], samples(label)
-        )
+        head.loss_by_feat(logits[:, :1], samples(label))
     with pytest.raises(UsageError, match=r'2 outputs: set out_channels=1'):
         losses(FCNHead, logits, label, dict(LOSS, use_sigmoid=True))
 
