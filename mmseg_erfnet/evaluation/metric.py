@@ -170,10 +170,11 @@ class SegmentationMetric(BaseMetric):
         # Here and not in compute_metrics, which one process calls while the others wait for it.
         if any(name.rpartition('/')[2] == 'aAcc' and np.isnan(value) for name, value in metrics.items()):
             raise DataError(
-                f'Nothing can be scored: in the labels of all {size} images every pixel is {self.ignore_index}, which '
-                'is ignored; check seg_map_path, the values or colours of the labels, and ignore_index.'
+                f'None of the {size} images has a labelled pixel, so that there is nothing to score: all are '
+                f'{self.ignore_index}, which is ignored; check ann_file, the values or colours of the labels, and '
+                'ignore_index.'
                 if size
-                else 'Nothing can be scored: the dataset has no images; check ann_file and data_prefix.'
+                else 'The dataset has no images, so that there is nothing to score; check ann_file and data_prefix.'
             )
         return metrics
 

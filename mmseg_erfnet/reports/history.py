@@ -1,16 +1,20 @@
 """The course of a training run, read from its logs and drawn."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+SCALARS = Path('vis_data', 'scalars.json')
+NUMBER_FILE = 'number.json'  # in the folder of a run: which of the runs of its work dir it is
+
 
 @dataclass
 class History:
-    """What a run has logged, in the order of time.
+    """What a run has logged, in the order in which it was done.
 
     Attributes:
         unit: What ``x`` counts: 'epoch' or 'iteration'.
@@ -29,16 +33,66 @@ class History:
         return max((line for line in self.val if name in line), key=lambda line: line[name], default=None)
 
 
+def next_number(work_dir: Path) -> int:
+    """Return the number of the next run in a work dir: one more than the runs that are there have, or are."""
+    folders = run_folders(work_dir)
+    return max([len(folders), *filter(None, map(_number, folders))]) + 1
+
+
+def is_logged(work_dir: Path) -> bool:
+    """Return whether a run in a work dir has logged anything."""
+    return any((folder / SCALARS).is_file() for folder in run_folders(work_dir))
+
+
 def run_folders(work_dir: Path) -> list[Path]:
-    """Folders of the runs in a work dir, oldest first: mmengine makes one, named after the time, at each start."""
-    return sorted(path.parent for path in Path(work_dir).glob('*/vis_data'))
+    """Return the folders of the runs in a work dir, in the order in which they ran.
+
+    MMEngine makes one at each start and names it after the time. A clock may be set back between two starts, so the
+    order is that of the numbers that :class:`~mmseg_erfnet.engine.hooks.ReportHook` leaves in them. Those without a
+    number are the older ones. Among these a run that begins at a later epoch than any before it has come to is put off
+    until there is one that it can have been resumed from.
+    """
+    folders = sorted(path.parent for path in Path(work_dir).glob('*/vis_data'))
+    numbered = {folder: number for folder in folders if (number := _number(folder)) is not None}
+    older = _by_epoch([folder for folder in folders if folder not in numbered])
+    return older + sorted(numbered, key=lambda folder: (numbered[folder], folder))
+
+
+def _number(folder: Path) -> int | None:
+    try:
+        number = json.loads((folder / NUMBER_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return number if isinstance(number, int) else None
+
+
+def _by_epoch(folders: list[Path]) -> list[Path]:
+    spans = {folder: _span(folder) for folder in folders}
+    ordered, reached, waiting = [], 0, list(folders)
+    while waiting:
+        # Those without lines, of tests for instance, fit anywhere.
+        fits = [folder for folder in waiting if spans[folder] is None or spans[folder][0] <= reached + spans[folder][2]]
+        folder = fits[0] if fits else min(waiting, key=lambda folder: spans[folder])
+        waiting.remove(folder)
+        ordered.append(folder)
+        reached = spans[folder][1] if spans[folder] else reached
+    return ordered
+
+
+def _span(folder: Path) -> tuple[int, int, int] | None:
+    """Return the first and the last epoch or iteration that a run has logged, and how far its first lines lie apart."""
+    steps = [line['x'] for kind, line in _lines(folder) if kind == 'train']
+    if not steps:
+        return None
+    apart = next((later - steps[0] for later in steps if later > steps[0]), 1)
+    return steps[0], steps[-1], apart
 
 
 def read_history(work_dir: Path) -> History:
     """Read what mmengine's ``LocalVisBackend`` wrote.
 
     Where a run was resumed, or started anew in the same folder, later lines replace those of the same epochs, and all
-    that followed.
+    that followed. Lines that are damaged are left out.
 
     Args:
         work_dir: The work dir of a run.
@@ -48,30 +102,38 @@ def read_history(work_dir: Path) -> History:
     """
     history = History()
     for folder in run_folders(work_dir):
-        path = folder / 'vis_data' / 'scalars.json'
-        if path.is_file():
-            _append(history, path.read_text())
+        started = False
+        for kind, values in _lines(folder):
+            if kind == 'train':
+                history.unit = 'epoch' if 'epoch' in values else 'iteration'
+                if not started:
+                    _forget(history, values['x'])
+                    started = True
+            getattr(history, kind).append(values)
     return history
 
 
-def _append(history: History, text: str) -> None:
-    started = False
+def _lines(folder: Path) -> Iterator[tuple[str, dict]]:
+    """Yield for each line of a run's log the attribute of :class:`History` that it belongs to, and its values."""
+    try:
+        text = (folder / SCALARS).read_text(errors='replace')
+    except OSError:
+        return
     for line in text.splitlines():
         try:
             line = json.loads(line)
-        except json.JSONDecodeError:  # the last line of a run that was killed
+        except ValueError:  # the last line of a run that was killed
+            continue
+        if not isinstance(line, dict):
             continue
         values = {key.removeprefix('train/').removeprefix('val/'): value for key, value in line.items()}
+        values = {key: value for key, value in values.items() if isinstance(value, (int, float))}
         if 'lr' in values:
-            history.unit = 'epoch' if 'epoch' in line else 'iteration'
-            values['x'] = line['epoch' if 'epoch' in line else 'iter']
-            if not started:
-                _forget(history, values['x'])
-                started = True
-            history.train.append(values)
+            kind, step = 'train', values.get('epoch', values.get('iter'))
         else:
-            values['x'] = line['step']
-            (history.train_scores if 'train/mIoU' in line else history.val).append(values)
+            kind, step = ('train_scores' if 'train/mIoU' in line else 'val'), values.get('step')
+        if isinstance(step, int):
+            yield kind, dict(values, x=step)
 
 
 def _forget(history: History, start: int) -> None:

@@ -1,6 +1,5 @@
 """A report of a run, with its best and its worst images."""
 
-import json
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -8,14 +7,15 @@ from pathlib import Path
 import mmcv
 import numpy as np
 from mmengine.dist import all_gather_object, is_main_process, master_only
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmseg_erfnet.engine.hooks.drawing import DrawingHook
 from mmseg_erfnet.engine.samples import label_map
 from mmseg_erfnet.environment import describe_environment
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
-from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.files import write_json
 from mmseg_erfnet.registry import HOOKS
+from mmseg_erfnet.reports.history import NUMBER_FILE, is_logged, next_number
 from mmseg_erfnet.reports.run import (
     EXAMPLES,
     VALIDATED_ON,
@@ -25,7 +25,7 @@ from mmseg_erfnet.reports.run import (
 
 
 @HOOKS.register_module()
-class ReportHook(Hook):
+class ReportHook(DrawingHook):
     """Write ``report.html`` after training and after a test, with the best and the worst images of the test.
 
     Costs one confusion matrix a tested image, and memory for the labels of the images that are kept.
@@ -39,23 +39,34 @@ class ReportHook(Hook):
     def __init__(self, num_examples: int = 3) -> None:
         self.num_examples = num_examples
         self.examples: list[dict] = []
+        self.collecting = True
 
     @master_only
     def before_run(self, runner: Runner) -> None:
-        facts = describe_environment()
-        validation = runner.cfg.get('val_dataloader')
-        if validation is not None:
-            split = validation.dataset.get('ann_file') or validation.dataset.get('data_prefix', {}).get('img_path')
-            facts[VALIDATED_ON] = f'{validation.dataset.type}, {split}'
-        write_bytes(Path(runner.log_dir) / 'environment.json', json.dumps(facts, indent=1).encode())
+        with self.harmless(runner, 'The environment in the report'):
+            facts = describe_environment()
+            validation = runner.cfg.get('val_dataloader')
+            if validation is not None:
+                split = validation.dataset.get('ann_file') or validation.dataset.get('data_prefix', {}).get('img_path')
+                facts[VALIDATED_ON] = f'{validation.dataset.type}, {split}'
+            # Names are of the clock, which may be set back.
+            write_json(Path(runner.log_dir) / NUMBER_FILE, next_number(runner.work_dir))
+            write_json(Path(runner.log_dir) / 'environment.json', facts)
 
     def before_test_epoch(self, runner: Runner) -> None:
-        self.examples = []
+        self.examples, self.collecting = [], True
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None
     ) -> None:
-        num_classes = len(runner.test_dataloader.dataset.metainfo['classes'])
+        if not self.collecting:
+            return
+        self.collecting = False
+        with self.harmless(runner, 'The best and the worst images'):
+            self._collect(outputs, len(runner.test_dataloader.dataset.metainfo['classes']))
+            self.collecting = True
+
+    def _collect(self, outputs: Sequence, num_classes: int) -> None:
         for sample in outputs:
             if 'gt_sem_seg' not in sample:
                 continue
@@ -82,7 +93,10 @@ class ReportHook(Hook):
         gathered = chain.from_iterable(all_gather_object(self.examples))
         # A sampler that shares images out evenly among processes may give one image twice.
         examples = self._extremes({example['path']: example for example in gathered}.values())
-        if is_main_process():
+        self.examples = []
+        if not is_main_process():
+            return
+        with self.harmless(runner, 'The best and the worst images'):
             for number, example in enumerate(examples):
                 path = Path(example['path'])
                 example.update(
@@ -94,9 +108,12 @@ class ReportHook(Hook):
             examples.sort(key=lambda example: -example['mIoU'] if example['kind'] == 'best' else 100 + example['mIoU'])
             meta = runner.test_dataloader.dataset.metainfo
             write_examples(Path(runner.work_dir) / EXAMPLES, examples, meta['classes'], meta['palette'])
-        self.examples = []
 
     @master_only
     def after_run(self, runner: Runner) -> None:
-        path = write_run_report(runner.work_dir)
-        runner.logger.info(f'Report: {path}')
+        # MMSegmentation's tools/test.py neither logs scalars nor writes metrics.json: nothing to report, no warning.
+        if not (Path(runner.work_dir) / 'metrics.json').is_file() and not is_logged(runner.work_dir):
+            return
+        with self.harmless(runner, 'report.html'):
+            path = write_run_report(runner.work_dir)
+            runner.logger.info(f'Report: {path}')

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
-from mmseg_erfnet.engine.samples import label_map
+from mmseg_erfnet.engine.hooks.drawing import DrawingHook
+from mmseg_erfnet.engine.samples import label_map, pipeline_of, with_pipeline
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.files import write_bytes
 from mmseg_erfnet.registry import DATASETS, HOOKS
@@ -24,7 +24,7 @@ MAX_PICTURES = 120  # of an animation: more would only take memory
 
 
 @HOOKS.register_module()
-class TimelapseHook(Hook):
+class TimelapseHook(DrawingHook):
     """Predict the same frames of train and of val again and again, and make an animation of each at the end.
 
     ``timelapse/train.gif`` and ``timelapse/val.gif`` in the work dir show, from top to bottom, the frames, their ground
@@ -33,7 +33,8 @@ class TimelapseHook(Hook):
     again are replaced.
 
     Costs the prediction of ``2 * num_images`` frames every ``interval`` epochs, one at a time, and about 10 KB of disk
-    for each. Draws no random numbers.
+    for each. Draws no random numbers. Where the training loop counts iterations or there is no validation set, it says
+    so and does nothing.
 
     Args:
         interval: Epochs between two pictures; None for as many as make some 60 pictures in all.
@@ -41,7 +42,7 @@ class TimelapseHook(Hook):
         width: Of a frame in the animation, in pixels.
 
     Raises:
-        UsageError: The training loop counts iterations, not epochs, or there is no validation set.
+        UsageError: An argument is less than 1.
     """
 
     def __init__(self, interval: int | None = None, num_images: int = 4, width: int = 240) -> None:
@@ -52,26 +53,35 @@ class TimelapseHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
+        self.samples = {}
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            raise UsageError('TimelapseHook counts epochs, but this run counts iterations; take it off custom_hooks.')
+            runner.logger.warning('The timelapse counts epochs, but this run counts iterations: none is made.')
+            return
         if runner.cfg.get('val_dataloader') is None:
-            raise UsageError('TimelapseHook needs a val_dataloader for its frames; take it off custom_hooks.')
+            runner.logger.warning('Without a val_dataloader there are no frames for a timelapse: none is made.')
+            return
+        with self.harmless(runner, 'The timelapse'):
+            self._prepare(runner)
+
+    def _prepare(self, runner: Runner) -> None:
         self.folder = Path(runner.work_dir) / 'timelapse'
         self.every = self.interval or max(1, round(runner.max_epochs / 60))
-        self.samples = {split: self._fixed_samples(runner, split) for split in ('train', 'val')}
-        height, width = self.samples['val'][0]['data_samples'].gt_sem_seg.shape
+        samples = {split: self._fixed_samples(runner, split) for split in ('train', 'val')}
+        height, width = samples['val'][0]['data_samples'].gt_sem_seg.shape
         self.size = self.width, round(height * self.width / width)
-        for split in self.samples:
+        for split in samples:
             for epoch, path in self._pictures(split):
                 if epoch > runner.epoch or runner.epoch == 0:
                     path.unlink()
+        self.samples = samples
         if runner.epoch == 0:
             self._predict(runner, 0)
 
     def _fixed_samples(self, runner: Runner, split: str) -> list:
         """Frames with the pipeline of validation."""
-        config = deepcopy(runner.cfg[f'{split}_dataloader'].dataset)
-        config.pipeline = runner.cfg.val_dataloader.dataset.pipeline
+        pipeline = pipeline_of(runner.cfg.val_dataloader.dataset)
+        config = with_pipeline(runner.cfg[f'{split}_dataloader'].dataset, pipeline)
+        config.pop('cache_gb', None)  # a few frames need none
         dataset = DATASETS.build(config)
         indices = evenly_spaced(len(dataset), self.num_images)
         self.classes, self.palette = dataset.metainfo['classes'], dataset.metainfo['palette']
@@ -79,24 +89,26 @@ class TimelapseHook(Hook):
 
     def _pictures(self, split: str) -> list[tuple[int, Path]]:
         """Epoch and file of each prediction, in order."""
-        return sorted(
-            (int(path.stem.removeprefix('epoch_')), path) for path in (self.folder / split).glob('epoch_*.png')
-        )
+        files = [(path.stem.removeprefix('epoch_'), path) for path in (self.folder / split).glob('epoch_*.png')]
+        return sorted((int(number), path) for number, path in files if number.isdecimal())
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         if self.every_n_epochs(runner, self.every) or self.is_last_train_epoch(runner):
-            self._predict(runner, runner.epoch + 1)
+            with self.harmless(runner, f'The timelapse after epoch {runner.epoch + 1}'):
+                self._predict(runner, runner.epoch + 1)
 
     @torch.no_grad()
     def _predict(self, runner: Runner, epoch: int) -> None:
         training = runner.model.training
         runner.model.eval()
-        for split, samples in self.samples.items():
-            outputs = [runner.model.val_step(pseudo_collate([deepcopy(sample)]))[0] for sample in samples]
-            row = self._row([colour_map(label_map(output.pred_sem_seg), self.palette) for output in outputs])
-            write_bytes(self.folder / split / f'epoch_{epoch:04}.png', cv2.imencode('.png', row)[1].tobytes())
-        runner.model.train(training)
+        try:
+            for split, samples in self.samples.items():
+                outputs = [runner.model.val_step(pseudo_collate([deepcopy(sample)]))[0] for sample in samples]
+                row = self._row([colour_map(label_map(output.pred_sem_seg), self.palette) for output in outputs])
+                write_bytes(self.folder / split / f'epoch_{epoch:04}.png', cv2.imencode('.png', row)[1].tobytes())
+        finally:
+            runner.model.train(training)
 
     def _row(self, pictures: list[np.ndarray], interpolation: int = cv2.INTER_NEAREST) -> np.ndarray:
         shrunk = [cv2.resize(picture, self.size, interpolation=interpolation) for picture in pictures]
@@ -111,31 +123,28 @@ class TimelapseHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        for split, samples in self.samples.items():
-            samples = [sample['data_samples'] for sample in samples]
-            inputs = self._row([cv2.imread(sample.img_path) for sample in samples], cv2.INTER_AREA)
-            ground_truths = self._row([colour_map(label_map(sample.gt_sem_seg), self.palette) for sample in samples])
-            gap = np.full((GAP, ground_truths.shape[1], 3), 255, np.uint8)
-            files = self._pictures(split)
-            files = files[::-1][:: len(files) // MAX_PICTURES + 1][::-1]
-            rows = [(epoch, cv2.imread(str(path))) for epoch, path in files]
-            # Rows of another shape are of a run before this one, with other settings of the hook.
-            rows = [(epoch, row) for epoch, row in rows if row.shape == ground_truths.shape]
-            if rows:
-                strip = self._legend(ground_truths, rows[-1][1])
-                # What changes lies close together, title and predictions: all else is in the file once.
-                pictures = [
-                    np.vstack(
-                        [
-                            inputs,
-                            gap,
-                            ground_truths,
-                            titled(row, f'{split}: input, ground truth, and below the prediction after epoch {epoch}'),
-                            gap,
-                            strip,
-                        ]
-                    )
-                    for epoch, row in rows
-                ]
-                write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
-                runner.logger.info(f'Animation: {self.folder / split}.gif')
+        for split in self.samples:
+            with self.harmless(runner, f'{self.folder / split}.gif'):
+                pictures = self._animation(split)
+                if pictures:
+                    write_bytes(self.folder / f'{split}.gif', animate(pictures, self.palette))
+                    runner.logger.info(f'Animation: {self.folder / split}.gif')
+
+    def _animation(self, split: str) -> list[np.ndarray]:
+        samples = [sample['data_samples'] for sample in self.samples[split]]
+        inputs = self._row([cv2.imread(sample.img_path) for sample in samples], cv2.INTER_AREA)
+        ground_truths = self._row([colour_map(label_map(sample.gt_sem_seg), self.palette) for sample in samples])
+        gap = np.full((GAP, ground_truths.shape[1], 3), 255, np.uint8)
+        files = self._pictures(split)
+        files = files[::-1][:: len(files) // MAX_PICTURES + 1][::-1]
+        rows = [(epoch, cv2.imread(str(path))) for epoch, path in files]
+        # Rows of another shape are of a run before this one, with other settings of the hook; None, of a damaged file.
+        rows = [(epoch, row) for epoch, row in rows if row is not None and row.shape == ground_truths.shape]
+        if not rows:
+            return []
+        strip = self._legend(ground_truths, rows[-1][1])
+        # What changes lies close together, title and predictions: all else is in the file once.
+        title = f'{split}: input, ground truth, and below the prediction after epoch'
+        return [
+            np.vstack([inputs, gap, ground_truths, titled(row, f'{title} {epoch}'), gap, strip]) for epoch, row in rows
+        ]
