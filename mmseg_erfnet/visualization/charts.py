@@ -140,7 +140,10 @@ def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette, 
             body.set(facecolor=_rgb(palette[index]), alpha=1, **EDGE)
         axes.plot(np.median(values), row, 'o', color='white', markersize=4, markeredgecolor='black')
         axes.annotate(f'{len(values)}', (1.01, row), xycoords=axes.get_yaxis_transform(), va='center', fontsize=8)
-    axes.annotate('images', (1.01, len(classes) - 0.2), xycoords=axes.get_yaxis_transform(), fontsize=8)
+    axes.annotate('images', (1.01, 1), xycoords='axes fraction', va='bottom', fontsize=8)
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a decade at least, so that a power of ten is among the ticks
+        axes.set_xlim((low + high) / 2 - 0.5, (low + high) / 2 + 0.5)
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda power, _: f'{10**power:g}'))
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -194,4 +197,4 @@ def _rgb(colour: Sequence[int]) -> tuple[float, ...]:
 
 def _wrapped(label: str, width: float) -> str:
     """Break the label of an axis into lines that fit a chart of so many inches, names of classes beside it."""
-    return textwrap.fill(label, max(20, round(8 * (width - 2))))
+    return textwrap.fill(label, max(20, round(9 * (width - 1.5))))

@@ -69,8 +69,7 @@ def test_weights_are_relative_to_the_mean_of_their_kind():
     assert [bar.get_x() + bar.get_width() for bar in axes.containers[1]] == pytest.approx([0.5, 0.5, 2.5, 0.5])
 
 
-@pytest.mark.parametrize('width', [WIDTH, NARROW])
-@pytest.mark.parametrize('count', [1, 2, 3, 32])
+@pytest.mark.parametrize(('count', 'width'), [(1, WIDTH), (3, WIDTH), (32, WIDTH), (1, NARROW), (3, NARROW)])
 def test_nothing_is_ever_cut_off_nor_on_one_another(count, width):
     classes = [f'MotorcycleScooter{index}' for index in range(count)]
     palette = [[index, 100, 200] for index in range(count)]
