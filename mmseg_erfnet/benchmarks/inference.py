@@ -1,6 +1,5 @@
 """Latency of a model in everything that can run it here, all in one run, beside the machine's own limit."""
 
-import inspect
 import os
 import tempfile
 import time
@@ -12,11 +11,12 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmseg.models.backbones import ERFNet as StockERFNet
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_erfnet.benchmarks import ROWS
+from mmseg_erfnet.benchmarks.stock import stock_backbone
 from mmseg_erfnet.deploy.backends import OnnxRuntime, OpenVINO
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.environment import machine, versions
@@ -141,11 +141,8 @@ class _InBFloat16(nn.Module):
 
 def stock_segmentor(cfg: Config, segmentor: nn.Module) -> nn.Module:
     """Return the same model with MMSegmentation's own ERFNet in it, and the same weights."""
-    cfg = cfg.copy()
-    # It takes one ratio of dropout, which prediction does not ask for.
-    known = inspect.signature(StockERFNet).parameters.keys() - {'dropout_ratio'}
-    cfg.model.backbone = {name: value for name, value in cfg.model.backbone.items() if name in known}
-    cfg.model.backbone['type'] = 'mmseg.ERFNet'
+    cfg = deepcopy(cfg)
+    cfg.model.backbone = stock_backbone(cfg.model.backbone)
     stock = load_segmentor(cfg, None)
     stock.load_state_dict(segmentor.state_dict())
     return stock
@@ -354,24 +351,10 @@ def _rows(runs: Sequence[_Run], batch: int, limits: dict[str, float], macs: int,
 
 def count_macs(segmentor: nn.Module, size: tuple[int, int]) -> int:
     """Count the multiply-accumulates of the convolutions for one frame, taps that fall on padding included."""
-    total = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        nonlocal total
-        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        total += positions.numel() * layer.weight[0].numel()
-
-    hooks = [
-        layer.register_forward_hook(count)
-        for layer in segmentor.modules()
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
-    ]
     device = next(segmentor.parameters()).device
-    with torch.inference_mode():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         segmentor(torch.zeros(1, 3, *size, device=device), mode='tensor')
-    for hook in hooks:
-        hook.remove()
-    return total
+    return counter.get_total_flops() // 2
 
 
 def matrix_convolutions(threads: int) -> dict[str, Callable[[], float]]:

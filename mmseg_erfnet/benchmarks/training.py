@@ -4,7 +4,6 @@ Each row is a process of its own, which waits while it is not its turn: settings
 among them, are a row's alone. A turn is a few iterations of the loop without hooks: fetch, forward, backward, update.
 """
 
-import inspect
 import os
 import socket
 import tempfile
@@ -25,11 +24,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
-from mmseg.models.backbones import ERFNet as StockERFNet
 from mmseg.registry import DATASETS, MODELS
 from torch.multiprocessing import get_context
 from torch.nn.parallel import DistributedDataParallel
 
+from mmseg_erfnet.benchmarks.stock import stock_backbone
 from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 from mmseg_erfnet.engine.amp import use_amp
@@ -187,12 +186,7 @@ def _prepare(cfg: Config, folder: Path) -> tuple[Config, Config, str]:
 
 def _stock(cfg: Config, folder: Path, suffix: str, classes: Sequence[str]) -> Config:
     cfg, (height, width) = deepcopy(cfg), _size(cfg)
-    known = inspect.signature(StockERFNet).parameters
-    cfg.model.backbone = dict(
-        {name: value for name, value in cfg.model.backbone.items() if name in known},
-        type='mmseg.ERFNet',
-        dropout_ratio=0.1,
-    )
+    cfg.model.backbone = stock_backbone(cfg.model.backbone)
     cfg.model.decode_head = dict(
         type='mmseg.FCNHead',
         in_channels=16,

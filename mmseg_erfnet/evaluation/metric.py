@@ -1,7 +1,9 @@
 """The metric of validation and test: exact metrics, the whole confusion matrix, and on request the loss."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,106 +12,205 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from prettytable import PrettyTable
 
-from mmseg_erfnet.errors import DataError
-from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
-from mmseg_erfnet.files import write_json
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.evaluation.scores import confusion_matrix, further_scores, mean, scores
+from mmseg_erfnet.files import make_folder, write_bytes, write_json
 from mmseg_erfnet.registry import METRICS
+
+IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
 
 
 @METRICS.register_module()
 class SegmentationMetric(BaseMetric):
     """mIoU in three readings, accuracies, metrics for each class and the confusion matrix.
 
-    It differs from MMSegmentation's ``IoUMetric`` in that it counts in 64-bit integers, rounds nothing, and returns the
-    metrics of each class as scalars too (``IoU/Sky``, ``Acc/Sky``), so that they reach every logger. What the means
-    are, says :func:`mmseg_erfnet.evaluation.scores.scores`; ``mIoU`` and ``aAcc`` equal MMSegmentation's.
+    It takes the arguments of MMSegmentation's ``IoUMetric``, from which it differs in that it counts in 64-bit
+    integers, rounds nothing, returns the metrics of each class as scalars too (``IoU/Sky``, ``Acc/Sky``), so that they
+    reach every logger, and refuses labels that are no class. What the means are, says
+    :func:`mmseg_erfnet.evaluation.scores.scores`; ``mIoU`` and ``aAcc`` equal MMSegmentation's.
 
     Args:
+        ignore_index: Label of pixels that are not scored.
+        iou_metrics: What to return beside the IoU, which always is: 'mDice' adds ``mDice``; 'mFscore' adds ``mFscore``,
+            ``mPrecision`` and ``mRecall``; all of them for each class, too.
+        nan_to_num: Stands for the undefined metric of a class, as a fraction, not in percent, and counts in the means;
+            without it an undefined metric counts in no mean. ``mIoU_all`` and ``mIoU_present`` are without it.
+        beta: Weight of the recall in ``mFscore``.
+        collect_device: As in mmengine's ``BaseMetric``.
+        output_dir: Where to write the predicted label maps, as PNG named after the images.
+        format_only: Write them and score nothing; for images without ground truth.
+        prefix: As in mmengine's ``BaseMetric``.
         with_loss: Also return ``loss``, the cross-entropy over all labelled pixels (weighted mean as in
-            ``torch.nn.CrossEntropyLoss``). Needs the logits that mmseg's segmentors return in ``seg_logits``.
+            ``torch.nn.CrossEntropyLoss``). Needs the logits that mmseg's segmentors return in ``seg_logits``. Of a
+            binary head (``out_channels=1``) these are probabilities in float32, so a pixel's loss is 100 at most.
         class_weight: Weights of that loss, one for each class; those of the training loss make the two comparable.
         with_table: Print a table of the classes.
-        ignore_index: Label of pixels that are not scored.
         out_file: Where to write the metrics as JSON. ``tools/test.py`` sets it.
         out_meta: Further entries of that file, such as ``tta``.
-        collect_device: As in mmengine's ``BaseMetric``.
-        prefix: As in mmengine's ``BaseMetric``.
 
     Raises:
-        DataError: A prediction and its label differ in size, or there is no label.
-        ValueError: They hold values that are no class.
+        UsageError: An argument is out of range, or there is another number of weights than of classes.
+        DataError: A prediction and its label differ in size, hold values that are no class, there is no label, no pixel
+            of any label is scored, or two images would be written to one file.
+        StorageError: A file cannot be written.
     """
 
     def __init__(
         self,
+        ignore_index: int = 255,
+        iou_metrics: Sequence[str] | str = ('mIoU',),
+        nan_to_num: float | None = None,
+        beta: float = 1,
+        collect_device: str = 'cpu',
+        output_dir: str | None = None,
+        format_only: bool = False,
+        prefix: str | None = None,
+        *,
         with_loss: bool = False,
         class_weight: Sequence[float] | None = None,
         with_table: bool = True,
-        ignore_index: int = 255,
         out_file: str | None = None,
         out_meta: dict | None = None,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        iou_metrics = [iou_metrics] if isinstance(iou_metrics, str) else list(iou_metrics)
+        unknown = [name for name in iou_metrics if name not in IOU_METRICS]
+        if unknown:
+            raise UsageError(f'iou_metrics knows {", ".join(IOU_METRICS)}, but not {unknown[0]!r}: leave it out.')
+        if not isinstance(beta, (int, float)) or not 0 < beta < float('inf'):
+            raise UsageError(f'beta weighs the recall in mFscore and must be a number above 0: got {beta!r}.')
+        if format_only and not output_dir:
+            raise UsageError('format_only writes predictions and scores nothing: name a folder for them in output_dir.')
+        self.ignore_index = ignore_index
+        self.iou_metrics, self.nan_to_num, self.beta = iou_metrics, nan_to_num, beta
+        self.output_dir, self.format_only = output_dir, format_only
         self.with_loss = with_loss
         self.class_weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
         self.with_table = with_table
-        self.ignore_index = ignore_index
         self.out_file = out_file
         self.out_meta = out_meta or {}
+        self._written: dict[str, str] = {}
+        if output_dir and is_main_process():
+            make_folder(output_dir)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count one batch. ``data_samples`` hold ``pred_sem_seg`` and ``gt_sem_seg``, each with data (1, H, W)."""
-        num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
-            if 'gt_sem_seg' not in sample:
-                raise DataError(
-                    f'{sample.get("img_path")} has no label to score against: its dataset has no '
-                    'seg_map_path, or its pipeline loads none.'
-                )
-            prediction = sample['pred_sem_seg']['data'].squeeze(0)
-            label = sample['gt_sem_seg']['data'].squeeze(0).to(prediction.device)
-            if prediction.shape != label.shape:
-                raise DataError(
-                    f'{sample.get("img_path")}: the prediction is {tuple(prediction.shape)}, its label '
-                    f"{tuple(label.shape)}. To score at another size than the label's own, let "
-                    'mmseg_erfnet.LoadSegLabels resize it (`size`).'
-                )
-            loss = self._loss(sample['seg_logits']['data'], label) if self.with_loss else (0.0, 0.0)
-            matrix = confusion_matrix(label.cpu().numpy(), prediction.cpu().numpy(), num_classes, self.ignore_index)
-            self.results.append((matrix, *loss, tuple(label.shape)))
+            prediction = _plane(sample['pred_sem_seg'])
+            if not self.format_only:
+                self.results.append(self._count(sample, prediction))
+            if self.output_dir:
+                self._write_prediction(sample, prediction)
 
-    def _loss(self, logits: torch.Tensor, label: torch.Tensor) -> tuple[float, float]:
-        weight = torch.ones(len(logits)) if self.class_weight is None else self.class_weight
-        weight = weight.to(logits.device)
-        label = label.long()
-        loss = F.cross_entropy(
-            logits[None].float(), label[None], weight, ignore_index=self.ignore_index, reduction='sum'
-        )
-        return loss.item(), weight[label[label != self.ignore_index]].sum(dtype=torch.float64).item()
+    def _count(self, sample: dict, prediction: torch.Tensor) -> tuple:
+        """Confusion matrix, loss, sum of the loss's weights, and size of one image."""
+        path = sample.get('img_path')
+        if 'gt_sem_seg' not in sample:
+            raise DataError(
+                f'{path} has no label to score against: its dataset has no seg_map_path, or its pipeline loads none.'
+            )
+        label = _plane(sample['gt_sem_seg']).to(prediction.device)
+        if prediction.shape != label.shape:
+            raise DataError(
+                f'{path}: the prediction is {tuple(prediction.shape)}, its label {tuple(label.shape)}. To score at '
+                "another size than the label's own, let mmseg_erfnet.LoadSegLabels resize it (`size`)."
+            )
+        num_classes = len(self.dataset_meta['classes'])
+        try:
+            matrix = confusion_matrix(label.cpu().numpy(), prediction.cpu().numpy(), num_classes, self.ignore_index)
+        except DataError as error:
+            raise DataError(f'{path}: {error}') from error
+        loss = self._loss(sample, label) if self.with_loss else (0.0, 0.0)
+        return matrix, *loss, tuple(label.shape)
+
+    def _loss(self, sample: dict, label: torch.Tensor) -> tuple[float, float]:
+        if 'seg_logits' not in sample:
+            raise UsageError('with_loss needs the seg_logits of the model, which returns none: set with_loss=False.')
+        logits = sample['seg_logits']['data'].float()
+        classes = max(len(logits), 2)
+        weight = torch.ones(classes) if self.class_weight is None else self.class_weight
+        if len(weight) != classes:
+            raise UsageError(
+                f'class_weight of the metric has {len(weight)} numbers, but the model has {classes} classes: '
+                'give one for each class.'
+            )
+        weight, label = weight.to(logits.device), label.long()
+        valid = label != self.ignore_index
+        weights = weight[torch.where(valid, label, 0)] * valid
+        if len(logits) == 1:
+            # MMSegmentation's segmentors return the sigmoid of a binary head's logits.
+            loss = F.binary_cross_entropy(logits[0], (label == 1).float(), weights, reduction='sum')
+        else:
+            loss = F.cross_entropy(logits[None], label[None], weight, ignore_index=self.ignore_index, reduction='sum')
+        return loss.item(), weights.sum(dtype=torch.float64).item()
+
+    def _write_prediction(self, sample: dict, prediction: torch.Tensor) -> None:
+        path = str(sample['img_path'])
+        name = f'{Path(path).stem}.png'
+        if self._written.setdefault(name, path) != path:
+            raise DataError(
+                f'{self._written[name]} and {path} would both be written to {Path(self.output_dir) / name}: give the '
+                'images different names, or leave output_dir out.'
+            )
+        labels = prediction.cpu().numpy()
+        # Labels of such a dataset begin at 1 in its files: 0 is what is ignored.
+        shift = int(bool(sample.get('reduce_zero_label', False)))
+        kind = np.uint8 if len(self.dataset_meta['classes']) + shift <= 256 else np.uint16
+        picture = cv2.imencode('.png', labels.astype(kind) + kind(shift))[1]
+        write_bytes(Path(self.output_dir) / name, picture.tobytes())
+
+    def evaluate(self, size: int) -> dict:
+        """Metrics over all images of all processes: a dict of floats, in percent but for the loss.
+
+        Raises:
+            DataError: No pixel was scored.
+        """
+        metrics = super().evaluate(size)
+        self._written.clear()
+        # Here and not in compute_metrics, which one process calls while the others wait for it.
+        if any(name.rpartition('/')[2] == 'aAcc' and np.isnan(value) for name, value in metrics.items()):
+            raise DataError(
+                f'None of the {size} images has a labelled pixel, so that there is nothing to score: all are '
+                f'{self.ignore_index}, which is ignored; check ann_file, the values or colours of the labels, and '
+                'ignore_index.'
+                if size
+                else 'The dataset has no images, so that there is nothing to score; check ann_file and data_prefix.'
+            )
+        return metrics
 
     def compute_metrics(self, results: list) -> dict:
-        """Figures over all images: a dict of floats, in percent but for the loss."""
-        matrices, losses, weights, sizes = zip(*results, strict=True)
-        confusion = np.sum(matrices, axis=0)
-        metrics = scores(confusion)
-        classes = self.dataset_meta['classes']
-        per_class = {
-            name: dict(IoU=float(iou), Acc=float(acc))
-            for name, iou, acc in zip(classes, metrics.pop('IoU'), metrics.pop('Acc'), strict=True)
-        }
+        """Metrics over the given images; see :meth:`evaluate`. Where no pixel was scored, ``aAcc`` alone, NaN."""
+        if self.format_only:
+            print_log(f'The predictions are in {self.output_dir}.', logger='current')
+            return {}
+        confusion = sum(matrix for matrix, *_ in results)
+        if not np.any(confusion):
+            return dict(aAcc=float('nan'))
+        _, losses, weights, sizes = zip(*results, strict=True)
+        metrics, per_class = self._scores(confusion)
         if self.with_table:
             print_log(_table(per_class, confusion), logger='current')
         if self.out_file is not None and is_main_process():
             self._write(metrics, per_class, confusion, sizes)
         if self.with_loss:
             metrics['loss'] = sum(losses) / sum(weights) if sum(weights) else 0.0
-        for kind in ('IoU', 'Acc'):
+        for kind in next(iter(per_class.values())):
             metrics.update(
                 {f'{kind}/{name}': values[kind] for name, values in per_class.items() if not np.isnan(values[kind])}
             )
         return metrics
+
+    def _scores(self, confusion: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Return the means, and the metrics of each class by its name."""
+        metrics = scores(confusion)
+        kinds = {'IoU': metrics.pop('IoU'), 'Acc': metrics.pop('Acc')}
+        kinds |= further_scores(confusion, self.iou_metrics, self.beta)
+        if self.nan_to_num is not None:
+            kinds = {kind: np.nan_to_num(values, nan=100 * self.nan_to_num) for kind, values in kinds.items()}
+        metrics |= {f'm{kind}': mean(values) for kind, values in kinds.items()}
+        rows = zip(*(values.tolist() for values in kinds.values()), strict=True)
+        classes = self.dataset_meta['classes']
+        return metrics, {name: dict(zip(kinds, row, strict=True)) for name, row in zip(classes, rows, strict=True)}
 
     def _write(self, metrics: dict, per_class: dict, confusion: np.ndarray, sizes: Sequence[tuple]) -> None:
         size = sizes[0] if len(set(sizes)) == 1 else None
@@ -126,15 +227,22 @@ class SegmentationMetric(BaseMetric):
         write_json(self.out_file, report)
 
 
+def _plane(pixels: dict) -> torch.Tensor:
+    """Data (1, H, W), or (H, W) as after test-time augmentation, to (H, W)."""
+    data = pixels['data']
+    return data.reshape(data.shape[-2:])
+
+
 def _table(per_class: dict, confusion: np.ndarray) -> str:
     labelled = confusion.sum(1)
-    table = PrettyTable(['Class', 'IoU', 'Acc', 'Pixels %'], align='r')
+    kinds = list(next(iter(per_class.values())))
+    table = PrettyTable(['Class', *kinds, 'Pixels %'], align='r')
     table.align['Class'] = 'l'
     absent = []
     for (name, values), pixels in zip(per_class.items(), labelled, strict=True):
         if np.isnan(values['IoU']):
             absent.append(name)
             continue
-        metrics = ['-' if np.isnan(values[kind]) else f'{values[kind]:.2f}' for kind in ('IoU', 'Acc')]
+        metrics = ['-' if np.isnan(value) else f'{value:.2f}' for value in values.values()]
         table.add_row([name, *metrics, f'{100 * pixels / max(labelled.sum(), 1):.2f}'])
     return f'\n{table}' + (f'\nNeither labelled nor predicted: {", ".join(absent)}' if absent else '')

@@ -4,7 +4,11 @@ Counts are 64-bit integers throughout, so the metrics do not depend on the order
 shared among processes.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from mmseg_erfnet.errors import DataError
 
 
 def confusion_matrix(
@@ -22,15 +26,18 @@ def confusion_matrix(
         int64 array (num_classes, num_classes): rows are true, columns predicted classes.
 
     Raises:
-        ValueError: The shapes differ, or a value is no class.
+        DataError: The shapes differ, or a value is no class.
     """
     if labels.shape != predictions.shape:
-        raise ValueError(f'labels of shape {labels.shape} cannot be compared with predictions of {predictions.shape}')
+        raise DataError(
+            f'labels of shape {labels.shape} cannot be compared with predictions of {predictions.shape}; '
+            'score at the size of the labels.'
+        )
     valid = labels != ignore_index
     labels, predictions = labels[valid].astype(np.int64), predictions[valid].astype(np.int64)
     for name, values in (('label', labels), ('prediction', predictions)):
         if values.size and not 0 <= values.min() <= values.max() < num_classes:
-            raise ValueError(
+            raise DataError(
                 f'{name}s run from {values.min()} to {values.max()}, but there are {num_classes} classes; '
                 'does num_classes of the decode head fit the dataset?'
             )
@@ -39,7 +46,7 @@ def confusion_matrix(
 
 
 def scores(confusion: np.ndarray) -> dict:
-    """Figures of a confusion matrix, in percent; NaN where a figure is not defined.
+    """Metrics of a confusion matrix, in percent; NaN where one is not defined.
 
     Args:
         confusion: int64 (classes, classes), rows true, columns predicted.
@@ -59,15 +66,41 @@ def scores(confusion: np.ndarray) -> dict:
         overall = 100 * correct.sum() / confusion.sum()
     present = labelled > 0
     return dict(
-        mIoU=_mean(iou[union > 0]),
-        mIoU_all=_mean(np.nan_to_num(iou)),
-        mIoU_present=_mean(iou[present]),
+        mIoU=mean(iou),
+        mIoU_all=mean(np.nan_to_num(iou)),
+        mIoU_present=mean(iou[present]),
         aAcc=float(overall),
-        mAcc=_mean(acc[present]),
+        mAcc=mean(acc),
         IoU=iou,
         Acc=acc,
     )
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else float('nan')
+def further_scores(confusion: np.ndarray, iou_metrics: Sequence[str], beta: float = 1) -> dict[str, np.ndarray]:
+    """Metrics of each class beside the IoU, as MMSegmentation's ``IoUMetric`` defines them, in percent.
+
+    Args:
+        confusion: int64 (classes, classes), rows true, columns predicted.
+        iou_metrics: 'mDice' gives ``Dice``; 'mFscore' gives ``Fscore``, ``Precision`` and ``Recall``.
+        beta: Weight of the recall in ``Fscore``.
+
+    Returns:
+        float64 arrays with a value for each class, NaN where it is not defined.
+    """
+    correct = np.diag(confusion).astype(np.float64)
+    labelled, predicted = confusion.sum(1), confusion.sum(0)
+    found = {}
+    with np.errstate(invalid='ignore', divide='ignore'):
+        if 'mDice' in iou_metrics:
+            found['Dice'] = 200 * correct / (labelled + predicted)
+        if 'mFscore' in iou_metrics:
+            precision, recall = correct / predicted, correct / labelled
+            score = (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
+            found |= dict(Fscore=100 * score, Precision=100 * precision, Recall=100 * recall)
+    return found
+
+
+def mean(values: np.ndarray) -> float:
+    """Return the mean of the values that are defined; NaN if none is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float('nan')

@@ -29,11 +29,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.dropout import Dropout
 from mmseg_erfnet.registry import MODELS
 
 BN_EPS = 1e-3  # the paper's code and MMSegmentation's; torch's own default is 1e-5
 DROPOUTS = {'element': Dropout, 'channel': nn.Dropout2d}
+
+
+class ArchitectureError(UsageError, AssertionError):
+    """Arguments contradict each other or are out of range; an AssertionError, as with MMSegmentation's ``ERFNet``."""
 
 
 def _norm(norm_cfg: dict | None, channels: int) -> nn.Module:
@@ -62,7 +67,7 @@ class DownsamplerBlock(BaseModule):
         init_cfg: Initialisation, as in mmengine's ``BaseModule``.
 
     Raises:
-        ValueError: If nothing is left for the convolution.
+        ArchitectureError: If nothing is left for the convolution.
     """
 
     def __init__(
@@ -76,7 +81,7 @@ class DownsamplerBlock(BaseModule):
     ):
         super().__init__(init_cfg)
         if not 0 < in_channels < out_channels:
-            raise ValueError(
+            raise ArchitectureError(
                 f'A downsampler needs more output channels than input channels, which it passes on: got {in_channels} '
                 f'to {out_channels}. Let enc_downsample_channels grow, from more than in_channels.'
             )
@@ -210,7 +215,7 @@ class ERFNet(BaseModule):
         init_cfg: Initialisation, as in mmengine's ``BaseModule``.
 
     Raises:
-        ValueError: If arguments contradict each other or are out of range.
+        ArchitectureError: If arguments contradict each other or are out of range.
     """
 
     def __init__(
@@ -235,7 +240,7 @@ class ERFNet(BaseModule):
     ):
         super().__init__(init_cfg)
         if dropout_type not in DROPOUTS:
-            raise ValueError(f'dropout_type must be one of {", ".join(DROPOUTS)}: got {dropout_type!r}.')
+            raise ArchitectureError(f'dropout_type must be one of {", ".join(DROPOUTS)}: got {dropout_type!r}.')
         _check_encoder(
             enc_downsample_channels,
             enc_stage_non_bottlenecks,
@@ -314,21 +319,21 @@ def _check_encoder(
     block_channels: Sequence[int],
 ) -> None:
     if len(downsample_channels) < 2:
-        raise ValueError(f'enc_downsample_channels needs at least two numbers: got {tuple(downsample_channels)}.')
+        raise ArchitectureError(f'enc_downsample_channels needs at least two numbers: got {tuple(downsample_channels)}.')
     stage_channels = tuple(downsample_channels[1:])
     if len(stage_blocks) != len(stage_channels):
-        raise ValueError(
+        raise ArchitectureError(
             f'enc_stage_non_bottlenecks needs {len(stage_channels)} numbers, one for each downsampler but the first: '
             f'got {tuple(stage_blocks)} for enc_downsample_channels={tuple(downsample_channels)}.'
         )
     if tuple(block_channels) != stage_channels:
-        raise ValueError(
+        raise ArchitectureError(
             f'enc_non_bottleneck_channels={tuple(block_channels)} contradicts '
             f'enc_downsample_channels={tuple(downsample_channels)}: residual blocks keep the channels of their '
             f'downsampler, so it must be {stage_channels}.'
         )
     if not dilations or stage_blocks[-1] % len(dilations):
-        raise ValueError(
+        raise ArchitectureError(
             f'The {stage_blocks[-1]} blocks of the last stage in enc_stage_non_bottlenecks must be a multiple of the '
             f'{len(dilations)} enc_non_bottleneck_dilations they cycle through.'
         )
@@ -338,12 +343,12 @@ def _check_decoder(
     stages: int, upsample_channels: Sequence[int], stage_blocks: Sequence[int], block_channels: Sequence[int]
 ) -> None:
     if len(upsample_channels) != stages or len(stage_blocks) != stages:
-        raise ValueError(
+        raise ArchitectureError(
             f'The decoder needs {stages} stages, one less than the encoder has downsamplers: got '
             f'dec_upsample_channels={tuple(upsample_channels)} and dec_stages_non_bottleneck={tuple(stage_blocks)}.'
         )
     if list(block_channels) != list(upsample_channels):
-        raise ValueError(
+        raise ArchitectureError(
             f'dec_non_bottleneck_channels={tuple(block_channels)} contradicts '
             f'dec_upsample_channels={tuple(upsample_channels)}: residual blocks keep the channels of their upsampler, '
             'so the two must be equal.'
@@ -354,7 +359,7 @@ def _dropout_ratios(ratio: float | Sequence[float], stages: int) -> list[float]:
     """Return one ratio per stage of residual blocks."""
     ratios = [ratio] * stages if isinstance(ratio, (int, float)) else list(ratio)
     if len(ratios) != stages or not all(0 <= one <= 1 for one in ratios):
-        raise ValueError(
+        raise ArchitectureError(
             f'dropout_ratio must be a number from 0 to 1, or {stages} of them, one for each stage of residual blocks: '
             f'got {ratio}.'
         )

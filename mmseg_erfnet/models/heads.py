@@ -4,6 +4,7 @@ from mmseg.models.decode_heads import FCNHead as _FCNHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
+from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.upsampled_loss import UpsampledLossMixin
 from mmseg_erfnet.registry import MODELS
 
@@ -19,17 +20,17 @@ class ERFNetHead(UpsampledLossMixin, BaseDecodeHead):
         kwargs: Those of MMSegmentation's ``BaseDecodeHead``, ``num_classes`` and ``loss_decode`` among them.
 
     Raises:
-        ValueError: If ``channels`` differs from ``in_channels``, or several feature maps are asked for.
+        UsageError: If ``channels`` differs from ``in_channels``, or several feature maps are asked for.
     """
 
     def __init__(self, in_channels: int, channels: int | None = None, *, dropout_ratio: float = 0.0, **kwargs):
         if channels not in (None, in_channels):
-            raise ValueError(
+            raise UsageError(
                 f'ERFNetHead has no layer between the features and the classes: leave channels={channels} out or make '
                 f'it in_channels={in_channels}.'
             )
         if kwargs.get('input_transform') is not None:
-            raise ValueError('ERFNetHead takes one feature map: leave input_transform out.')
+            raise UsageError('ERFNetHead takes one feature map: leave input_transform out.')
         super().__init__(in_channels, in_channels, dropout_ratio=dropout_ratio, **kwargs)
         self.conv_seg = nn.ConvTranspose2d(in_channels, self.out_channels, 2, stride=2)
 

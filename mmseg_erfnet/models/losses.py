@@ -1,55 +1,72 @@
 """Losses."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.registry import MODELS
+
+REDUCTIONS = ('mean', 'sum', 'none')
 
 
 @MODELS.register_module()
 class WeightedCrossEntropyLoss(nn.Module):
     """Cross entropy with torch's weighted mean: each pixel weighs what its label's class weighs, ignored ones nothing.
 
-    It differs from MMSegmentation's ``CrossEntropyLoss`` in three ways: labels of 255 and class weights go together
-    (there an IndexError), the mean is over the weights (there over all pixels, by default), and a batch without any
-    label gives 0 with a graph (torch's weighted mean: NaN). It computes in float32 under autocast, too.
+    It takes the arguments of MMSegmentation's ``CrossEntropyLoss``, from which it differs in three ways: labels of 255
+    and class weights go together (there an IndexError), the mean is over the weights (there over all pixels, unless
+    ``avg_non_ignore`` is set), and a batch without any label gives 0 with a graph (torch's weighted mean: NaN). It
+    computes in float32 under autocast, too.
 
     Args:
-        class_weight: One weight a class, none negative; None for equal weights.
+        class_weight: One weight for each class, none negative, or a file of them, ``.npy`` or ``.json``; None for equal
+            weights.
         reduction: 'mean', 'sum' or 'none'.
         loss_weight: Factor of the loss.
         loss_name: Name in the log; without the prefix 'loss_' it is not part of the sum that is minimised.
+        use_sigmoid: For a binary head, one with ``out_channels=1``: its logit is that of class 1 against class 0.
+        use_mask: Must be False.
+        avg_non_ignore: Without class weights, whether the mean leaves ignored pixels out; with them it always does.
 
     Raises:
-        ValueError: If an argument is out of range.
+        UsageError: If an argument is out of range.
     """
 
     def __init__(
         self,
-        class_weight: Sequence[float] | None = None,
+        class_weight: Sequence[float] | str | None = None,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
         loss_name: str = 'loss_ce',
+        *,
+        use_sigmoid: bool = False,
+        use_mask: bool = False,
+        avg_non_ignore: bool = True,
     ):
         super().__init__()
-        if reduction not in ('mean', 'sum', 'none'):
-            raise ValueError(f"reduction must be 'mean', 'sum' or 'none': got {reduction!r}.")
-        if isinstance(class_weight, (str, dict)):
-            raise ValueError(f'class_weight must be a list with one number a class: got {class_weight!r}.')
-        if class_weight is not None:
-            class_weight = torch.as_tensor(class_weight, dtype=torch.float32)
-            if class_weight.ndim != 1 or not (class_weight.isfinite() & (class_weight >= 0)).all():
-                raise ValueError(
-                    f'class_weight must be a list of finite numbers from 0 up: got {class_weight.tolist()}.'
-                )
+        if reduction not in REDUCTIONS:
+            raise UsageError(f"reduction must be 'mean', 'sum' or 'none': got {reduction!r}.")
+        if use_mask:
+            raise UsageError(
+                "WeightedCrossEntropyLoss has no loss of masks: leave use_mask out, or use type='CrossEntropyLoss'."
+            )
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.loss_name = loss_name
+        self.use_sigmoid = use_sigmoid
+        self.avg_non_ignore = avg_non_ignore
         # Not in the state dict: checkpoints load whatever the weights.
-        self.register_buffer('class_weight', class_weight, persistent=False)
+        self.register_buffer('class_weight', _class_weight(class_weight), persistent=False)
+
+    def extra_repr(self) -> str:
+        """Say what a printed model shows of the loss."""
+        return f'avg_non_ignore={self.avg_non_ignore}'
 
     def forward(
         self,
@@ -58,35 +75,44 @@ class WeightedCrossEntropyLoss(nn.Module):
         weight: Tensor | None = None,
         avg_factor: float | None = None,
         reduction_override: str | None = None,
-        ignore_index: int = 255,
+        ignore_index: int | None = 255,
         **kwargs,
     ) -> Tensor:
         """The loss; the arguments are those with which MMSegmentation's heads call theirs.
 
         Args:
-            cls_score: Logits, (N, C, H, W).
-            label: Class numbers, (N, H, W), int64.
+            cls_score: Logits, (N, C, H, W), or (N, 1, H, W) with ``use_sigmoid``.
+            label: Class numbers, (N, H, W), integers.
             weight: A factor a pixel, (N, H, W), as from a pixel sampler; in the mean it multiplies the class weight.
             avg_factor: What a mean divides the sum by instead.
             reduction_override: Replaces ``reduction``.
-            ignore_index: The label that counts for nothing.
+            ignore_index: The label that counts for nothing, if any.
             kwargs: Taken and not used.
 
         Returns:
             A scalar, or (N, H, W) for the reduction 'none'; float32.
 
         Raises:
-            ValueError: If there is another number of class weights than of classes, or an ``avg_factor`` with a sum.
+            DataError: A label is no class (on a CPU; a GPU has an assertion of its own).
+            UsageError: If there is another number of class weights than of classes, ``use_sigmoid`` does not fit the
+                number of logits, or an ``avg_factor`` goes with a sum.
         """
         reduction = reduction_override or self.reduction
         self.check_classes(cls_score.shape[1])
         if avg_factor is not None and reduction == 'sum':
-            raise ValueError("avg_factor goes with reduction='mean', not with 'sum'.")
+            raise UsageError("avg_factor goes with reduction='mean', not with 'sum'.")
+        ignore_index = -100 if ignore_index is None else ignore_index  # what torch ignores if not told otherwise
+        label = label.long()
 
         with torch.autocast(cls_score.device.type, enabled=False):
-            pixels = F.cross_entropy(
-                cls_score.float(), label, self.class_weight, ignore_index=ignore_index, reduction='none'
-            )
+            logits = cls_score.float()
+            if self.use_sigmoid:
+                # The sigmoid of a logit is the softmax of 0 and that logit.
+                logits = torch.cat([torch.zeros_like(logits), logits], 1)
+            try:
+                pixels = F.cross_entropy(logits, label, self.class_weight, ignore_index=ignore_index, reduction='none')
+            except IndexError as error:
+                raise no_class(label[label != ignore_index].max(), logits.shape[1]) from error
             if weight is not None:
                 pixels = pixels * weight
             if reduction == 'none':
@@ -98,18 +124,79 @@ class WeightedCrossEntropyLoss(nn.Module):
                 avg_factor = self._sum_of_weights(label, weight, ignore_index)
             return self.loss_weight * total / avg_factor
 
-    def check_classes(self, classes: int) -> None:
-        """Raise a ValueError if there is another number of class weights than of classes."""
+    def check_classes(self, logits: int) -> None:
+        """Check the number of logits, C of (N, C, H, W).
+
+        Raises:
+            UsageError: The class weights or ``use_sigmoid`` do not fit it.
+        """
+        if self.use_sigmoid and logits != 1:
+            raise UsageError(
+                f'use_sigmoid is for a binary head, but the model has {logits} outputs: set out_channels=1 in the '
+                "head, use_sigmoid=False, or type='CrossEntropyLoss'."
+            )
+        if logits == 1 and not self.use_sigmoid:
+            raise no_sigmoid()
+        classes = max(logits, 2)
         if self.class_weight is not None and len(self.class_weight) != classes:
-            raise ValueError(f'class_weight has {len(self.class_weight)} numbers, but the model has {classes} classes.')
+            raise UsageError(
+                f'class_weight has {len(self.class_weight)} numbers, but the model has {classes} classes: give one '
+                'for each class.'
+            )
 
     def _sum_of_weights(self, label: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
         valid = label != ignore_index
-        if self.class_weight is None:
+        if self.class_weight is not None:
+            weights = self.class_weight[torch.where(valid, label, 0)] * valid
+        elif self.avg_non_ignore:
             weights = valid.float()
         else:
-            weights = self.class_weight[torch.where(valid, label, 0)] * valid
+            weights = torch.ones_like(label, dtype=torch.float32)
         if weight is not None:
             weights = weights * weight
         # Where nothing counts the sum of the losses is 0, too: 0 and not 0 / 0.
         return weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def no_class(label: int, classes: int) -> DataError:
+    """Return the error about a label without a class."""
+    return DataError(
+        f'A label is {int(label)}, but the model has {classes} classes: set num_classes in the head, or check the labels '
+        'and ignore_index.'
+    )
+
+
+def no_sigmoid() -> UsageError:
+    """Return the error about a binary head whose loss is a softmax."""
+    return UsageError('A head with out_channels=1 learns by a sigmoid: set use_sigmoid=True in its loss.')
+
+
+def _class_weight(weights: Sequence[float] | str | None) -> Tensor | None:
+    """Return the weights as float32 (classes,)."""
+    given = weights
+    if isinstance(weights, str):
+        weights = _weights_of_file(Path(weights))
+    if weights is None:
+        return None
+    try:
+        values = np.asarray(weights, np.float32)
+    except (TypeError, ValueError):
+        values = np.full(1, np.nan)
+    if values.ndim != 1 or not values.size or not (np.isfinite(values) & (values >= 0)).all():
+        raise UsageError(f'class_weight must be a list of finite numbers from 0 up, one for each class: got {given!r}.')
+    return torch.from_numpy(values.copy())
+
+
+def _weights_of_file(path: Path) -> object:
+    """Read what MMSegmentation's losses read, as far as no code can be in it: it takes pickles and YAML as well."""
+    try:
+        if path.suffix == '.npy':
+            return np.load(path, allow_pickle=False)
+        if path.suffix == '.json':
+            return json.loads(path.read_bytes())
+    except (OSError, ValueError, EOFError, RecursionError) as error:
+        raise UsageError(
+            f'class_weight={str(path)!r} cannot be read ({error}): name a .npy or .json file with one number for each '
+            'class, or give a list.'
+        ) from error
+    raise UsageError(f'class_weight={str(path)!r} is neither a .npy nor a .json file: save it as one, or give a list.')

@@ -11,40 +11,77 @@ phase is a sum of shifted small arrays, and its pixels are never put in their or
 import math
 
 import torch
-from torch import Tensor
+from mmseg.models.utils import resize
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mmseg_erfnet.models.losses import WeightedCrossEntropyLoss
+from mmseg_erfnet.models.losses import WeightedCrossEntropyLoss, no_class, no_sigmoid
 
 # Floats in a strip: 0.5 MB, of which three or four fit in a core's second-level cache with those of its neighbours.
 STRIP = 1 << 17
 
 
 class UpsampledLossMixin:
-    """For a decode head whose only loss is a mean :class:`WeightedCrossEntropyLoss`; anything else is computed as ever.
+    """For a decode head whose losses are means of :class:`WeightedCrossEntropyLoss`; others are computed as ever.
 
-    A GPU has no use for strips and takes the plain way, too. ``acc_seg`` counts a pixel as right where no logit exceeds
-    its label's.
+    A GPU has no use for strips and takes the plain way, too. So does a binary head (``out_channels=1``), whose
+    ``acc_seg`` is then that of its threshold; MMSegmentation's is the share of class 0. ``acc_seg`` counts a pixel as
+    right where no logit exceeds its label's.
     """
 
+    def _stack_batch_gt(self, batch_data_samples: list) -> Tensor:
+        # Labels may travel as bytes.
+        return super()._stack_batch_gt(batch_data_samples).long()
+
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
-        """Logits (N, C, h, w) and labels (N, 1, H, W) to the loss and the accuracy in percent."""
+        """Logits (N, C, h, w) and labels (N, 1, H, W) to the loss and the accuracy in percent.
+
+        Raises:
+            DataError: A label is no class.
+            UsageError: The loss does not fit the number of logits.
+        """
         label = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        if self.out_channels == 1:
+            return self._binary_loss(seg_logits, batch_data_samples, label)
+        criteria = self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
         factor = label.shape[-1] // seg_logits.shape[-1]
-        criterion = self.loss_decode
         if not (
             seg_logits.device.type == 'cpu'
-            and type(criterion) is WeightedCrossEntropyLoss
-            and criterion.reduction == 'mean'
+            and all(map(_is_plain_mean, criteria))
             and self.sampler is None
+            and self.ignore_index is not None
             and not self.align_corners
             and label.shape[1:] == (factor * seg_logits.shape[2], factor * seg_logits.shape[3])
         ):
             return super().loss_by_feat(seg_logits, batch_data_samples)
-        criterion.check_classes(seg_logits.shape[1])
-        loss, accuracy = UpsampledCrossEntropy.apply(seg_logits, label, criterion.class_weight, self.ignore_index)
-        return {criterion.loss_name: criterion.loss_weight * loss, 'acc_seg': accuracy}
+        losses = {}
+        for criterion in criteria:
+            criterion.check_classes(seg_logits.shape[1])
+            loss, accuracy = UpsampledCrossEntropy.apply(seg_logits, label, criterion.class_weight, self.ignore_index)
+            name = criterion.loss_name
+            losses[name] = losses.get(name, 0) + criterion.loss_weight * loss
+        return losses | dict(acc_seg=accuracy)
+
+    def _binary_loss(self, seg_logits: Tensor, batch_data_samples: list, label: Tensor) -> dict[str, Tensor]:
+        try:
+            losses = super().loss_by_feat(seg_logits, batch_data_samples)
+        except IndexError as error:  # a softmax over one logit knows no class 1
+            raise no_sigmoid() from error
+        with torch.no_grad():
+            score = resize(seg_logits, label.shape[1:], mode='bilinear', align_corners=self.align_corners)
+            right = (score[:, 0].sigmoid() > self.threshold) == (label == 1)
+            valid = torch.ones_like(right) if self.ignore_index is None else label != self.ignore_index
+            losses['acc_seg'] = 100 * (right & valid).sum() / valid.sum().clamp(min=1).view(1)
+        return losses
+
+
+def _is_plain_mean(criterion: nn.Module) -> bool:
+    return (
+        type(criterion) is WeightedCrossEntropyLoss
+        and criterion.reduction == 'mean'
+        and (criterion.avg_non_ignore or criterion.class_weight is not None)
+    )
 
 
 class UpsampledCrossEntropy(torch.autograd.Function):
@@ -61,10 +98,7 @@ class UpsampledCrossEntropy(torch.autograd.Function):
         valid = label != ignore_index
         label = torch.where(valid, label, 0)
         if label.min() < 0 or label.max() >= classes:
-            raise IndexError(
-                f'A label is {label.max() if label.max() >= classes else label.min()}, but the model has '
-                f'{classes} classes.'
-            )
+            raise no_class(label.max() if label.max() >= classes else label.min(), classes)
         weight = valid.float() if class_weight is None else class_weight[label] * valid
         # Where nothing counts the sum of the losses is 0, too: 0 and not 0 / 0.
         weight /= weight.sum(dtype=torch.float64).clamp(min=torch.finfo(torch.float32).tiny)

@@ -3,28 +3,48 @@
 import base64
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmseg_erfnet.errors import DataError, UserError
 from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.images import check_image
 from mmseg_erfnet.visualization.charts import png
 
+# By what a file begins with: whatever its name says, nothing else is ever put into a page.
+KINDS = {b'\x89PNG\r\n\x1a\n': 'png', b'\xff\xd8\xff': 'jpeg', b'GIF87a': 'gif', b'GIF89a': 'gif'}
+PHONE = '40rem'  # narrower pages are those of phones
 STYLE = """
+* { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 75rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { margin-bottom: 0; } h2 { margin-top: 3rem; border-bottom: 1px solid #ccc; }
-nav a { margin-right: 1rem; } a { color: #0b57a4; }
-figure { margin: 1rem 0; } figcaption { color: #444; } img { max-width: 100%; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; }
+       padding: 0 1rem; overflow-wrap: break-word; }
+h1 { margin-bottom: 0; line-height: 1.2; } h2 { margin-top: 3rem; border-bottom: 1px solid #ccc; }
+h3 { margin: 1.5rem 0 .5rem; font-size: 1rem; }
+nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; } a { color: #0b57a4; }
+figure { margin: 1rem 0; } figcaption { color: #444; } img { max-width: 100%; height: auto; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--panel)), 1fr)); gap: 1rem; }
+.panels figure { margin: 0; } .panels img { display: block; width: 100%; }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .5rem 0; padding: 0; list-style: none; }
+.legend span { display: inline-block; width: .9em; height: .9em; margin-right: .4em; border: 1px solid #444;
+               vertical-align: -.1em; }
+.scroll { overflow-x: auto; margin: 1rem 0; } .chart img { display: block; }
+table { border-collapse: collapse; } th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; }
 th { text-align: left; vertical-align: top; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
 dl { display: flex; flex-wrap: wrap; gap: 1rem; } dl div { border: 1px solid #ccc; padding: .5rem 1rem; }
 dt { color: #444; } dd { margin: 0; font-size: 1.8rem; font-weight: 600; }
 pre { overflow-x: auto; background: #f4f4f4; padding: 1rem; font-size: .85rem; } summary { cursor: pointer; }
-"""
+@media (max-width: PHONE) {
+  body { margin-top: 1rem; } h2 { margin-top: 2rem; } th, td { padding: .2rem .5rem; }
+  dl div { flex: 1 1 40%; padding: .4rem .7rem; } dd { font-size: 1.4rem; }
+  .chart img { max-width: none; } .chart.fits img { max-width: 100%; }
+}
+""".replace('PHONE', PHONE)
+Picture = Figure | np.ndarray | bytes | Path
 
 
 class Report:
@@ -41,6 +61,22 @@ class Report:
         self.title, self.subtitle = title, subtitle
         self._headings: list[str] = []
         self._body: list[str] = []
+
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """Leave out of the page what is added inside if its source turns out to be damaged, and say so instead.
+
+        Args:
+            what: What is missing then, the sentence's subject.
+        """
+        headings, body = len(self._headings), len(self._body)
+        try:
+            yield
+        # Whatever a damaged or foreign file can lead to, in parsing or in drawing.
+        except Exception as error:
+            del self._headings[headings:], self._body[body:]
+            reason = str(error) if isinstance(error, UserError) else f'it is damaged ({type(error).__name__}: {error}).'
+            self.text(f'{what} is not shown: {reason[:500]}')
 
     def section(self, heading: str) -> None:
         """Begin a section; the navigation at the top leads to it."""
@@ -59,7 +95,7 @@ class Report:
         self._body.append(f'<dl>{items}</dl>')
 
     def table(self, rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> None:
-        """Add a table whose rows begin with their names.
+        """Add a table whose rows begin with their names; one that is too wide for the page scrolls in itself.
 
         Args:
             rows: Texts, or floats, which are shown with two decimals.
@@ -69,28 +105,63 @@ class Report:
         body = ''.join(
             f'<tr><th scope="row">{html.escape(str(row[0]))}</th>{"".join(map(_cell, row[1:]))}</tr>' for row in rows
         )
-        self._body.append(f'<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+        self._body.append(
+            f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
 
-    def picture(self, picture: Figure | np.ndarray | Path, caption: str) -> None:
+    def picture(self, picture: Picture, caption: str, narrow: Picture | None = None) -> None:
         """Add a picture.
 
         Args:
-            picture: A chart; a BGR picture, uint8 (H, W, 3); or a file, PNG or JPEG.
+            picture: A chart; a BGR picture, uint8 (H, W, 3); or PNG, JPEG or GIF, the file or its content. On a phone a
+                chart keeps its size and scrolls in itself.
             caption: What there is to see.
+            narrow: The same for phones.
+
+        Raises:
+            DataError: A file is not a whole PNG, JPEG or GIF.
         """
-        kind = 'png'
+        kind = ''
+        image = _image(picture, caption)
         if isinstance(picture, Figure):
-            data = png(picture)
-        elif isinstance(picture, np.ndarray):
-            data = jpeg(picture)
-            kind = 'jpeg'
-        else:
-            data = picture.read_bytes()
-            kind = 'png' if picture.suffix == '.png' else 'jpeg'
-        caption, data = html.escape(caption), base64.b64encode(data).decode()
+            kind = ' class="scroll chart"' if narrow is None else ' class="scroll chart fits"'
+        if narrow is not None:
+            source = f'<source media="(max-width: {PHONE})" srcset="{_data(narrow)}">'
+            image = f'<picture>{source}{image}</picture>'
         self._body.append(
-            f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
-            f'<figcaption>{caption}</figcaption></figure>'
+            f'<figure><div{kind}>{image}</div><figcaption>{html.escape(caption)}</figcaption></figure>'
+        )
+
+    def panels(
+        self,
+        pictures: Iterable[tuple[str, Picture]],
+        heading: str = '',
+        legend: Iterable[tuple[str, Sequence[int]]] = (),
+        width: float = 16,
+    ) -> None:
+        """Add pictures side by side; where there is no room for that, they stack.
+
+        Args:
+            pictures: Captions and pictures, as for :meth:`picture`.
+            heading: A line above them.
+            legend: Names of classes and their RGB colours.
+            width: The least width of a picture, in letters of the page, 16 pixels each.
+
+        Raises:
+            DataError: As :meth:`picture`.
+        """
+        cells = ''.join(
+            f'<figure>{_image(picture, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>'
+            for caption, picture in pictures
+        )
+        chips = ''.join(
+            f'<li><span style="background: #{_hex(colour)}"></span>{html.escape(str(name))}</li>'
+            for name, colour in legend
+        )
+        self._body.append(
+            (f'<h3>{html.escape(heading)}</h3>' if heading else '')
+            + f'<div class="panels" style="--panel: {width:g}rem">{cells}</div>'
+            + (f'<ul class="legend">{chips}</ul>' if chips else '')
         )
 
     def listing(self, summary: str, text: str) -> None:
@@ -110,12 +181,54 @@ class Report:
             f'<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{html.escape(self.subtitle)}</p>\n'
             f'<nav>{links}</nav>\n{body}\n</body>\n</html>\n'
         )
-        write_bytes(path, page.encode())
+        # A name that is no UTF-8 has letters that cannot be encoded.
+        write_bytes(path, page.encode(errors='replace'))
 
 
 def jpeg(picture: np.ndarray, quality: int = 90) -> bytes:
     """Encode a BGR picture, uint8 (H, W, 3)."""
     return cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def picture_kind(data: bytes, path: str | Path) -> str:
+    """Return 'png', 'jpeg' or 'gif', by the content.
+
+    Args:
+        data: The file's content.
+        path: Its name, for the message.
+
+    Raises:
+        DataError: It is none of these, or damaged.
+    """
+    kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
+    if kind is None:
+        raise DataError(f'{path} is no PNG, JPEG or GIF; remove it, or run the test again.')
+    if kind == 'gif':
+        if not data.endswith(b';'):
+            raise DataError(f'{path} is truncated; remove it, or run the training again.')
+    else:
+        check_image(data, path)
+    return kind
+
+
+def _data(picture: Picture) -> str:
+    """Return a picture as a data URL."""
+    if isinstance(picture, Figure):
+        data, kind = png(picture), 'png'
+    elif isinstance(picture, np.ndarray):
+        data, kind = jpeg(picture), 'jpeg'
+    else:
+        data = picture if isinstance(picture, bytes) else picture.read_bytes()
+        kind = picture_kind(data, 'a picture' if isinstance(picture, bytes) else picture)
+    return f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
+
+
+def _image(picture: Picture, caption: str) -> str:
+    return f'<img alt="{html.escape(caption)}" src="{_data(picture)}">'
+
+
+def _hex(colour: Sequence[int]) -> str:
+    return ''.join(f'{min(max(int(value), 0), 255):02x}' for value in (*colour, 0, 0, 0)[:3])
 
 
 def _anchor(heading: str) -> str:

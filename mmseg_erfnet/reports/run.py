@@ -1,6 +1,6 @@
 """The report of a run: what its work dir holds, bound into one HTML file."""
 
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,19 +9,33 @@ import numpy as np
 
 from mmseg_erfnet import __version__
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.files import write_bytes, write_json
 from mmseg_erfnet.reports.history import History, draw_curves, read_history, run_folders
-from mmseg_erfnet.reports.page import Report, jpeg
-from mmseg_erfnet.visualization.charts import class_bars, confusion_chart
-from mmseg_erfnet.visualization.painting import comparison
+from mmseg_erfnet.reports.page import Report, jpeg, picture_kind
+from mmseg_erfnet.reports.work_dir import (
+    COLOUR,
+    is_inside,
+    read_inside,
+    read_json,
+    read_metrics,
+    read_palette,
+    read_plain_file,
+)
+from mmseg_erfnet.text import listed
+from mmseg_erfnet.visualization.charts import NARROW, class_bars, confusion_chart
+from mmseg_erfnet.visualization.painting import error_map, overlay
 
 EXAMPLES = 'examples'
+MAX_EXAMPLES = 50
 VALIDATED_ON = 'validated on'  # in environment.json: dataset and split
-COLOUR = [31, 111, 180]  # of classes without one
+NAME_BYTES = 120  # of an image's name in that of its example
+CONFIG_BYTES = 2 * 1000**2
 
 
 def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
     """Bind scores, mistakes, curves, config and environment of a run.
+
+    A file that is damaged, or a link to one elsewhere, is left out, and the page says so.
 
     Args:
         work_dir: Work dir of ``tools/train.py`` or ``tools/test.py``, or of both in turn.
@@ -31,7 +45,9 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
         The file.
 
     Raises:
-        UsageError: The folder holds neither metrics of a test nor logs of a training run.
+        UsageError: The folder holds neither metrics of a test nor logs of a training run, or ``out`` is something else
+            than a report.
+        StorageError: The report cannot be written.
     """
     work_dir = Path(work_dir)
     metrics_file, history = work_dir / 'metrics.json', read_history(work_dir)
@@ -41,156 +57,200 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
             'tools/train.py or tools/test.py.'
         )
     out = work_dir / 'report.html' if out is None else Path(out)
+    _check_target(out)
     report = Report(f'ERFNet: {work_dir.resolve().name}', f'mmseg_erfnet {__version__}')
-    if metrics_file.is_file():
-        metrics = json.loads(metrics_file.read_text())
-        _add_scores(report, metrics)
-        logs = [folder / 'vis_data' / 'scalars.json' for folder in _training_folders(work_dir)]
-        if any(path.stat().st_mtime > metrics_file.stat().st_mtime for path in logs):
-            report.text('Training has gone on since this test: tools/test.py scores what has come out of it.')
-        _add_examples(report, work_dir / EXAMPLES)
+    metrics = None
+    with report.part('metrics.json'):
+        metrics = read_metrics(work_dir) if metrics_file.is_file() else None
+    if metrics is not None:
+        _add_highlights(report, metrics, work_dir)
     else:
-        _add_best(report, history, _environment(_training_folders(work_dir)))
+        with report.part('The best validation'):
+            _add_best(report, history, _environment(work_dir, _training_folders(work_dir)))
+    _add_examples(report, work_dir / EXAMPLES)
+    _add_timelapse(report, work_dir / 'timelapse')
     if history.train or history.val:
-        report.section('Training')
-        report.picture(draw_curves(history), 'Loss, mIoU and learning rate of the training run.')
+        with report.part('The course of the training'):
+            report.section('Training')
+            curves, narrow = draw_curves(history), draw_curves(history, stacked=True)
+            report.picture(curves, 'Loss, mIoU and learning rate of the training run.', narrow)
+    if metrics is not None:
+        for part in (_add_classes, _add_confusion, _add_protocol):
+            with report.part('A part of metrics.json'):
+                part(report, metrics)
     _add_setting(report, work_dir)
     report.write(out)
     return out
 
 
-def _add_scores(report: Report, metrics: dict) -> None:
-    classes, confusion = metrics['classes'], np.array(metrics['confusion_matrix'])
-    palette = metrics.get('palette') or [COLOUR] * len(classes)
-    iou, acc = (np.array([metrics['per_class'][name][kind] for name in classes], np.float64) for kind in ('IoU', 'Acc'))
-    labelled = confusion.sum(1)
-    report.section('Scores')
-    report.highlights(
-        {
-            name: f'{_number(metrics[key]):.2f} %'
-            for name, key in (('mIoU', 'mIoU'), ('pixel accuracy', 'aAcc'), ('mean class accuracy', 'mAcc'))
-        }
+def _check_target(out: Path) -> None:
+    """Refuse a file that holds something else than a page."""
+    if out.is_file() and out.stat().st_size:
+        with out.open('rb') as file:
+            if not file.read(15).lower().startswith(b'<!doctype html>'):
+                raise UsageError(f'{out} is no report, and would be replaced by one; give --out another name.')
+
+
+def _add_highlights(report: Report, metrics: dict, work_dir: Path) -> None:
+    with report.part('The means in metrics.json'):
+        report.highlights(
+            {
+                name: f'{_number(metrics.get(key)):.2f} %'
+                for name, key in (('mIoU', 'mIoU'), ('pixel accuracy', 'aAcc'), ('mean class accuracy', 'mAcc'))
+            }
+        )
+    logs = [folder / 'vis_data' / 'scalars.json' for folder in _training_folders(work_dir)]
+    if any(path.stat().st_mtime > (work_dir / 'metrics.json').stat().st_mtime for path in logs):
+        report.text('Training has gone on since this test: tools/test.py scores what has come out of it.')
+
+
+def _add_best(report: Report, history: History, facts: dict) -> None:
+    best = history.best()
+    if best:
+        report.highlights({f'best mIoU on val, {history.unit} {best["x"]}': f'{best["mIoU"]:.2f} %'})
+        if VALIDATED_ON in facts:
+            report.table([(VALIDATED_ON, str(facts[VALIDATED_ON]))])
+    report.text(
+        'No checkpoint has been tested yet: tools/test.py adds the confusion matrix, the best and the worst '
+        'images, and how the metrics were obtained.'
     )
+    iou = {name.removeprefix('IoU/'): value for name, value in (best or {}).items() if name.startswith('IoU/')}
+    if iou:
+        report.section('Classes')
+        _add_bars(report, list(iou.values()), list(iou), [COLOUR] * len(iou), 'IoU of each class in that validation.')
+
+
+def _add_bars(report: Report, iou: Sequence[float], names: list[str], colours: list, caption: str) -> None:
+    charts = [class_bars(iou, names, colours, 'IoU in %', **size) for size in ({}, dict(width=NARROW))]
+    report.picture(charts[0], caption, charts[1])
+
+
+def _add_examples(report: Report, folder: Path) -> None:
+    if not (folder / 'index.json').is_file():
+        return
+    with report.part(f'{folder / "index.json"}'):
+        entries = read_json(folder.parent, folder / 'index.json', list)
+        report.section('Best and worst images')
+        report.text("By the mean IoU over the classes that are in an image's ground truth or prediction.")
+        for entry in entries[:MAX_EXAMPLES]:
+            with report.part('An example'):
+                _add_example(report, folder, entry)
+
+
+def _add_example(report: Report, folder: Path, entry: dict) -> None:
+    heading = f'{entry["kind"]}: {entry["name"]}, mIoU {entry["mIoU"]:.1f} %, {entry["aAcc"]:.1f} % of the pixels right'
+    pictures = []
+    for title, name in entry.get('panels') or [[heading, entry['file']]]:
+        data = read_plain_file(folder, name)
+        picture_kind(data, folder / name)
+        pictures.append((str(title), data))
+    names, colours = [], []
+    for name, colour in entry.get('legend') or []:
+        names.append(str(name))
+        colours.append(colour)
+    report.panels(pictures, heading, zip(names, read_palette(colours, len(names)), strict=True))
+
+
+def _add_timelapse(report: Report, folder: Path) -> None:
+    files = [(split, folder / f'{split}.gif') for split in ('val', 'train')]
+    files = [(split, path) for split, path in files if path.is_file()]
+    if not files:
+        return
+    report.section('How the predictions evolved')
+    for split, path in files:
+        with report.part(f'{path}'):
+            data = read_inside(folder.parent, path)
+            report.picture(data, f'Frames of {split}: input, ground truth, and the prediction epoch by epoch.')
+
+
+def _add_classes(report: Report, metrics: dict) -> None:
+    classes, confusion, iou = metrics['classes'], metrics['confusion_matrix'], metrics['IoU']
     defined = np.flatnonzero(~np.isnan(iou))
-    report.table(
-        [
-            (
-                'mIoU',
-                f'{_number(metrics["mIoU"]):.2f} %, the mean over the {len(defined)} classes that are labelled or '
-                'predicted somewhere, as MMSegmentation computes it',
-            ),
-            (
-                'mIoU_present',
-                f'{_number(metrics["mIoU_present"]):.2f} %, over the {int((labelled > 0).sum())} classes that '
-                'are labelled somewhere',
-            ),
-            (
-                'mIoU_all',
-                f'{_number(metrics["mIoU_all"]):.2f} %, over all {len(classes)} classes, those without an IoU '
-                'counted as 0',
-            ),
-            *_protocol(metrics),
-        ]
-    )
     if not len(defined):
         report.text('No pixel was scored.')
         return
     report.section('Classes')
-    names = [classes[index] for index in defined]
-    report.picture(
-        class_bars(iou[defined], names, [palette[index] for index in defined], 'IoU in %'), 'IoU of each class.'
-    )
+    names, colours = ([metrics[kind][index] for index in defined] for kind in ('classes', 'palette'))
+    _add_bars(report, iou[defined], names, colours, 'IoU of each class.')
     absent = [name for name, value in zip(classes, iou, strict=True) if np.isnan(value)]
     if absent:
-        report.text(f'Neither labelled nor predicted, hence without an IoU: {", ".join(absent)}.')
+        report.text(f'Neither labelled nor predicted, hence without an IoU: {listed(absent, 100)}.')
+    labelled = confusion.sum(1)
     shares = 100 * labelled / max(labelled.sum(), 1)
-    report.table(
-        (
-            (name, *map(float, row))
-            for name, *row in zip(names, iou[defined], acc[defined], shares[defined], strict=True)
-        ),
-        ('class', 'IoU %', 'accuracy %', 'share of pixels %'),
-    )
+    columns = (values[defined].tolist() for values in (iou, metrics['Acc'], shares))
+    report.table(zip(names, *columns, strict=True), ('class', 'IoU %', 'accuracy %', 'share of pixels %'))
+
+
+def _add_confusion(report: Report, metrics: dict) -> None:
+    defined = np.flatnonzero(~np.isnan(metrics['IoU']))
+    if not len(defined):
+        return
     report.section('Confusion')
+    names = [metrics['classes'][index] for index in defined]
     report.picture(
-        confusion_chart(confusion[np.ix_(defined, defined)], names),
+        confusion_chart(metrics['confusion_matrix'][np.ix_(defined, defined)], names),
         'Of the pixels of each true class (row), the percentage predicted as each class (column). Shares '
         'below 0.5 % carry no number; grey rows have no pixels.',
     )
 
 
-def _add_best(report: Report, history: History, facts: dict) -> None:
-    report.section('Scores')
-    best = history.best()
-    if best:
-        report.highlights({f'best mIoU on val, {history.unit} {best["x"]}': f'{best["mIoU"]:.2f} %'})
-        report.table([(name, facts[name]) for name in (VALIDATED_ON,) if name in facts])
-        iou = {name.removeprefix('IoU/'): value for name, value in best.items() if name.startswith('IoU/')}
-        if iou:
-            report.picture(
-                class_bars(list(iou.values()), list(iou), [COLOUR] * len(iou), 'IoU in %'),
-                'IoU of each class in that validation.',
-            )
-    report.text(
-        'No checkpoint has been tested yet: tools/test.py adds the confusion matrix, the best and the worst '
-        'images, and how the metrics were obtained.'
+def _add_protocol(report: Report, metrics: dict) -> None:
+    defined = int((~np.isnan(metrics['IoU'])).sum())
+    labelled = int((metrics['confusion_matrix'].sum(1) > 0).sum())
+    means = {
+        'mIoU': f'the mean over the {defined} classes that are labelled or predicted somewhere, as MMSegmentation '
+        'computes it',
+        'mIoU_present': f'over the {labelled} classes that are labelled somewhere',
+        'mIoU_all': f'over all {len(metrics["classes"])} classes, those without an IoU counted as 0',
+    }
+    report.section('How it was scored')
+    report.table(
+        [(name, f'{_number(metrics.get(name)):.2f} %, {meaning}') for name, meaning in means.items()]
+        + _conditions(metrics)
     )
 
 
-def _protocol(metrics: dict) -> list[tuple[str, str]]:
+def _conditions(metrics: dict) -> list[tuple[str, str]]:
     size, tta = metrics.get('size'), metrics.get('tta')
     rows = {
         'dataset': metrics.get('dataset'),
         'split': metrics.get('split'),
-        'images': str(metrics['images']),
+        'images': metrics.get('images'),
         'scored at': f'{size[0]} x {size[1]} (height x width)' if size else "each label's own size",
         'test-time augmentation': f'flip, scales {", ".join(map(str, tta["scales"]))}' if tta else 'none',
         'checkpoint': metrics.get('checkpoint'),
     }
-    return [(name, value) for name, value in rows.items() if value]
+    return [(name, str(value)) for name, value in rows.items() if value]
 
 
 def _number(value: float | None) -> float:
-    return float('nan') if value is None else value
-
-
-def _add_examples(report: Report, folder: Path) -> None:
-    index = folder / 'index.json'
-    if not index.is_file():
-        return
-    report.section('Best and worst images')
-    report.text("By the mean IoU over the classes that are in an image's ground truth or prediction.")
-    for entry in json.loads(index.read_text()):
-        report.picture(
-            folder / entry['file'],
-            f'{entry["kind"]}: {entry["name"]}, mIoU {entry["mIoU"]:.1f} %, {entry["aAcc"]:.1f} % of the pixels right',
-        )
+    return float('nan') if value is None else float(value)
 
 
 def _add_setting(report: Report, work_dir: Path) -> None:
     runs, trained = run_folders(work_dir), _training_folders(work_dir)
     configs = [folder / 'vis_data' / 'config.py' for folder in trained or runs]
     configs = [path for path in configs if path.is_file()]
-    facts = _environment(runs)
-    if configs or facts:
-        report.section('Setting')
-    if facts:
-        report.table(facts.items())
+    report.section('Setting')
+    with report.part('The environment'):
+        facts = _environment(work_dir, runs)
+        if facts:
+            report.table([(name, str(value)) for name, value in facts.items()])
     if configs:
-        report.listing(
-            f'Config of the {"training run" if trained else "test"} begun {configs[-1].parents[1].name}',
-            configs[-1].read_text(),
-        )
+        with report.part(f'{configs[-1]}'):
+            text = read_inside(work_dir, configs[-1], CONFIG_BYTES).decode(errors='replace')
+            begun = configs[-1].parents[1].name
+            report.listing(f'Config of the {"training run" if trained else "test"} begun {begun}', text)
+
+
+def _environment(work_dir: Path, runs: Sequence[Path]) -> dict:
+    """Return what the last of some runs ran on, and was validated on."""
+    files = [path for path in (folder / 'environment.json' for folder in runs) if path.is_file()]
+    return read_json(work_dir, files[-1], dict) if files else {}
 
 
 def _training_folders(work_dir: Path) -> list[Path]:
-    return [folder for folder in run_folders(work_dir) if (folder / 'vis_data' / 'scalars.json').is_file()]
-
-
-def _environment(runs: Sequence[Path]) -> dict[str, str]:
-    """What the last of some runs ran on, and was validated on."""
-    files = [path for path in (folder / 'environment.json' for folder in runs) if path.is_file()]
-    return json.loads(files[-1].read_text()) if files else {}
+    return [folder for folder in run_folders(work_dir) if is_inside(work_dir, folder / 'vis_data' / 'scalars.json')]
 
 
 def write_examples(
@@ -206,16 +266,30 @@ def write_examples(
         palette: The colours.
         width: Of each of the four pictures, in pixels, at most.
     """
-    for old in folder.glob('*.jpg'):
-        old.unlink()
+    if (folder / 'index.json').is_file():
+        for old in folder.glob('*.jpg'):
+            old.unlink()
     index = []
     for number, example in enumerate(examples, 1):
         prediction, ground_truth = (_shrink(example[kind], width) for kind in ('prediction', 'ground_truth'))
-        file = f'{number:02}_{example["kind"]}_{example["name"]}.jpg'
-        picture = comparison(example['image'], prediction, classes, palette, ground_truth, with_errors=True)
-        write_bytes(folder / file, jpeg(picture))
-        index.append(dict({key: example[key] for key in ('kind', 'name', 'mIoU', 'aAcc')}, file=file))
-    write_bytes(folder / 'index.json', json.dumps(index, indent=1).encode())
+        image = cv2.resize(example['image'], prediction.shape[::-1], interpolation=cv2.INTER_AREA)
+        pictures = {
+            'input': image,
+            'ground truth': overlay(image, ground_truth, palette),
+            'prediction': overlay(image, prediction, palette),
+            'errors in red, not scored white': error_map(image, prediction, ground_truth),
+        }
+        name = os.fsdecode(os.fsencode(example['name'])[:NAME_BYTES])
+        panels = []
+        for title, picture in pictures.items():
+            file = f'{number:02}_{example["kind"]}_{name}_{title.split()[0]}.jpg'
+            write_bytes(folder / file, jpeg(picture))
+            panels.append([title, file])
+        present = set(np.unique(prediction).tolist()) | set(np.unique(ground_truth).tolist())
+        legend = [[classes[label], list(palette[label])] for label in sorted(present) if label < len(classes)]
+        facts = {key: example[key] for key in ('kind', 'name', 'mIoU', 'aAcc')}
+        index.append(dict(facts, panels=panels, legend=legend))
+    write_json(folder / 'index.json', index)
 
 
 def _shrink(labels: np.ndarray, width: int) -> np.ndarray:

@@ -4,6 +4,7 @@ Palettes are lists of RGB triples from 0 to 255, as in MMSegmentation.
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ Palette = Sequence[Sequence[int]]
 EDGE = dict(edgecolor='#333333', linewidth=0.6)
 PLAIN = FuncFormatter(lambda value, _: f'{value:g}')
 FEW = 5  # images of a class that make no distribution yet
+WIDTH, NARROW = 10, 4.8  # inches of a chart; the latter for phones
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
@@ -24,21 +26,28 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
 
 
 def class_bars(
-    values: Sequence[float], classes: Sequence[str], palette: Palette, xlabel: str, decimals: int = 1, log: bool = False
+    values: Sequence[float],
+    classes: Sequence[str],
+    palette: Palette,
+    xlabel: str,
+    decimals: int = 1,
+    log: bool = False,
+    width: float = WIDTH,
 ) -> Figure:
-    """Draw a bar for each class, the largest on top, its figure at its end.
+    """Draw a bar for each class, the largest on top, its value at its end.
 
     Args:
         values: One for each class.
         classes: Their names.
         palette: Their colours.
         xlabel: What the values are, and their unit.
-        decimals: Of the metrics.
+        decimals: Of the values.
         log: Of the axis; a value of 0 then has no bar.
+        width: Of the chart, in inches.
     """
     values = np.asarray(values, np.float64)
     order = np.argsort(values, kind='stable')
-    figure, axes = _rows(len(classes))
+    figure, axes = _rows(len(classes), width)
     # Where bars begin: 0, or on a log axis a power of ten below the smallest.
     positive = values[values > 0]
     start = 10 ** np.floor(np.log10(positive.min())) if log and positive.size else 0
@@ -52,9 +61,11 @@ def class_bars(
     if start:
         axes.set_xscale('log')
         axes.xaxis.set_major_formatter(PLAIN)
-    axes.set_xlim(start, (bars.max() / start) ** 1.1 * start if start else max(1.1 * bars.max(), 1))
+    # Room for the value behind the longest bar.
+    room = 1 + WIDTH / width / 10
+    axes.set_xlim(start, (bars.max() / start) ** room * start if start else max(room * bars.max(), 1))
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
-    axes.set_xlabel(xlabel)
+    axes.set_xlabel(_wrapped(xlabel, width))
     return figure
 
 
@@ -68,7 +79,8 @@ def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     count = len(classes)
     labelled = confusion.sum(1, keepdims=True)
     shares = np.where(labelled > 0, 100 * confusion / np.maximum(labelled, 1), np.nan)
-    side = 0.38 * count
+    # Large enough for the labels of axes and colour bar, however few the classes.
+    side = max(0.38 * count, 2.4)
     figure = Figure(figsize=(side + 3.2, side + 1.9), layout='constrained')
     axes = figure.add_subplot()
     axes.set_facecolor('#dddddd')
@@ -91,11 +103,11 @@ def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.tick_params(which='minor', length=0)
     axes.set_ylabel('true class')
     axes.set_xlabel('predicted class')
-    figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, label='% of the pixels of the true class')
+    figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, label='% of the pixels\nof the true class')
     return figure
 
 
-def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) -> Figure:
+def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette, width: float = WIDTH) -> Figure:
     """Draw how a class's share of an image is distributed over the images in which it occurs; largest median on top.
 
     A class with fewer than five images is drawn as a dot for each.
@@ -104,12 +116,13 @@ def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) 
         counts: Pixels of each class in each image, (images, classes); each class occurs somewhere.
         classes: The names.
         palette: The colours.
+        width: Of the chart, in inches.
     """
     totals = np.maximum(counts.sum(1, keepdims=True), 1)
     # Logarithms, also of the violins and medians: they describe what the axis shows.
     shares = [np.log10(100 * column[column > 0]) for column in (counts / totals).T]
     order = sorted(range(len(classes)), key=lambda index: np.median(shares[index]))
-    figure, axes = _rows(len(classes))
+    figure, axes = _rows(len(classes), width)
     for row, index in enumerate(order):
         values = shares[index]
         if len(values) < FEW:
@@ -127,25 +140,28 @@ def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette) 
             body.set(facecolor=_rgb(palette[index]), alpha=1, **EDGE)
         axes.plot(np.median(values), row, 'o', color='white', markersize=4, markeredgecolor='black')
         axes.annotate(f'{len(values)}', (1.01, row), xycoords=axes.get_yaxis_transform(), va='center', fontsize=8)
-    axes.annotate('images', (1.01, len(classes) - 0.2), xycoords=axes.get_yaxis_transform(), fontsize=8)
+    axes.annotate('images', (1.01, 1), xycoords='axes fraction', va='bottom', fontsize=8)
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a decade at least, so that a power of ten is among the ticks
+        axes.set_xlim((low + high) / 2 - 0.5, (low + high) / 2 + 0.5)
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda power, _: f'{10**power:g}'))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel(
-        'share of the labelled pixels of an image in % (log scale)\n'
-        f'white dot: median; coloured dots: the images, where there are fewer than {FEW}'
-    )
+    label = 'share of the labelled pixels of an image in % (log scale)'
+    legend = f'white dot: median; coloured dots: the images, where there are fewer than {FEW}'
+    axes.set_xlabel(f'{_wrapped(label, width)}\n{_wrapped(legend, width)}')
     return figure
 
 
-def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str]) -> Figure:
+def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str], width: float = WIDTH) -> Figure:
     """Draw class weights of several kinds side by side, each kind scaled to a mean of 1, at which the bars begin.
 
     Args:
         weights: One for each class, by the kind's name.
         classes: The names.
+        width: Of the chart, in inches.
     """
-    figure, axes = _rows(len(classes), height=0.34)
+    figure, axes = _rows(len(classes), width, height=0.34)
     height = 0.8 / len(weights)
     first = np.asarray(next(iter(weights.values())))
     order = np.argsort(first, kind='stable')
@@ -159,13 +175,14 @@ def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str]) -> 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(PLAIN)
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
-    axes.set_xlabel('weight, relative to the mean of its kind (log scale)')
+    axes.set_xlabel(_wrapped('weight, relative to the mean of its kind (log scale)', width))
     axes.legend(loc='lower right')
     return figure
 
 
-def _rows(count: int, height: float = 0.27) -> tuple:
-    figure = Figure(figsize=(10, 1.2 + height * count), layout='constrained')
+def _rows(count: int, width: float, height: float = 0.27) -> tuple:
+    # A narrow chart breaks its label into more lines.
+    figure = Figure(figsize=(width, (1.2 if width == WIDTH else 2.0) + height * count), layout='constrained')
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
     axes.grid(axis='x', color='#dddddd')
@@ -176,3 +193,8 @@ def _rows(count: int, height: float = 0.27) -> tuple:
 
 def _rgb(colour: Sequence[int]) -> tuple[float, ...]:
     return tuple(value / 255 for value in colour)
+
+
+def _wrapped(label: str, width: float) -> str:
+    """Break the label of an axis into lines that fit a chart of so many inches, names of classes beside it."""
+    return textwrap.fill(label, max(20, round(9 * (width - 1.5))))

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.evaluation import confusion_matrix, scores
+from mmseg_erfnet.evaluation.scores import further_scores
 
 
 def test_counts_true_in_rows_and_predicted_in_columns():
@@ -21,6 +23,15 @@ def test_metrics_by_hand():
     assert metrics['mIoU_present'] == pytest.approx((60 + 50) / 2)
     assert metrics['mAcc'] == pytest.approx((100 * 6 / 9 + 75) / 2)
     assert metrics['aAcc'] == pytest.approx(100 * 9 / 13)
+
+
+def test_further_metrics_by_hand():
+    found = further_scores(np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]]), ['mDice', 'mFscore'], beta=2)
+    np.testing.assert_allclose(found['Dice'], [100 * 12 / 15, 100 * 6 / 9, np.nan])
+    np.testing.assert_allclose(found['Precision'], [100 * 6 / 7, 60, np.nan])
+    np.testing.assert_allclose(found['Recall'], [75, 75, np.nan])
+    np.testing.assert_allclose(found['Fscore'][1], 100 * 5 * 0.6 * 0.75 / (4 * 0.6 + 0.75))
+    assert further_scores(np.eye(3), ['mIoU']) == {}
 
 
 def test_nothing_labelled_is_not_a_number():
@@ -44,5 +55,5 @@ def test_counts_beyond_what_float32_can_hold():
     ],
 )
 def test_what_cannot_be_counted_is_said(labels, predictions, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(DataError, match=message):
         confusion_matrix(labels, predictions, 3)

@@ -9,6 +9,7 @@ from mmcv.cnn.bricks import ConvWS2d
 from mmseg.models.backbones import ERFNet as StockERFNet
 from torch import nn
 
+from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models import ERFNet
 from mmseg_erfnet.models.dropout import Dropout
 from mmseg_erfnet.models.erfnet import DownsamplerBlock, NonBottleneck1d, UpsamplerBlock
@@ -326,6 +327,12 @@ def test_trace_at_an_odd_size():
 def test_wrong_arguments(arguments, words):
     with pytest.raises(ValueError, match=words):
         ERFNet(**arguments)
+
+
+def test_an_error_is_one_of_ours_and_one_of_mmsegmentation():
+    with pytest.raises(UsageError) as caught:
+        ERFNet(dec_upsample_channels=(128, 64, 16))
+    assert isinstance(caught.value, AssertionError)
 
 
 def test_wrong_arguments_of_the_decoder_do_not_matter_to_the_encoder():

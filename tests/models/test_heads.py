@@ -2,6 +2,7 @@ import pytest
 import torch
 from helpers.base_tester import image
 
+from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models import ERFNetHead
 
 
@@ -30,7 +31,7 @@ def test_no_dropout_unless_asked_for():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match='make it in_channels=16'):
+    with pytest.raises(UsageError, match='make it in_channels=16'):
         ERFNetHead(16, channels=128, num_classes=5)
-    with pytest.raises(ValueError, match='one feature map'):
+    with pytest.raises(UsageError, match='one feature map'):
         ERFNetHead(16, num_classes=5, input_transform='resize_concat', in_index=[0, 1])

@@ -1,13 +1,19 @@
 """The loss against torch's, on labels with and without ignored pixels."""
 
+import json
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from helpers.hostile import touching
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads import FCNHead
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.structures import SegDataSample
 from torch.nn import functional as F
 
+from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.models import WeightedCrossEntropyLoss
 
 WEIGHTS = [1.0, 0.0, 3.5, 0.25]
@@ -124,12 +130,86 @@ def test_in_a_head_of_mmseg():
     torch.testing.assert_close(losses['loss_plain'], 0.4 * F.cross_entropy(logits, label, ignore_index=255))
 
 
-def test_wrong_arguments():
-    for class_weight in ([1.0, -1.0], [1.0, float('nan')], [[1.0]], 'weights.npy', dict(road=1.0)):
-        with pytest.raises(ValueError, match='class_weight must be a list'):
-            WeightedCrossEntropyLoss(class_weight)
-    with pytest.raises(ValueError, match='reduction must be'):
-        WeightedCrossEntropyLoss(reduction='median')
+def test_by_a_sigmoid():
     logits, label = batch()
-    with pytest.raises(ValueError, match='has 3 numbers, but the model has 4 classes'):
+    logits, label = logits[:, :1].detach(), torch.where(label == 255, 255, label % 2)
+    valid = label != 255
+    found = WeightedCrossEntropyLoss(use_sigmoid=True)(logits, label)
+    expected = F.binary_cross_entropy_with_logits(logits[:, 0][valid], label[valid].float())
+    torch.testing.assert_close(found, expected)
+    weight = torch.tensor([0.5, 3.0])[label[valid]]
+    found = WeightedCrossEntropyLoss([0.5, 3.0], use_sigmoid=True)(logits, label)
+    expected = F.binary_cross_entropy_with_logits(logits[:, 0][valid], label[valid].float(), weight, reduction='sum')
+    torch.testing.assert_close(found, expected / weight.sum())
+
+
+@pytest.mark.parametrize('avg_non_ignore', [True, False])
+@pytest.mark.parametrize('class_weight', [None, WEIGHTS])
+@pytest.mark.parametrize('reduction', ['mean', 'sum', 'none'])
+def test_the_arguments_of_a_stock_config_give_what_they_give_there(class_weight, avg_non_ignore, reduction):
+    """On labels without 255 where there are class weights, which the stock loss takes only there."""
+    logits, label = batch(ignored=class_weight is None)
+    arguments = dict(
+        use_sigmoid=False,
+        use_mask=False,
+        reduction=reduction,
+        class_weight=class_weight,
+        loss_weight=0.4,
+        loss_name='loss_aux',
+        avg_non_ignore=avg_non_ignore,
+    )
+    # With class weights the stock loss leaves ignored labels out in any case, and fails if asked to.
+    arguments_there = dict(arguments, avg_non_ignore=avg_non_ignore and class_weight is None)
+    ours, theirs = WeightedCrossEntropyLoss(**arguments), CrossEntropyLoss(**arguments_there)
+    torch.testing.assert_close(ours(logits, label), theirs(logits, label, ignore_index=255))
+    assert (ours.loss_name, ours.extra_repr()) == (theirs.loss_name, f'avg_non_ignore={avg_non_ignore}')
+
+
+def test_without_an_ignored_label():
+    logits, label = batch(ignored=False)
+    found = WeightedCrossEntropyLoss()(logits, label, ignore_index=None)
+    torch.testing.assert_close(found, F.cross_entropy(logits, label))
+
+
+def test_class_weights_of_a_file(tmp_path):
+    np.save(tmp_path / 'weights.npy', np.array(WEIGHTS))
+    (tmp_path / 'weights.json').write_text(json.dumps(WEIGHTS))
+    for name in ('weights.npy', 'weights.json'):
+        assert WeightedCrossEntropyLoss(str(tmp_path / name)).class_weight.tolist() == WEIGHTS
+
+
+@pytest.mark.parametrize('name', ['weights.npy', 'weights.pkl', 'weights.yaml'])
+def test_a_file_of_class_weights_runs_nothing(name, tmp_path):
+    path, proof = tmp_path / name, tmp_path / 'proof'
+    if name == 'weights.npy':
+        np.save(path, np.array([touching(proof)], dtype=object), allow_pickle=True)
+    else:
+        path.write_bytes(pickle.dumps(touching(proof)))
+    with pytest.raises(UsageError, match='give a list'):
+        WeightedCrossEntropyLoss(str(path))
+    assert not proof.exists()
+
+
+def test_wrong_arguments():
+    for class_weight in ([1.0, -1.0], [1.0, float('nan')], [[1.0]], [], 3.0, ['a'], [[1.0], [1.0, 2.0]], dict(road=1.0)):
+        with pytest.raises(UsageError, match='class_weight must be a list'):
+            WeightedCrossEntropyLoss(class_weight)
+    for class_weight in ('none.npy', 'none.json', 'weights.txt'):
+        with pytest.raises(UsageError, match=f"class_weight='{class_weight}' .*or give a list"):
+            WeightedCrossEntropyLoss(class_weight)
+    with pytest.raises(UsageError, match='reduction must be'):
+        WeightedCrossEntropyLoss(reduction='median')
+    with pytest.raises(UsageError, match='no loss of masks'):
+        WeightedCrossEntropyLoss(use_mask=True)
+    logits, label = batch()
+    with pytest.raises(UsageError, match='has 3 numbers, but the model has 4 classes'):
         WeightedCrossEntropyLoss([1.0, 2.0, 3.0])(logits, label)
+    with pytest.raises(UsageError, match='4 outputs: set out_channels=1 in the head, use_sigmoid=False'):
+        WeightedCrossEntropyLoss(use_sigmoid=True)(logits, label)
+    with pytest.raises(UsageError, match='set use_sigmoid=True in its loss'):
+        WeightedCrossEntropyLoss()(logits[:, :1], label)
+    with pytest.raises(UsageError, match='has 3 numbers, but the model has 2 classes'):
+        WeightedCrossEntropyLoss([1.0, 2.0, 3.0], use_sigmoid=True)(logits[:, :1], label)
+    label[0, 5, 5] = 4
+    with pytest.raises(DataError, match='A label is 4, but the model has 4 classes'):
+        WeightedCrossEntropyLoss()(logits, label)

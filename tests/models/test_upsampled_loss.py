@@ -9,7 +9,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmseg_erfnet.models import ERFNetHead, FCNHead, upsampled_loss
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.models import ERFNetHead, FCNHead, WeightedCrossEntropyLoss, upsampled_loss
 
 LOSS = dict(type='mmseg_erfnet.WeightedCrossEntropyLoss')
 HEAD = dict(in_channels=4, channels=4, num_convs=0, concat_input=False, norm_cfg=dict(type='BN'))
@@ -130,21 +131,22 @@ def test_without_gradient():
 def test_label_of_no_class(wrong):
     logits, label = batch(2, 4, 4, 6, 2)
     label[1, 3, 3] = wrong
-    with pytest.raises(IndexError, match=f'A label is {wrong}, but the model has 4 classes'):
+    with pytest.raises(DataError, match=f'A label is {wrong}, but the model has 4 classes'):
         losses(FCNHead, logits, label)
 
 
 def test_another_number_of_weights():
     logits, label = batch(2, 4, 4, 6, 2)
-    with pytest.raises(ValueError, match='has 3 numbers, but the model has 4 classes'):
+    with pytest.raises(UsageError, match='has 3 numbers, but the model has 4 classes'):
         losses(FCNHead, logits, label, dict(LOSS, class_weight=[1.0, 2.0, 3.0]))
 
 
 @pytest.mark.parametrize(
     'other',
     [
-        dict(loss=[LOSS, dict(LOSS, loss_name='loss_b')]),
+        dict(loss=[LOSS, dict(type='CrossEntropyLoss', loss_name='loss_b')]),
         dict(loss=dict(type='CrossEntropyLoss')),
+        dict(loss=dict(LOSS, avg_non_ignore=False)),
         dict(loss=dict(LOSS, reduction='sum')),
         dict(align_corners=True),
         dict(sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=10)),
@@ -163,6 +165,71 @@ def test_whatever_else_goes_the_plain_way(other, monkeypatch):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(found[name], value)
+
+
+def test_several_losses():
+    logits, label = batch(2, 4, 4, 6, 2)
+    several = [LOSS, dict(LOSS, loss_name='loss_b', class_weight=[1, 2, 3, 4]), dict(LOSS, loss_weight=0.5)]
+    found, expected = (losses(head, logits.requires_grad_(), label, several) for head in (FCNHead, PlainHead))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    gradients = [torch.autograd.grad(given['loss_ce'] + given['loss_b'], logits)[0] for given in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize('head', [FCNHead, PlainHead])
+def test_labels_that_travel_as_bytes(head):
+    logits, label = batch(2, 4, 4, 6, 2)
+    samples_ = [SegDataSample(gt_sem_seg=PixelData(data=item[None].to(torch.uint8))) for item in label]
+    if head is FCNHead:
+        found = head(**HEAD, num_classes=4, loss_decode=LOSS).loss_by_feat(logits, samples_)['loss_ce']
+    else:
+        score = F.interpolate(logits, label.shape[1:], mode='bilinear', align_corners=False)
+        found = WeightedCrossEntropyLoss()(score, label.to(torch.uint8))
+    torch.testing.assert_close(found, plain(logits, label, None)[0])
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [
+        dict(LOSS, use_sigmoid=True),
+        dict(LOSS, use_sigmoid=True, class_weight=[0.5, 3.0]),
+        dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
+    ],
+    ids=str,
+)
+def test_a_binary_head(loss):
+    logits, label = batch(2, 2, 4, 6, 2)
+    exact, found = logits[:, :1].double().requires_grad_(), logits[:, :1].clone().requires_grad_()
+    two = F.interpolate(exact, label.shape[1:], mode='bilinear', align_corners=False)
+    weight = torch.tensor(loss.get('class_weight', [1.0, 1.0]), dtype=torch.float64)
+    expected = F.cross_entropy(torch.cat([torch.zeros_like(two), two], 1), label, weight, ignore_index=255)
+    expected.backward()
+    head = FCNHead(**HEAD, num_classes=2, out_channels=1, threshold=0.3, loss_decode=loss)
+    result = head.loss_by_feat(found, samples(label))
+    result['loss_ce'].backward()
+    assert distance(result['loss_ce'], expected) < 1e-6
+    assert distance(found.grad, exact.grad) < 1e-6
+    right = (two[:, 0].sigmoid() > 0.3) == (label == 1)
+    assert result['acc_seg'].item() == pytest.approx(100 * right[label != 255].double().mean().item())
+
+
+@pytest.mark.parametrize('loss', [LOSS, dict(type='CrossEntropyLoss')], ids=str)
+def test_a_binary_head_without_a_sigmoid_is_a_sentence(loss):
+    logits, label = batch(2, 2, 4, 6, 2)
+    head = FCNHead(**HEAD, num_classes=2, out_channels=1, threshold=0.3, loss_decode=loss)
+    with pytest.raises(UsageError, match='set use_sigmoid=True'):
+        head.loss_by_feat(logits[:, :1], samples(label))
+    with pytest.raises(UsageError, match=r'2 outputs: set out_channels=1'):
+        losses(FCNHead, logits, label, dict(LOSS, use_sigmoid=True))
+
+
+def test_no_label_is_ignored():
+    logits, label = batch(2, 4, 4, 6, 2)
+    label = label.clamp(max=3)
+    found = losses(FCNHead, logits, label, ignore_index=None)
+    torch.testing.assert_close(found['loss_ce'], losses(FCNHead, logits, label)['loss_ce'])
 
 
 def test_weights_are_those_of_mmseg():

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from mmseg_erfnet.visualization.charts import class_bars, confusion_chart, png, share_violins, weight_bars
+from mmseg_erfnet.visualization.charts import (
+    NARROW,
+    WIDTH,
+    class_bars,
+    confusion_chart,
+    png,
+    share_violins,
+    weight_bars,
+)
 
 CLASSES = ['road', 'sky', 'sign', 'car']
 PALETTE = [[128, 64, 128], [0, 0, 255], [220, 220, 0], [0, 128, 0]]
@@ -61,16 +69,17 @@ def test_weights_are_relative_to_the_mean_of_their_kind():
     assert [bar.get_x() + bar.get_width() for bar in axes.containers[1]] == pytest.approx([0.5, 0.5, 2.5, 0.5])
 
 
-def test_names_are_never_cut_off_nor_on_one_another():
-    count = 32
+@pytest.mark.parametrize(('count', 'width'), [(1, WIDTH), (3, WIDTH), (32, WIDTH), (1, NARROW), (3, NARROW)])
+def test_nothing_is_ever_cut_off_nor_on_one_another(count, width):
     classes = [f'MotorcycleScooter{index}' for index in range(count)]
     palette = [[index, 100, 200] for index in range(count)]
     random = np.random.default_rng(0)
+    label = 'share of all labelled pixels in % (log scale)'
     figures = [
-        class_bars(random.random(count), classes, palette, 'IoU in %'),
+        class_bars(random.random(count), classes, palette, label, log=True, width=width),
         confusion_chart(random.integers(0, 100, (count, count)), classes),
-        share_violins(random.integers(1, 100, (9, count)), classes, palette),
-        weight_bars({'a': random.random(count)}, classes),
+        share_violins(random.integers(1, 100, (9, count)), classes, palette, width=width),
+        weight_bars({'1 / ln(1.1 + p)': 1 + random.random(count)}, classes, width=width),
     ]
     for figure in figures:
         picture = imread(io.BytesIO(png(figure)))[..., :3]
