@@ -1,0 +1,7 @@
+"""From what labelling tools export, and from CamVid in its usual forms, to a data set that the configs read."""
+
+from mmseg_erfnet.datasets.preparation.camvid import PreparedCamVid, prepare_camvid
+from mmseg_erfnet.datasets.preparation.download import download_camvid
+from mmseg_erfnet.datasets.preparation.prepare import Prepared, prepare_dataset
+
+__all__ = ['Prepared', 'PreparedCamVid', 'download_camvid', 'prepare_camvid', 'prepare_dataset']
