@@ -11,6 +11,7 @@ VERBS = (
     'test',
     'export',
     'benchmark',
+    'prepare-dataset',
     'prepare-camvid',
     'synthesize-camvid',
     'config',

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 from helpers.tools import run_tool
+from mmseg_erfnet.datasets.prepare import ARCHIVES, download_camvid, prepare_camvid
 
 from mmseg_erfnet.datasets import CamVid11Dataset, CamVidDataset, prepare, standard_split
 from mmseg_erfnet.datasets.camvid import FRAMES, LABELS, PALETTE, PALETTE11
-from mmseg_erfnet.datasets.prepare import ARCHIVES, download_camvid, prepare_camvid
 from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.datasets.transforms import LoadSegLabels
 from mmseg_erfnet.errors import DataError, UsageError

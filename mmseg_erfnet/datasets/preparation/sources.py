@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
 
+from mmseg_erfnet.datasets.split_lists import MAX_TEXT, decode_text
 from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.images import IMAGE_SUFFIXES
 
 ARCHIVE_SUFFIXES = ('.zip', '.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
 TEXT_SUFFIXES = ('.txt', '.csv', '.json')
 MAX_BYTES = 1 << 28  # of a file; a photo of 50 megapixels as PNG has half of it
-MAX_TEXT = 1 << 26  # of a text; labelme writes the photo into its JSON
 MAX_FILES = 2_000_000
 DRIVE = re.compile('[A-Za-z]:')
 ARCHIVE_ERRORS = (
@@ -215,19 +215,3 @@ def read_text(file: SourceFile, limit: int = MAX_TEXT) -> str:
         DataError: It cannot be read, is too large, or is no text.
     """
     return decode_text(file.read(), file.shown, limit)
-
-
-def decode_text(data: bytes, shown: str, limit: int = MAX_TEXT) -> str:
-    """Decode the content of a text file; see `read_text`."""
-    if len(data) > limit:
-        raise DataError(f'{shown} has {len(data)} bytes, too many for a list; put the right file in its place.')
-    encoding = 'utf-16' if data[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig'
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f'{shown} is no UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8.'
-        ) from error
-    if '\0' in text:
-        raise DataError(f'{shown} is no text but binary data; put the right file in its place.')
-    return text

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
-from mmseg_erfnet.datasets.preparation.sources import SourceFile, decode_text, read_text
+from mmseg_erfnet.datasets.preparation.sources import SourceFile, read_text
+from mmseg_erfnet.datasets.split_lists import MAX_LIST, parse_split
 from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.images import IMAGE_SUFFIXES
 from mmseg_erfnet.text import listed
@@ -28,30 +29,11 @@ SYNONYMS = {
 PARTS = ('train', 'val', 'test')
 SHARES = {'val': 0.15, 'test': 0.15}
 SMALL = 20  # frames; with fewer there is no test split to draw
-MAX_LINE = 4096  # characters; the longest path of Linux
-MAX_LIST = 1 << 24  # bytes
 IMAGE_COLUMNS = ('image', 'filename', 'file', 'name', 'frame', 'path', 'file_name', 'image_name')
 GROUP_COLUMNS = ('group', 'sequence', 'scene', 'video', 'recording', 'patient', 'site')
 SPLIT_COLUMNS = ('split', 'subset', 'set')
 
 Splits = dict[str, list[str]]
-
-
-def parse_split(data: bytes, shown: str) -> list[str]:
-    """Return the lines of a split list, in which no more is looked for than text.
-
-    Args:
-        data: The list's content; a byte order mark is allowed.
-        shown: The list's name, for the message.
-
-    Raises:
-        DataError: It is no text, or a line is too long for a name.
-    """
-    lines = [line.strip() for line in decode_text(data, shown, MAX_LIST).split('\n')]
-    long = next((number for number, line in enumerate(lines, 1) if len(line) > MAX_LINE), None)
-    if long:
-        raise DataError(f'{shown}, line {long}, is too long for a name; write one name a line.')
-    return [line for line in lines if line]
 
 
 def resolve(line: str, names: Mapping[str, str]) -> str | None:

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
+from mmseg_erfnet.datasets.wrappers import inner_configs, with_pipeline
 from mmseg_erfnet.engine.samples import label_map
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.files import write_bytes
@@ -70,9 +71,8 @@ class TimelapseHook(Hook):
 
     def _fixed_samples(self, runner: Runner, split: str) -> list:
         """Frames with the pipeline of validation."""
-        config = deepcopy(runner.cfg[f'{split}_dataloader'].dataset)
-        config.pipeline = runner.cfg.val_dataloader.dataset.pipeline
-        dataset = DATASETS.build(config)
+        pipeline = inner_configs(runner.cfg.val_dataloader.dataset)[0].pipeline
+        dataset = DATASETS.build(with_pipeline(runner.cfg[f'{split}_dataloader'].dataset, pipeline))
         indices = evenly_spaced(len(dataset), self.num_images)
         self.classes, self.palette = dataset.metainfo['classes'], dataset.metainfo['palette']
         return [dataset[index] for index in indices]

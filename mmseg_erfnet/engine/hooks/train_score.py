@@ -5,9 +5,11 @@ from copy import deepcopy
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import Subset
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
-from mmseg_erfnet.registry import HOOKS
+from mmseg_erfnet.datasets.wrappers import inner_configs, with_pipeline
+from mmseg_erfnet.registry import DATASETS, HOOKS
 
 
 @HOOKS.register_module()
@@ -30,17 +32,12 @@ class TrainScoreHook(Hook):
         self.dataloader = None
 
     def before_train(self, runner: Runner) -> None:
-        dataset = deepcopy(runner.cfg.train_dataloader.dataset)
-        if 'pipeline' not in dataset:
-            raise ValueError(f'TrainScoreHook cannot give a {dataset.type} the pipeline of validation; remove the hook')
-        dataset.pipeline = runner.cfg.val_dataloader.dataset.pipeline
-        loader = dict(deepcopy(runner.cfg.val_dataloader), dataset=dataset)
+        pipeline = inner_configs(runner.cfg.val_dataloader.dataset)[0].pipeline
+        dataset = with_pipeline(runner.cfg.train_dataloader.dataset, pipeline)
+        dataset = DATASETS.build(dataset)
+        part = Subset(dataset, evenly_spaced(len(dataset), self.num_images))
+        loader = dict(deepcopy(runner.cfg.val_dataloader), dataset=part)
         self.dataloader = Runner.build_dataloader(loader, seed=runner.seed)
-        dataset = self.dataloader.dataset
-        indices = evenly_spaced(len(dataset), self.num_images)
-        dataset.get_subset_(indices)
-        # The sampler has counted the whole dataset.
-        self.dataloader = Runner.build_dataloader(dict(loader, dataset=dataset), seed=runner.seed)
         self.evaluator = runner.build_evaluator(dict(type='mmseg_erfnet.SegmentationMetric', with_table=False))
         self.evaluator.dataset_meta = dataset.metainfo
 
