@@ -98,8 +98,6 @@ def find_pairs(images: Sequence[SourceFile], labels: Sequence[SourceFile] = ()) 
         is_label = place.role == LABEL
         if LABEL not in roles and not labels:
             is_label = LABEL_ENDING.search(place.name) is not None
-        if not is_label and place.role is None and FRAME in roles and LABEL in roles:
-            continue
         _put(found if is_label else frames, place, file)
     for file in labels:
         _put(found, _place(file.path, common, annotated), file)
