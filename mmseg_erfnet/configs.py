@@ -33,6 +33,41 @@ def with_bases(path: Path) -> list[Path]:
     return found
 
 
+def shipped_weights(name: str) -> Path | None:
+    """Return the shipped checkpoint of a name, or None: in the wheel ``weights`` in the package, in a clone beside it.
+
+    Args:
+        name: Its file's name without ``.pth``.
+    """
+    for folder in (PACKAGE / 'weights', PACKAGE.parent / 'weights'):
+        if (folder / f'{name}.pth').is_file():
+            return folder / f'{name}.pth'
+    return None
+
+
+def copy_missing_bases(name: str, folder: str | Path) -> list[Path]:
+    """Copy a shipped base config and its own bases as far as they are not there; what is there may have been changed.
+
+    Args:
+        name: Path of the base below the folder of configs, such as ``_base_/erfnet_own.py``.
+        folder: Folder of configs to write into.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    root, folder = configs_folder().resolve(), Path(folder)
+    written = []
+    for path in with_bases(root / name):
+        target = folder / path.relative_to(root)
+        if not target.exists():
+            write_bytes(target, path.read_bytes())
+            written.append(target)
+    return written
+
+
 def copy_config(name: str, folder: str | Path) -> list[Path]:
     """Copy a shipped config and its bases, so that the copy loads and can be changed.
 

@@ -281,20 +281,17 @@ def _labels(part: str, dataset) -> Iterator[Finding]:
     import numpy as np
 
     from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
+    from mmseg_erfnet.datasets.wrappers import frames_of
     from mmseg_erfnet.engine.preflight import Labels, colours_not_ids
 
-    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    if not hasattr(dataset, 'pipeline'):
-        return
-    loading = loading_steps(dataset.pipeline.transforms)
-    indices = evenly_spaced(len(dataset), SAMPLED_LABELS)
+    frames = frames_of(dataset)
+    indices = evenly_spaced(len(frames), SAMPLED_LABELS)
     found, sizes, label_sizes = Labels(dataset.metainfo['classes']), set(), set()
-    for index in indices:
-        results = dataset.get_data_info(index)
+    for inner, index in (frames[place] for place in indices):
+        results = inner.get_data_info(index)
         name = results['img_path']
         try:
-            for step in loading:
+            for step in loading_steps(inner.pipeline.transforms):
                 results = step(results)
         except Exception as error:  # DataError of ours, whatever decoders raise
             yield Finding(part, *_apart(error, f'replace {name} or its label'))

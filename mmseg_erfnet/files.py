@@ -13,7 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmseg_erfnet.errors import StorageError
+from mmseg_erfnet.errors import StorageError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none, and no other lock that a killed process releases
+    fcntl = None
 
 TEMPORARY = '.unfinished-'
 REMEDIES = {
@@ -91,6 +96,58 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: str | Path, said: str) -> Iterator[None]:
+    """Hold a lock that one process at a time can have; the system releases it however the process ends.
+
+    Args:
+        path: An existing folder, which is locked itself, or the name of a lock file, which is made and removed again.
+        said: What the error says where another process holds the lock.
+
+    Raises:
+        UsageError: Another process holds it.
+        StorageError: The lock file cannot be made.
+    """
+    path = Path(path)
+    try:
+        descriptor = _lock(path)
+    except BlockingIOError as error:
+        raise UsageError(said) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        # Still locked, so that no other process can take the name for its own.
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    while True:
+        flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except OSError as error:
+            # Some network file systems have no locks: better none than no work there.
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                os.close(descriptor)
+                raise
+        # Another process may have removed the file between the two calls.
+        try:
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return descriptor
+        except FileNotFoundError:
+            pass
         os.close(descriptor)
 
 

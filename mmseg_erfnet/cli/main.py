@@ -12,6 +12,7 @@ VERBS = (
     'test',
     'export',
     'benchmark',
+    'prepare-dataset',
     'prepare-camvid',
     'synthesize-camvid',
     'config',

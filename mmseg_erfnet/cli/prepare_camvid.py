@@ -5,8 +5,9 @@
     python tools/prepare_camvid.py data/archives --out data/camvid --download    fetch the archives there first, 580 MB
 
 SOURCE may hold the archives of the official page (701_StillsRaw_full.zip, LabeledApproved_full.zip) or what they
-unpack to, the widespread folders train/ train_labels/ val/ val_labels/ test/ test_labels/, or SegNet's train/
-trainannot/ ... with indexed labels. A part of the 701 frames is fine. A second run changes nothing.
+unpack to, the widespread folders train/ train_labels/ val/ val_labels/ test/ test_labels/ (Kaggle), SegNet's train/
+trainannot/ ... with indexed labels, or fast.ai's camvid.tgz. A part of the 701 frames is fine. A second run changes
+nothing, and another split in a folder that is prepared is refused.
 """
 
 import signal
@@ -25,9 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=Path('data/camvid'), help='folder to make (default: %(default)s)')
     parser.add_argument(
         '--split',
-        choices=('standard', 'random'),
-        default='standard',
-        help='367/101/233 as in the literature, or 128 of 701 drawn to validate on',
+        choices=('auto', 'standard', 'random', 'source'),
+        default='auto',
+        help="standard: SegNet's 367/101/233, as in the literature; random: 128 of 701 drawn to validate on; source: "
+        'that of the folders or lists; auto: that of the source, else the standard one (default: %(default)s)',
     )
     parser.add_argument('--seed', type=int, help='of the random split (default: 0)')
     parser.add_argument(
@@ -36,17 +38,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         default='error',
         help="'ignore' accepts labels with colours that are not CamVid's",
     )
+    parser.add_argument(
+        '--orientation',
+        choices=('auto', 'shown', 'stored'),
+        default='auto',
+        help='what labels were drawn on where a frame says by EXIF that it is to be turned',
+    )
     parser.add_argument('--download', action='store_true', help='fetch the official archives into SOURCE first')
     args = parser.parse_args(argv)
 
     given(args.seed, '--seed', args.split == 'random', 'without --split random')
     require_mmseg()
-    from mmseg_erfnet.datasets.prepare import download_camvid, prepare_camvid
+    from mmseg_erfnet.datasets.preparation import download_camvid, prepare_camvid
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing half-done
     try:
         if args.download:
             download_camvid(args.source)
-        print(prepare_camvid(args.source, args.out, args.split, args.seed or 0, args.unknown))
+        print(prepare_camvid(args.source, args.out, args.split, args.seed or 0, args.unknown, args.orientation))
     except KeyboardInterrupt:
         raise UserError(f'interrupted; {args.out} is as it was') from None

@@ -4,13 +4,15 @@ import os
 from collections import Counter
 from typing import Any
 
+import numpy as np
 from mmengine import fileio
 from mmengine.dataset import Compose
 from mmseg.datasets import BaseSegDataset
 
 from mmseg_erfnet.datasets.cache import SharedCache
 from mmseg_erfnet.datasets.labels import IGNORE
-from mmseg_erfnet.datasets.pipelines import FIXED_STEPS, step_name
+from mmseg_erfnet.datasets.pipelines import FIXED_STEPS, LABEL_STEPS, step_name
+from mmseg_erfnet.datasets.split_lists import parse_split
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.images import check_frame
 
@@ -81,7 +83,7 @@ class CheckedSegDataset(BaseSegDataset):
         if self.backend_args is None:
             for folder in filter(None, self.data_prefix.values()):
                 _check_folder(folder)
-        infos = self._named_infos() if self.ann_file else super().load_data_list()
+        infos = self._infos()
         if not infos and self.ann_file:
             raise DataError(f'the split {self.ann_file} is empty; write one name a line, without suffix.')
         if not infos:
@@ -103,27 +105,50 @@ class CheckedSegDataset(BaseSegDataset):
             )
         return infos
 
+    def _infos(self) -> list[dict]:
+        return self._named_infos() if self.ann_file else super().load_data_list()
+
     def _named_infos(self) -> list[dict]:
-        try:
-            text = fileio.get_text(self.ann_file, backend_args=self.backend_args)
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f'the split {self.ann_file} cannot be read ({error}); it should hold one name a line. '
-                'For CamVid, tools/prepare_camvid.py writes the splits.'
-            ) from error
-        names = [line.strip() for line in text.splitlines() if line.strip()]
+        names = self._names()
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise DataError(f'{self.ann_file} names {", ".join(twice[:5])} more than once; keep one line of each.')
         images, labels = self.data_prefix['img_path'], self.data_prefix.get('seg_map_path')
         infos = []
         for name in names:
-            info = {'img_path': os.path.join(images, name + self.img_suffix)}
+            info = {'img_path': os.path.join(images, self._frame_file(name))}
             if labels is not None:
                 info['seg_map_path'] = os.path.join(labels, name + self.seg_map_suffix)
             info.update(label_map=self.label_map, reduce_zero_label=self.reduce_zero_label, seg_fields=[])
             infos.append(info)
         return infos
+
+    def _names(self) -> list[str]:
+        """The names in the split's list."""
+        try:
+            data = fileio.get(self.ann_file, backend_args=self.backend_args)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f'the split {self.ann_file} cannot be read ({error}); it should hold one name a line. '
+                'For CamVid, tools/prepare_camvid.py writes the splits.'
+            ) from error
+        return parse_split(data, f'the split {self.ann_file}')
+
+    def _frame_file(self, name: str) -> str:
+        """The file of a name's frame, in the folder of the frames."""
+        return name + self.img_suffix
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Return the classes in a frame's label, which MMEngine's `ClassBalancedDataset` asks for.
+
+        Raises:
+            UsageError: The pipeline loads no labels.
+            DataError: The label cannot be loaded.
+        """
+        load = next((step for step in self.pipeline.transforms if step_name(step) in LABEL_STEPS), None)
+        if load is None:
+            raise UsageError('the pipeline of the dataset loads no labels to balance; add mmseg_erfnet.LoadSegLabels.')
+        return np.setdiff1d(load(self.get_data_info(idx))['gt_seg_map'], [IGNORE]).tolist()
 
     def prepare_data(self, idx: int) -> Any:
         """Fetch a sample through the pipeline.

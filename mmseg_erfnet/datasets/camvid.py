@@ -15,6 +15,7 @@ from mmengine.dataset import BaseDataset
 
 from mmseg_erfnet.datasets.base import CheckedSegDataset
 from mmseg_erfnet.datasets.labels import IGNORE
+from mmseg_erfnet.datasets.wrappers import frames_of
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.registry import DATASETS
 
@@ -122,8 +123,8 @@ def check_disjoint(train: BaseDataset, other: BaseDataset, name: str = 'validati
     Frames are the same if their files are, or if they bear the same one of CamVid's 701 names wherever they lie.
 
     Args:
-        train: The dataset to train on.
-        other: The one to score.
+        train: The dataset to train on, wrapped or not.
+        other: The one to score, wrapped or not.
         name: What the message calls its split.
 
     Raises:
@@ -132,7 +133,7 @@ def check_disjoint(train: BaseDataset, other: BaseDataset, name: str = 'validati
     names = {name for split in ('train', 'val', 'test') for name in standard_split(split)}
 
     def frames(dataset: BaseDataset) -> set[str]:
-        paths = [Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
+        paths = [Path(inner.get_data_info(index)['img_path']) for inner, index in frames_of(dataset)]
         return {path.stem if path.stem in names else str(path.resolve()) for path in paths}
 
     both = sorted(frames(train) & frames(other))

@@ -3,7 +3,8 @@
 import numpy as np
 
 # By name without scope: mmcv and mmseg each have some of them, in places that differ between versions.
-LOADING_STEPS = ('LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels')
+LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels')
+LOADING_STEPS = ('LoadImageFromFile', *LABEL_STEPS)
 FIXED_STEPS = (*LOADING_STEPS, 'Resize')  # without chance
 NEUTRAL_STEPS = (*LOADING_STEPS, 'PackSegInputs')  # they leave the image as it is
 

@@ -10,7 +10,9 @@ import numpy as np
 from mmcv.transforms import LoadAnnotations
 from mmseg.datasets import BaseSegDataset
 
+from mmseg_erfnet.datasets.labels import IGNORE, describe
 from mmseg_erfnet.datasets.transforms.loading import LoadSegLabels
+from mmseg_erfnet.datasets.wrappers import frames_of, inner_datasets
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.progress import progress
 
@@ -58,7 +60,8 @@ def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> Lab
     Labels are loaded as the dataset's pipeline loads them.
 
     Args:
-        dataset: With `classes` in its `metainfo` and a transform that loads labels in its pipeline.
+        dataset: With `classes` in its `metainfo` and a transform that loads labels in its pipeline; or a wrapper of
+            such datasets, of which each frame is counted once.
         workers: Threads; as many as there are cores if None.
 
     Returns:
@@ -68,38 +71,37 @@ def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> Lab
         UsageError: The pipeline does not load labels.
         DataError: A label cannot be loaded, or holds an id for which there is no class.
     """
-    load = next(
-        (
-            transform
-            for transform in dataset.pipeline.transforms
-            if isinstance(transform, (LoadSegLabels, LoadAnnotations))
-        ),
-        None,
-    )
-    if load is None:
-        raise UsageError('the pipeline of the dataset loads no labels to count; add mmseg_erfnet.LoadSegLabels.')
+    frames = frames_of(dataset)
+    loaders = {id(inner): _label_step(inner) for inner in inner_datasets(dataset)}
     classes = tuple(dataset.metainfo['classes'])
 
-    def count(index: int) -> tuple[np.ndarray, tuple[int, int]]:
-        info = dataset.get_data_info(index)
-        labels = load.transform(info)['gt_seg_map']
+    def count(frame: tuple[BaseSegDataset, int]) -> tuple[np.ndarray, tuple[int, int]]:
+        inner, index = frame
+        info = inner.get_data_info(index)
+        labels = loaders[id(inner)].transform(info)['gt_seg_map']
         counts = np.bincount(labels.ravel(), minlength=256)
         if counts[len(classes) : 255].any():
-            found = len(classes) + int(counts[len(classes) : 255].argmax())
             raise DataError(
-                f'{info["seg_map_path"]} holds the id {found}, but there are only {len(classes)} classes; '
-                'check that the dataset fits its labels.'
+                f'{info["seg_map_path"]} holds {describe(labels[(labels >= len(classes)) & (labels != IGNORE)])}, but '
+                f'there are only {len(classes)} classes; check that the dataset fits its labels.'
             )
         return np.append(counts[: len(classes)], counts[255]), labels.shape
 
     rows, sizes = [], Counter()
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress('Labels', len(dataset), 'labels') as bar:
-        for row, size in pool.map(count, range(len(dataset))):
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress('Labels', len(frames), 'labels') as bar:
+        for row, size in pool.map(count, frames):
             rows.append(row)
             sizes[size] += 1
             bar.update()
     counts = np.array(rows, np.int64).reshape(-1, len(classes) + 1)
     return LabelStatistics(classes, counts[:, :-1], int(counts[:, -1].sum()), dict(sizes))
+
+
+def _label_step(dataset: BaseSegDataset) -> LoadSegLabels | LoadAnnotations:
+    for step in dataset.pipeline.transforms:
+        if isinstance(step, (LoadSegLabels, LoadAnnotations)):
+            return step
+    raise UsageError('the pipeline of the dataset loads no labels to count; add mmseg_erfnet.LoadSegLabels.')
 
 
 def class_weights(pixels: Sequence[int], c: float = 1.10) -> np.ndarray:

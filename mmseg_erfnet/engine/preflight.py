@@ -20,6 +20,7 @@ from mmseg_erfnet.datasets import check_disjoint
 from mmseg_erfnet.datasets.labels import IGNORE
 from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps, step_name
 from mmseg_erfnet.datasets.transforms.packing import colours_not_ids
+from mmseg_erfnet.datasets.wrappers import frames_of
 from mmseg_erfnet.engine.options import warn
 from mmseg_erfnet.engine.shared_memory import fit_to_room
 from mmseg_erfnet.errors import DataError, UsageError
@@ -205,8 +206,6 @@ class Labels:
 def look_at_labels(dataset: BaseDataset, number: int = SAMPLED) -> Labels:
     """Load labels, evenly spread over a dataset, until each class has occurred.
 
-    A dataset without a pipeline of its own, such as a wrapper, is looked into where it holds one dataset.
-
     Args:
         dataset: The dataset.
         number: How many labels, at the most.
@@ -214,18 +213,17 @@ def look_at_labels(dataset: BaseDataset, number: int = SAMPLED) -> Labels:
     Raises:
         DataError: A label has channels: colours that were loaded as if they were class ids.
     """
-    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    found = Labels(dataset.metainfo['classes'])
-    if not hasattr(dataset, 'pipeline'):
-        return found
-    loading = [step for step in loading_steps(dataset.pipeline.transforms) if step_name(step) != 'LoadImageFromFile']
-    indices = evenly_spaced(len(dataset), number)
+    found, frames = Labels(dataset.metainfo['classes']), frames_of(dataset)
+    indices = evenly_spaced(len(frames), number)
     # Neighbours look alike: ends and middle first, then what lies between.
-    for index in sorted(indices, key=lambda index: f'{index:b}'[::-1]):
-        results = dataset.get_data_info(index)
+    for inner, index in (frames[place] for place in sorted(indices, key=lambda index: f'{index:b}'[::-1])):
+        if not hasattr(inner, 'pipeline'):
+            return found
+        results = inner.get_data_info(index)
         path = results['img_path']
-        for step in loading:
+        for step in loading_steps(inner.pipeline.transforms):
+            if step_name(step) == 'LoadImageFromFile':
+                continue
             results = step(results)
             if results is None:
                 return found

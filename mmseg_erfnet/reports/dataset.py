@@ -13,10 +13,12 @@ from mmseg.datasets import BaseSegDataset
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.datasets.statistics import LabelStatistics, class_weights, label_statistics, median_frequency_weights
+from mmseg_erfnet.datasets.wrappers import frames_of, inner_configs, inner_datasets
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.files import write_bytes, write_text
 from mmseg_erfnet.registry import DATASETS
 from mmseg_erfnet.reports.page import Report, jpeg
+from mmseg_erfnet.text import listed
 from mmseg_erfnet.visualization.charts import class_bars, png, share_violins, weight_bars
 from mmseg_erfnet.visualization.painting import colour_map, legend, overlay, panel
 
@@ -70,11 +72,6 @@ def write_dataset_report(
         raise UsageError('the config has no train_dataloader; there is no training set to report on.')
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     train = DATASETS.build(cfg.train_dataloader.dataset)
-    if not isinstance(train, BaseSegDataset):
-        raise UsageError(
-            f'a {type(train).__name__} around the training set hides its labels; report on a config that '
-            'has the dataset itself.'
-        )
     statistics, missing = _count(cfg, train, workers)
     counted = statistics['train']
     weights = {'log': class_weights(counted.pixels, c), 'median': median_frequency_weights(counted)}
@@ -114,8 +111,10 @@ class _DatasetPage:
         self.present = np.flatnonzero(counted.images)
         self.names = [self.classes[index] for index in self.present]
         self.colours = [self.palette[index] for index in self.present]
-        source = train.ann_file or train.data_prefix['img_path']
-        self.report = Report(f'Data of {name}', f'{type(train).__name__}, {source}')
+        inner = inner_datasets(train)
+        source = listed((part.ann_file or part.data_prefix['img_path'] for part in inner), 3)
+        kinds = dict.fromkeys(type(part).__name__ for part in (train, *inner))
+        self.report = Report(f'Data of {name}', f'{" of ".join(kinds)}, {source}')
 
     def show(self, file: str, picture: Figure | np.ndarray, caption: str) -> None:
         """Write a picture as a file, and add it to the page."""
@@ -137,7 +136,7 @@ class _DatasetPage:
             [(f'{height} x {width}', number) for (height, width), number in sorted(counted.sizes.items())],
             ('size (height x width)', 'images'),
         )
-        sheet = contact_sheet(self.train, evenly_spaced(len(self.train), samples))
+        sheet = contact_sheet(self.train, evenly_spaced(len(frames_of(self.train)), samples))
         self.show('samples.jpg', sheet, 'Training images, evenly spaced, with their labels over them.')
 
     def add_classes(self) -> None:
@@ -195,7 +194,7 @@ class _DatasetPage:
     def add_augmentations(self, augmented: int, variants: int, seed: int) -> None:
         """Add a sheet of augmented images."""
         self.report.section('Augmentations')
-        sheet = augmentation_sheet(self.train, evenly_spaced(len(self.train), augmented), variants, seed)
+        sheet = augmentation_sheet(self.train, evenly_spaced(len(frames_of(self.train)), augmented), variants, seed)
         caption = 'Left: the image and its labels. Right: random results of the training pipeline. Ignored pixels are '
         self.show('augmentations.jpg', sheet, caption + 'white.')
 
@@ -206,7 +205,8 @@ def _other(cfg: Config, split: str) -> BaseSegDataset | None:
     splits = [name for name in ('train', 'val', 'test') if cfg.get(f'{name}_dataloader')]
     if split not in splits:
         return None
-    places = [tuple(str(cfg[f'{name}_dataloader'].dataset.get(key)) for key in keys) for name in splits]
+    inner = [inner_configs(cfg[f'{name}_dataloader'].dataset) for name in splits]
+    places = [[tuple(str(part.get(key)) for key in keys) for part in parts] for parts in inner]
     place = splits.index(split)
     return None if places[place] in places[:place] else DATASETS.build(cfg[f'{split}_dataloader'].dataset)
 
@@ -230,7 +230,7 @@ def contact_sheet(dataset: BaseSegDataset, indices: list[int], columns: int = 4,
     palette = dataset.metainfo['palette']
     frames = [_raw(dataset, index, width) for index in indices]
     cells = [
-        panel({Path(dataset.get_data_info(index)['img_path']).stem: overlay(*frame, palette, 0.5)})
+        panel({_stem(dataset, index): overlay(*frame, palette, 0.5)})
         for index, frame in zip(indices, frames, strict=True)
     ]
     return _sheet([cells[place : place + columns] for place in range(0, len(cells), columns)], frames, dataset)
@@ -265,10 +265,16 @@ def augmentation_sheet(
     return _sheet(rows, frames, dataset)
 
 
+def _stem(dataset: BaseSegDataset, index: int) -> str:
+    inner, place = frames_of(dataset)[index]
+    return Path(inner.get_data_info(place)['img_path']).stem
+
+
 def _raw(dataset: BaseSegDataset, index: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Image and labels as they are stored: what the pipeline's loading transforms give."""
-    results = dataset.get_data_info(index)
-    for transform in dataset.pipeline.transforms:
+    inner, place = frames_of(dataset)[index]
+    results = inner.get_data_info(place)
+    for transform in inner.pipeline.transforms:
         if 'img' in results and 'gt_seg_map' in results:
             break
         results = transform(results)
@@ -276,7 +282,8 @@ def _raw(dataset: BaseSegDataset, index: int, width: int) -> tuple[np.ndarray, n
 
 
 def _augmented(dataset: BaseSegDataset, index: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    packed = dataset[index]
+    inner, place = frames_of(dataset)[index]
+    packed = inner[place]
     image = packed['inputs'].permute(1, 2, 0).numpy()
     return _shrink(image, packed['data_samples'].gt_sem_seg.data[0].numpy().astype(np.uint8), width)
 

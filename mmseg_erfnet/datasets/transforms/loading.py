@@ -1,17 +1,21 @@
 """Loading of labels: colours or indices in, class ids out, by look-up."""
 
+import sys
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmseg.datasets import BaseSegDataset
 
 from mmseg_erfnet.datasets.base import read_bytes
 from mmseg_erfnet.datasets.camvid import PALETTE
 from mmseg_erfnet.datasets.labels import IGNORE, UNKNOWN, Palette, colour_table, describe, id_table, look_up
 from mmseg_erfnet.errors import DataError, UsageError
-from mmseg_erfnet.images import decode_index_labels, decode_rgb_labels
+from mmseg_erfnet.images import check_image, decode_index_labels, decode_rgb_labels
 from mmseg_erfnet.registry import TRANSFORMS
+
+MAX_CALLS = 12  # between a dataset and a transform of its pipeline, test-time augmentation included
 
 
 @TRANSFORMS.register_module()
@@ -21,13 +25,14 @@ class LoadSegLabels(BaseTransform):
     Takes the place of MMSegmentation's `LoadAnnotations`, which knows indices only. Where `seg_map_path` is absent, as
     in inference, it does nothing, so one test pipeline serves both.
 
-    Required keys: `seg_map_path`, and `label_map`, `reduce_zero_label`, `ori_shape` where they are set.
+    Required keys: `seg_map_path`; and `label_map`, `reduce_zero_label`, `ori_shape`, `label_palette` where they are
+    set.
     Added keys: `gt_seg_map`, uint8 of shape (H, W); its name is appended to `seg_fields`.
     Modified keys: `ori_shape`, if `size` is given.
 
     Args:
         palette: `camvid`, or the RGB colours of the classes in the order of their ids, or None where labels hold
-            ids themselves.
+            ids themselves, or are painted in the colours that the dataset knows (`FolderDataset`).
         unknown: What becomes of a colour outside the palette, or of an id that the dataset does not know: `error`, or
             `ignore`, which turns it to 255.
         size: (width, height) to resize the labels to, nearest. Predictions are then scored at that size, as
@@ -68,12 +73,15 @@ class LoadSegLabels(BaseTransform):
         data = read_bytes(path, self.backend_args)
         label_map = results.get('label_map')
         remap = (None if label_map is None else tuple(label_map.items()), bool(results.get('reduce_zero_label')))
-        if self.palette is None:
+        palette = self.palette
+        if palette is None and 'label_palette' in results and check_image(data, path).kind == 'RGB':
+            palette = results['label_palette']
+        if palette is None:
             stored = decode_index_labels(data, path)
             labels = id_table(*remap, self.unknown)[stored]
         else:
             stored = decode_rgb_labels(data, path)
-            labels = look_up(stored, colour_table(self.palette, *remap, self.unknown))
+            labels = look_up(stored, colour_table(palette, *remap, self.unknown))
         shape = results.get('ori_shape', labels.shape)
         if labels.shape != tuple(shape[:2]):
             raise DataError(
@@ -82,11 +90,12 @@ class LoadSegLabels(BaseTransform):
             )
         unknown = labels == UNKNOWN
         if unknown.any():
-            what = 'ids that the dataset does not know' if self.palette is None else 'colours outside the palette'
+            what = 'ids that the dataset does not know' if palette is None else 'colours outside the palette'
             raise DataError(
-                f"{path} has {what}: {describe(stored[unknown])}; mend the label, or set unknown='ignore' "
+                f"{path} has {what}: {describe(stored[unknown])}; correct the label, or set unknown='ignore' "
                 'to leave those pixels out.'
             )
+        labels = self._checked_classes(labels, stored, path)
         if self.size is not None:
             labels = cv2.resize(labels, self.size, interpolation=cv2.INTER_NEAREST)
             results['ori_shape'] = labels.shape
@@ -94,10 +103,41 @@ class LoadSegLabels(BaseTransform):
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
 
+    def _checked_classes(self, labels: np.ndarray, stored: np.ndarray, path: str) -> np.ndarray:
+        """Check that the dataset has a class for each id, which datasets without a label map leave unchecked."""
+        classes = _classes_of_caller()
+        without = labels >= classes if classes else np.zeros(1, bool)
+        without &= labels != IGNORE
+        if not without.any():
+            return labels
+        if self.unknown == IGNORE:
+            return np.where(without, np.uint8(IGNORE), labels)
+        raise DataError(
+            f'{path} has labels without a class: {describe(stored[without])}, but the dataset has {classes} classes, '
+            f"0 to {classes - 1}; correct the label or the classes, or set unknown='ignore' to leave those pixels out."
+        )
+
     def __repr__(self) -> str:
         colours = None if self.palette is None else f'{len(self.palette)} colours'
         unknown = 'error' if self.unknown == UNKNOWN else 'ignore'
         return f'{type(self).__name__}(palette={colours}, unknown={unknown!r}, size={self.size})'
+
+
+def _classes_of_caller() -> int | None:
+    """How many classes the dataset has that is loading, or None outside a dataset.
+
+    MMSegmentation's datasets tell their transforms nothing of their classes, so the calls that lead here are looked
+    through for one: 5 microseconds, and it holds under every dataset and wrapper.
+    """
+    frame = sys._getframe(1)
+    for _ in range(MAX_CALLS):
+        frame = frame.f_back
+        if frame is None:
+            break
+        caller = frame.f_locals.get('self')
+        if isinstance(caller, BaseSegDataset):
+            return len(caller._metainfo.get('classes') or ()) or None
+    return None
 
 
 def _checked_palette(palette: Sequence[Sequence[int]]) -> Palette:

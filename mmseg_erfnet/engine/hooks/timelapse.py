@@ -11,8 +11,9 @@ from mmengine.dist import master_only
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
+from mmseg_erfnet.datasets.wrappers import inner_configs, with_pipeline
 from mmseg_erfnet.engine.hooks.drawing import DrawingHook
-from mmseg_erfnet.engine.samples import label_map, pipeline_of, with_pipeline
+from mmseg_erfnet.engine.samples import label_map
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.files import write_bytes
 from mmseg_erfnet.registry import DATASETS, HOOKS
@@ -79,10 +80,8 @@ class TimelapseHook(DrawingHook):
 
     def _fixed_samples(self, runner: Runner, split: str) -> list:
         """Frames with the pipeline of validation."""
-        pipeline = pipeline_of(runner.cfg.val_dataloader.dataset)
-        config = with_pipeline(runner.cfg[f'{split}_dataloader'].dataset, pipeline)
-        config.pop('cache_gb', None)  # a few frames need none
-        dataset = DATASETS.build(config)
+        pipeline = inner_configs(runner.cfg.val_dataloader.dataset)[0].pipeline
+        dataset = DATASETS.build(with_pipeline(runner.cfg[f'{split}_dataloader'].dataset, pipeline))
         indices = evenly_spaced(len(dataset), self.num_images)
         self.classes, self.palette = dataset.metainfo['classes'], dataset.metainfo['palette']
         return [dataset[index] for index in indices]

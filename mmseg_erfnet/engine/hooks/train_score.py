@@ -6,8 +6,8 @@ from mmengine.runner import Runner
 from torch.utils.data import Subset
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
+from mmseg_erfnet.datasets.wrappers import inner_configs, with_pipeline
 from mmseg_erfnet.engine.log_processor import decimals, step_of
-from mmseg_erfnet.engine.samples import pipeline_of, with_pipeline
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.registry import DATASETS, HOOKS
@@ -40,9 +40,8 @@ class TrainScoreHook(Hook):
         if validation is None:
             runner.logger.warning('Without a val_dataloader, training frames are not scored.')
             return
-        config = with_pipeline(runner.cfg.train_dataloader.dataset, pipeline_of(validation.dataset))
-        config.pop('cache_gb', None)  # the training set has a cache of its own
-        dataset = DATASETS.build(config)
+        pipeline = inner_configs(validation.dataset)[0].pipeline
+        dataset = DATASETS.build(with_pipeline(runner.cfg.train_dataloader.dataset, pipeline))
         frames = Subset(dataset, evenly_spaced(len(dataset), self.num_images))
         loader = {**validation.to_dict(), 'dataset': frames}
         self.dataloader = Runner.build_dataloader(loader, seed=runner.seed)

@@ -1,26 +1,25 @@
 """CamVid from each of its usual forms, from damaged ones, from a server that breaks off."""
 
-import http.server
 import io
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers import exports
 from helpers.tools import run_tool
 
-from mmseg_erfnet.datasets import CamVid11Dataset, CamVidDataset, prepare, standard_split
-from mmseg_erfnet.datasets.camvid import FRAMES, LABELS, PALETTE, PALETTE11
-from mmseg_erfnet.datasets.prepare import ARCHIVES, download_camvid, prepare_camvid
+from mmseg_erfnet.datasets import CamVid11Dataset, CamVidDataset, standard_split
+from mmseg_erfnet.datasets.camvid import CLASSES, COLOURS, FRAMES, LABELS, PALETTE, PALETTE11
+from mmseg_erfnet.datasets.preparation import prepare_camvid, sources
 from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.datasets.transforms import LoadSegLabels
-from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.errors import DataError, StorageError, UsageError
 
 NAMES = {split: standard_split(split)[:number] for split, number in (('train', 3), ('val', 2), ('test', 1))}
 ALL = sorted(name for names in NAMES.values() for name in names)
@@ -143,7 +142,9 @@ def test_segnets_indexed_labels(scenes, tmp_path):
     # 12 is no id of SegNet's.
     label = next((tmp_path / 'CamVid/trainannot').iterdir())
     put(label, cv2.imencode('.png', ids + 1)[1].tobytes())
-    with pytest.raises(DataError, match=rf"{label.name} has ids that are not SegNet's \(12; 0 to 10 are the classes"):
+    with pytest.raises(
+        DataError, match=rf"{label.name} has ids that are not SegNet's: 12 \(252 pixels\); 0 to 10 are the"
+    ):
         prepare_camvid(tmp_path / 'CamVid', tmp_path / 'other')
 
 
@@ -169,18 +170,26 @@ def test_what_was_unpacked_in_place_gets_its_splits(official, scenes):
     check(official, scenes)
 
 
-def test_another_split_replaces_the_first_and_leaves_the_frames(official, tmp_path):
+def test_another_split_is_refused(official, tmp_path):
+    """Never silently replaced: the lists that are there stay, and with them the test split."""
     out = tmp_path / 'out'
     prepare_camvid(official, out)
     before = contents(out)
-    prepared = prepare_camvid(official, out, split='random')
+    with pytest.raises(DataError, match=r'another split \(train 3, val 2, test 1, trainval 5\), which is kept'):
+        prepare_camvid(official, out, split='random')
+    assert contents(out) == before
+    prepared = prepare_camvid(official, tmp_path / 'other', split='random')
     assert {split: len(names) for split, names in prepared.splits.items()} == {'train': 5, 'val': 1, 'trainval': 6}
     assert 'There is no split test' in str(prepared)
-    after = contents(out)
-    assert not (out / 'splits/test.txt').exists()
-    assert {path for path in after if after[path] != before[path]} == {f'splits/{name}.txt' for name in prepared.splits}
-    with pytest.raises(UsageError, match="'standard' or 'random', not 'all'"):
+    with pytest.raises(UsageError, match="split is one of auto, standard, random, source, not 'all'"):
         prepare_camvid(official, out, split='all')
+
+
+def test_a_list_that_went_missing_is_written_again(official, tmp_path, scenes):
+    prepare_camvid(official, tmp_path / 'out')
+    (tmp_path / 'out/splits/test.txt').unlink()
+    assert prepare_camvid(official, tmp_path / 'out').changed
+    check(tmp_path / 'out', scenes)
 
 
 def test_what_else_is_in_the_target_is_not_overwritten(official, tmp_path):
@@ -247,7 +256,7 @@ def spoil_archive(root: Path) -> None:
         (spoil_size, rf'{ALL[0]}_L\.png is 64x40, but .*{ALL[0]}\.png is 64x48; restore the pair'),
         (spoil_colour, r"colours that are not CamVid's: RGB \(1, 2, 3\) \(2 pixels\); put the original"),
         (spoil_frame, rf'{ALL[0]}\.png is truncated at \d+ bytes'),
-        (spoil_names, f'has {ALL[0]} twice, .*keep the right one'),
+        (spoil_names, f'{ALL[0]} is there twice, .*keep the right one'),
         (spoil_archive, r'more\.zip is no archive or is damaged .*fetch it again'),
     ],
 )
@@ -268,7 +277,7 @@ def test_colours_outside_the_palette_can_be_accepted(official, tmp_path):
 def test_foreign_frames_need_a_random_split(official, tmp_path):
     for path in [*official.rglob('*.png')]:
         path.rename(path.with_name(f'mine_{path.name}'))
-    with pytest.raises(DataError, match=r"none of the 6 frames \(mine_.*\.\.\.\) bears the name of one of CamVid's"):
+    with pytest.raises(DataError, match=r'none of the 6 frames \(mine_.* and 3 more\) bears the name of one of'):
         prepare_camvid(official, tmp_path / 'out')
     prepared = prepare_camvid(official, tmp_path / 'out', split='random')
     assert (prepared.frames, prepared.standard) == (6, 0)
@@ -302,18 +311,22 @@ def test_damaged_archives(scenes, tmp_path, damage, monkeypatch):
             data = data[: len(data) // 2]
         put(tmp_path / 'source' / name, data)
     if damage == 'bomb':
-        monkeypatch.setattr(prepare, 'MAX_BYTES', 100)
+        monkeypatch.setattr(sources, 'MAX_BYTES', 100)
     with pytest.raises(DataError, match=rf'({FRAMES}|{LABELS})\.zip.*(fetch it again|claims \d+ bytes)'):
         prepare_camvid(tmp_path / 'source', tmp_path / 'out')
     assert [path.name for path in tmp_path.iterdir()] == ['source']
 
 
 def test_full_disk(official, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
     def full(self, data):
-        raise OSError(28, 'No space left on device')
+        if self.suffix == '.png':
+            raise OSError(28, 'No space left on device')
+        return write(self, data)
 
     monkeypatch.setattr(Path, 'write_bytes', full)
-    with pytest.raises(DataError, match=r'out could not be made \(.*No space left on device\); it is as it was'):
+    with pytest.raises(StorageError, match=r'out cannot be written \(No space left on device\): make room'):
         prepare_camvid(official, tmp_path / 'out')
     assert [path.name for path in tmp_path.iterdir()] == ['source']
 
@@ -323,16 +336,16 @@ def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path,
     """Killed while it waits in the middle of its work; a later run is as if nothing had been."""
     go_on = tmp_path.with_name(f'{tmp_path.name}.go_on')
     code = (
-        'import pathlib, runpy, sys, time\n'
-        'from mmseg_erfnet.datasets import prepare\n'
-        'write = prepare._write\n'
-        'def slow(target, unknown, name, *files):\n'
-        f'    if name == {ALL[-1]!r}:\n'
+        'import pathlib, sys, time\n'
+        'from mmseg_erfnet.datasets.preparation.writing import Target\n'
+        'put = Target.put\n'
+        'def slow(target, path, *file):\n'
+        f'    if {ALL[-1]!r} in path:\n'
         "        print('waiting', flush=True)\n"
         f'        while not pathlib.Path({str(go_on)!r}).exists():\n'
         '            time.sleep(0.05)\n'
-        '    write(target, unknown, name, *files)\n'
-        'prepare._write = slow\n'
+        '    put(target, path, *file)\n'
+        'Target.put = slow\n'
         f'sys.argv = ["prepare", {str(official)!r}, "--out", {str(tmp_path / "out")!r}]\n'
         'from mmseg_erfnet.cli.prepare_camvid import main\nmain()\n'
     )
@@ -371,143 +384,93 @@ def test_tool(official, scenes, tmp_path, capsys):
         signal.signal(signal.SIGTERM, old)
 
 
-# Downloading
+# Variants
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; breaks off after `limits[path]` bytes, as often as there are limits left."""
-
-    def __init__(self) -> None:
-        super().__init__(('127.0.0.1', 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.limits: dict[str, list[int]] = {}
-        self.ranges = True
-        self.asked: list[tuple[str, str | None]] = []
-
-    def url(self, name: str) -> str:
-        return f'http://127.0.0.1:{self.server_port}/{name}'
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        name, wanted = self.path[1:], self.headers['Range']
-        self.server.asked.append((name, wanted))
-        if name not in self.server.files:
-            self.send_error(404)
-            return
-        data, start = self.server.files[name], 0
-        if wanted and self.server.ranges:
-            start = int(wanted.removeprefix('bytes=').removesuffix('-'))
-            if start >= len(data):
-                self.send_error(416)
-                return
-        self.send_response(206 if start else 200)
-        self.send_header('Content-Length', str(len(data) - start))
-        self.end_headers()
-        limits = self.server.limits.get(name)
-        self.wfile.write(data[start:][: limits.pop(0)] if limits else data[start:])
-
-    def log_message(self, *args) -> None:
-        pass
+def test_kaggles_own_split_is_kept_and_named(scenes, tmp_path):
+    own = {'train': ALL[:4], 'val': ALL[4:5], 'test': ALL[5:]}
+    for split, names in own.items():
+        for name in names:
+            put(tmp_path / 'CamVid' / split / f'{name}.png', scenes[name][0])
+            put(tmp_path / 'CamVid' / f'{split}_labels' / f'{name}_L.png', scenes[name][1])
+    rows = [f'{name},{red},{green},{blue}' for name, (red, green, blue) in COLOURS.items()]
+    put(tmp_path / 'CamVid/class_dict.csv', '\r\n'.join(['name,r,g,b', *rows]).encode())
+    prepared = prepare_camvid(tmp_path / 'CamVid', tmp_path / 'out')
+    assert prepared.splits == {**own, 'trainval': sorted(own['train'] + own['val'])}
+    assert "The split is the source's own, not SegNet's: results on it do not compare with published ones" in str(
+        prepared
+    )
+    assert prepare_camvid(tmp_path / 'CamVid', tmp_path / 'standard', 'standard').splits['test'] == NAMES['test']
 
 
-@pytest.fixture
-def server(scenes):
-    with Server() as server:
-        server.files = archives(scenes)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+@pytest.mark.parametrize('packed', [False, True])
+def test_fastai(scenes, tmp_path, packed):
+    folder = tmp_path / 'camvid'
+    ids = {}
+    for name, (frame, label) in scenes.items():
+        colours = cv2.imdecode(np.frombuffer(label, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        ids[name] = np.argmax((colours[..., None, :] == np.array(PALETTE)).all(-1), -1).astype(np.uint8)
+        put(folder / f'images/{name}.png', frame)
+        put(folder / f'labels/{name}_P.png', cv2.imencode('.png', ids[name])[1].tobytes())
+    put(folder / 'codes.txt', '\n'.join(CLASSES).encode())
+    put(folder / 'valid.txt', f'\ufeff{ALL[1]}.png\r\n{ALL[3]}.png\r\n'.encode())
+    source = exports.tarred(folder, tmp_path / 'camvid.tgz') if packed else folder
+    prepared = prepare_camvid(source, tmp_path / 'out')
+    assert prepared.splits['val'] == [ALL[1], ALL[3]]
+    assert len(prepared.splits['train']) == 4
+    dataset = CamVidDataset(data_root=str(tmp_path / 'out'), ann_file='splits/val.txt', pipeline=[LoadSegLabels()])
+    np.testing.assert_array_equal(dataset[0]['gt_seg_map'], ids[ALL[1]])
 
 
-def addresses(server: Server) -> dict[str, tuple[str, ...]]:
-    return {name: (server.url(name),) for name in ARCHIVES}
-
-
-def test_official_addresses():
-    assert set(ARCHIVES) == {'701_StillsRaw_full.zip', 'LabeledApproved_full.zip'}
-    for name, urls in ARCHIVES.items():
-        for url in urls:
-            assert url.startswith(('http://mi.eng.cam.ac.uk/', 'http://web4.cs.ucl.ac.uk/'))
-            assert url.endswith(f'/{name}')
-
-
-def test_download_and_prepare(server, scenes, tmp_path):
-    download_camvid(tmp_path / 'source', addresses(server))
-    prepare_camvid(tmp_path / 'source', tmp_path / 'out')
+def test_a_zip_from_windows(official, scenes, tmp_path):
+    archive = exports.zipped(official, tmp_path / 'camvid.zip', windows=True)
+    prepare_camvid(archive, tmp_path / 'out')
     check(tmp_path / 'out', scenes)
-    before = len(server.asked)
-    download_camvid(tmp_path / 'source', addresses(server))
-    assert len(server.asked) == before
 
 
-@pytest.mark.parametrize('ranges', [True, False])
-def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path, ranges):
-    name = f'{FRAMES}.zip'
-    server.limits[name], server.ranges = [1000, 500], ranges
-    download_camvid(tmp_path, addresses(server))
-    assert (tmp_path / name).read_bytes() == server.files[name]
-    asked = [wanted for path, wanted in server.asked if path == name]
-    # A server that knows no ranges begins anew, and so does the file.
-    assert asked == [None, 'bytes=1000-', 'bytes=1500-' if ranges else 'bytes=500-']
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(ARCHIVES)
+def test_lists_with_two_columns_and_suffixes(official, tmp_path):
+    put(
+        official / 'train.txt',
+        ''.join(f'/SegNet/CamVid/train/{n}.png /x/trainannot/{n}.png\n' for n in ALL[:4]).encode(),
+    )
+    put(official / 'val.txt', '\n'.join(f'{name}.png' for name in ALL[4:]).encode('utf-16'))
+    splits = prepare_camvid(official, tmp_path / 'out').splits
+    assert (splits['train'], splits['val']) == (ALL[:4], ALL[4:])
 
 
-def test_a_transfer_that_keeps_breaking_off(server, tmp_path):
-    name = f'{FRAMES}.zip'
-    server.limits[name] = [100] * 9
-    with pytest.raises(
-        DataError,
-        match=rf'{name} could not be downloaded: .* broke off after 300 bytes, at the last '
-        r'of 3 attempts\. Fetch it by other means, put it in',
-    ):
-        download_camvid(tmp_path, addresses(server), attempts=3)
-    assert [path.name for path in tmp_path.iterdir()] == [f'{name}.part']
-    server.limits.clear()
-    download_camvid(tmp_path, addresses(server))
-    assert (tmp_path / name).read_bytes() == server.files[name]
+def test_labels_in_other_colours(official, scenes, tmp_path):
+    """With a list that names CamVid's classes they are translated; without one the remedy is `palette=...`."""
+    swapped = {tuple(colour): tuple(reversed(colour)) for colour in PALETTE if tuple(reversed(colour)) != tuple(colour)}
+    for name in ALL:
+        pixels = cv2.imdecode(np.frombuffer(scenes[name][1], np.uint8), cv2.IMREAD_COLOR)
+        put(official / LABELS / f'{name}_L.png', cv2.imencode('.png', pixels[..., ::-1])[1].tobytes())
+    assert swapped
+    with pytest.raises(DataError, match=r"colours that are not CamVid's: .*LoadSegLabels\(palette=\.\.\.\)"):
+        prepare_camvid(official, tmp_path / 'out')
+    lines = [f'{blue} {green} {red} {name}' for name, (red, green, blue) in COLOURS.items()]
+    put(official / 'label_colors.txt', '\n'.join(lines).encode())
+    prepare_camvid(official, tmp_path / 'out')
+    label = cv2.imread(str(tmp_path / f'out/{LABELS}/{ALL[0]}_L.png'))
+    np.testing.assert_array_equal(label, cv2.imdecode(np.frombuffer(scenes[ALL[0]][1], np.uint8), cv2.IMREAD_COLOR))
 
 
-def test_what_is_left_of_another_file_does_no_harm(server, tmp_path):
-    name = f'{FRAMES}.zip'
-    (tmp_path / f'{name}.part').write_bytes(bytes(len(server.files[name]) + 9))
-    download_camvid(tmp_path, addresses(server))
-    assert (tmp_path / name).read_bytes() == server.files[name]
-    (tmp_path / name).unlink()
-    (tmp_path / f'{name}.part').write_bytes(bytes(700))
-    with pytest.raises(DataError, match='damaged'):
-        download_camvid(tmp_path, addresses(server))
-    download_camvid(tmp_path, addresses(server))
-    assert (tmp_path / name).read_bytes() == server.files[name]
+def test_names_with_blanks_and_newlines_load(official, tmp_path):
+    for path in [*official.rglob(f'{ALL[0]}*')]:
+        path.rename(path.with_name(path.name.replace(ALL[0], 'my \nframe 1 ')))
+    prepare_camvid(official, tmp_path / 'out', split='random')
+    dataset = CamVidDataset(data_root=str(tmp_path / 'out'), ann_file='splits/trainval.txt', pipeline=[LoadSegLabels()])
+    assert 'my _frame 1.png' in {
+        Path(info['img_path']).name for info in map(dataset.get_data_info, range(len(dataset)))
+    }
+    assert len(dataset) == 6
 
 
-@pytest.mark.parametrize(
-    ('answer', 'sentence'),
-    [
-        (b'<!DOCTYPE html><title>Moved</title>', 'sent a web page instead of the archive'),
-        (b'PK\3\4 but no more', 'sent a damaged archive'),
-        (None, 'answers 404 Not Found'),
-    ],
-)
-def test_wrong_answers(server, tmp_path, answer, sentence):
-    name = f'{FRAMES}.zip'
-    whole = server.files.pop(name)
-    if answer is not None:
-        server.files[name] = answer
-    with pytest.raises(DataError, match=f'{name} could not be downloaded: .* {sentence}'):
-        download_camvid(tmp_path, addresses(server))
-    assert not list(tmp_path.iterdir())
-    server.files['mirror'] = whole
-    download_camvid(tmp_path, {name: (server.url(name), server.url('mirror'))})
-    assert (tmp_path / name).read_bytes() == whole
-
-
-def test_no_server(tmp_path):
-    with pytest.raises(DataError, match=r'127\.0\.0\.1:9/x\.zip fails \(.*refused.*at the last of 2 attempts'):
-        download_camvid(tmp_path, {'x.zip': ('http://127.0.0.1:9/x.zip',)}, attempts=2)
-
-
-def test_palette_of_void_is_where_it_is_taken_from():
-    assert prepare.SEGNET_COLOURS[11] == PALETTE[30] == [0, 0, 0]
+def test_links_to_folders_are_entered_once(official, scenes, tmp_path):
+    linked = tmp_path / 'linked'
+    linked.mkdir()
+    for folder in (FRAMES, LABELS):
+        (linked / folder).symlink_to(official / folder)
+    (linked / 'again').symlink_to(linked / FRAMES)
+    (linked / 'loop').symlink_to(linked)
+    prepare_camvid(linked, tmp_path / 'out')
+    check(tmp_path / 'out', scenes)

@@ -1,0 +1,34 @@
+# One's own data, as tools/prepare_dataset.py writes them. The config that it writes adds the folder and the size.
+dataset_type = 'mmseg_erfnet.FolderDataset'
+loading = [dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels', palette=None)]
+resize = dict(type='Resize')
+# The label is loaded after the resize, so it keeps its own size, and that is the size that is scored.
+packing = [loading[1], dict(type='PackSegInputs')]
+# After resizing and cropping. Left and right are exchanged; leave RandomFlip out where that changes a class.
+augmentation = [
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='mmseg_erfnet.RandomBlur', prob=0.3),
+    dict(type='mmseg_erfnet.RandomNoise', prob=0.3),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    # Workers that start anew each epoch, from seeds of that epoch, are what makes a resumed run the same run.
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
+    # The frames are decoded once.
+    dataset=dict(type=dataset_type, ann_file='splits/train.txt', cache_gb=2),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type=dataset_type, ann_file='splits/val.txt'),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='mmseg_erfnet.SegmentationMetric', with_loss=True)
+test_evaluator = val_evaluator

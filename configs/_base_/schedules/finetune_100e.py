@@ -1,0 +1,15 @@
+# Fine-tuning: 100 epochs of AdamW, half the rate of training from scratch, a warm-up of 100 iterations from a tenth
+# of it, then poly 0.9 by iteration.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=1e-2),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', by_epoch=False, start_factor=0.1, begin=0, end=100),
+    dict(type='PolyLR', by_epoch=True, convert_to_iter_based=True, power=0.9, begin=0, end=100),
+]
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=2)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+auto_scale_lr = dict(enable=False, base_batch_size=8)

@@ -1,0 +1,16 @@
+"""From what labelling tools export, and from CamVid in its usual forms, to a data set that the configs read."""
+
+from mmseg_erfnet.datasets.preparation.camvid import PreparedCamVid, prepare_camvid
+from mmseg_erfnet.datasets.preparation.config import config_path, write_config
+from mmseg_erfnet.datasets.preparation.download import download_camvid
+from mmseg_erfnet.datasets.preparation.prepare import Prepared, prepare_dataset
+
+__all__ = [
+    'Prepared',
+    'PreparedCamVid',
+    'config_path',
+    'download_camvid',
+    'prepare_camvid',
+    'prepare_dataset',
+    'write_config',
+]

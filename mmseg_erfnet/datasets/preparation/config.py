@@ -1,0 +1,115 @@
+"""The config for a data set: a dozen lines that say what is special about it, on top of `_base_/erfnet_own.py`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmseg_erfnet.configs import copy_missing_bases, shipped_weights
+from mmseg_erfnet.datasets.preparation.prepare import Prepared
+from mmseg_erfnet.datasets.statistics import class_weights
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.files import write_text
+
+BASE = '_base_/erfnet_own.py'
+WEIGHTS = 'erfnet_camvid11_trainval'
+MARK = 'Written by prepare_dataset'
+LONG, SHORT = 640, 360  # the largest sides of what the network sees
+DIVISOR, LEAST = 8, 32
+TEXT = """\
+# {what}: {classes} classes, {train} frames to train on. {mark}; change it as you like.
+_base_ = {base!r}
+load_from = {weights!r}{weights_note}
+data_root, size = {root!r}, {size}  # height and width of what the network sees
+weighted = dict(class_weight={class_weight})  # 1 / ln(1.10 + share of the pixels)
+model = dict(data_preprocessor=dict(size=size), decode_head=dict(num_classes={classes}, loss_decode=weighted))
+resize = dict(type='RandomResize', scale=size[::-1], ratio_range=(0.5, 2.0), keep_ratio=True)
+train_pipeline = [*_base_.loading, resize, dict(type='RandomCrop', crop_size=size), *_base_.augmentation]
+test_pipeline = _base_.loading[:1] + [dict(_base_.resize, scale=size[::-1], keep_ratio={keep})] + _base_.packing
+train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader, val_evaluator = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline)), weighted
+test_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline, ann_file={test!r}))
+"""
+
+
+def network_size(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], bool]:
+    """Choose the size at which the network sees the frames.
+
+    It has the proportions of the median frame, sides that 8 divides, and at most 640 by 360 pixels, lying or upright;
+    frames are not enlarged.
+
+    Args:
+        sizes: (height, width) of the frames.
+
+    Returns:
+        (height, width), and whether frames have to keep their proportions, because they differ in them.
+    """
+    ratios = np.array([width / height for height, width in sizes])
+    height, width = sorted(sizes, key=lambda size: (size[1] / size[0], size))[len(sizes) // 2]
+    part = min(1.0, LONG / max(height, width), SHORT / min(height, width))
+    sides = [max(LEAST, round(side * part / DIVISOR) * DIVISOR) for side in (height, width)]
+    return tuple(sides), bool((np.abs(ratios * height / width - 1) > 0.02).any())
+
+
+def config_text(prepared: Prepared, root: str, weights: str | None) -> str:
+    """Return the config of a data set, 12 lines.
+
+    Args:
+        prepared: The data set.
+        root: Its folder, as the config is to name it.
+        weights: The checkpoint to start from, or None to start from scratch.
+    """
+    size, keep = network_size(prepared.sizes)
+    return TEXT.format(
+        what=prepared.out.name,
+        classes=len(prepared.classes.names),
+        train=len(prepared.splits['train']),
+        mark=MARK,
+        base=BASE,
+        weights=weights,
+        weights_note='' if weights else '  # no weights came with the package, so training starts from scratch',
+        root=root,
+        size=size,
+        class_weight=[round(float(weight), 3) for weight in class_weights(prepared.pixels)],
+        keep=keep,
+        test='splits/test.txt' if 'test' in prepared.splits else 'splits/val.txt',
+    )
+
+
+def config_path(out: Path, folder: Path = Path('configs')) -> Path:
+    """Return where the config of a data set goes: `configs/NAME.py` of the current folder.
+
+    Raises:
+        UsageError: Another config is there.
+    """
+    path = folder / f'{re.sub(r"[^A-Za-z0-9_-]", "_", out.resolve().name)}.py'
+    if path.exists() and MARK not in path.read_text(errors='replace').partition('\n')[0]:
+        raise UsageError(f'{path} exists and is no config of prepare_dataset; name another --out, or move it away.')
+    return path
+
+
+def write_config(prepared: Prepared, path: Path) -> str:
+    """Write the config of a data set, and its bases where they are not there; one that is there stays.
+
+    Returns:
+        What was done, in a sentence or two.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    copy_missing_bases(BASE, path.parent)
+    following = f'Next: mmseg-erfnet train {path}'
+    if path.exists():
+        return f'{path} is there and was left as it is.\n{following}'
+    weights = shipped_weights(WEIGHTS)
+    write_text(path, config_text(prepared, _short(prepared.out), weights and _short(weights)))
+    (height, width), _ = network_size(prepared.sizes)
+    start = f'fine-tunes {_short(weights)}' if weights else 'trains from scratch, as no weights came with the package'
+    return f'{path} {start} at {width}x{height} pixels.\n{following}'
+
+
+def _short(path: Path) -> str:
+    """A path relative to the current folder where it lies below it."""
+    path = path.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,217 @@
+"""The files of a source: a folder, an archive, or a folder with archives in it.
+
+Nothing is unpacked: what is needed of an archive is read into memory, so it cannot write anywhere.
+"""
+
+import contextlib
+import os
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from threading import Lock
+
+from mmseg_erfnet.datasets.split_lists import MAX_TEXT, decode_text
+from mmseg_erfnet.errors import DataError
+from mmseg_erfnet.images import IMAGE_SUFFIXES
+
+ARCHIVE_SUFFIXES = ('.zip', '.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
+TEXT_SUFFIXES = ('.txt', '.csv', '.json')
+MAX_BYTES = 1 << 28  # of a file; a photo of 50 megapixels as PNG has half of it
+MAX_FILES = 2_000_000
+DRIVE = re.compile('[A-Za-z]:')
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tarfile.TarError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+    IndexError,
+)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a source.
+
+    Attributes:
+        shown: How messages name it.
+        path: Where it is, from the top of the source; that of a member of an archive begins with the archive's name.
+        read: Returns its content.
+        archived: It is a member of an archive.
+    """
+
+    shown: str
+    path: PurePosixPath
+    read: Callable[[], bytes]
+    archived: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """The suffix in lower case."""
+        return self.path.suffix.lower()
+
+    @property
+    def is_image(self) -> bool:
+        """It is taken for an image."""
+        return self.suffix in IMAGE_SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is one of those that systems and tools leave behind: `._x`, `.ipynb_checkpoints`, `__MACOSX`."""
+    return name.startswith('.') or name in ('__MACOSX', 'Thumbs.db', '__pycache__')
+
+
+def list_source(source: Path, skip: set[Path], archives: contextlib.ExitStack) -> list[SourceFile]:
+    """List the images and texts of a source; files before members of archives.
+
+    Links to folders are entered, each real folder once. What is no regular file (a pipe, a device) is left out.
+
+    Args:
+        source: A folder or an archive.
+        skip: Real folders that are not entered.
+        archives: Closes the archives in the end.
+
+    Raises:
+        DataError: The source does not exist or cannot be read, or an archive is damaged or unsafe.
+    """
+    if source.is_dir():
+        return _in_folder(source, skip, archives)
+    if source.is_file():
+        return list(_members(source, archives))
+    if source.exists():
+        raise DataError(
+            f'{source} is neither a folder nor a file; give the folder or the archive that the data are in.'
+        )
+    raise DataError(f'{source} does not exist; give the folder or the archive that the data are in.')
+
+
+def _in_folder(source: Path, skip: set[Path], archives: contextlib.ExitStack) -> list[SourceFile]:
+    found: list[SourceFile] = []
+    packed: list[Path] = []
+    for path in _walk(source, skip):
+        if path.name.lower().endswith(ARCHIVE_SUFFIXES):
+            packed.append(path)
+        elif path.suffix.lower() in (*IMAGE_SUFFIXES, *TEXT_SUFFIXES):
+            relative = PurePosixPath(path.relative_to(source).as_posix())
+            found.append(SourceFile(_printable(path), relative, partial(_read_file, path)))
+        if len(found) > MAX_FILES:
+            raise DataError(f'{source} holds more than {MAX_FILES} files; give the folder of one data set.')
+    for path in packed:
+        found += _members(path, archives)
+    return found
+
+
+def _walk(source: Path, skip: set[Path]) -> Iterator[Path]:
+    """The regular files in a folder, links to folders entered, each real folder once."""
+    seen, waiting = set(skip), [source]
+    while waiting:
+        folder = waiting.pop()
+        real = folder.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f'{folder} cannot be read ({error.strerror}); allow reading it.') from error
+        entries = [entry for entry in entries if not is_hidden(entry.name)]
+        # Real folders first: where a link leads to a folder beside it, the folder's own name counts.
+        folders = sorted((entry.is_symlink(), entry.path) for entry in entries if entry.is_dir())
+        waiting += [Path(path) for _, path in reversed(folders)]
+        yield from (Path(entry.path) for entry in entries if entry.is_file())
+
+
+def _printable(path: object) -> str:
+    """A path as one line that every terminal and log can take, whatever bytes its name has."""
+    text = str(path).encode(errors='surrogateescape').decode(errors='replace')
+    return ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f'{_printable(path)} has {size} bytes, too many for an image; take it out of the source.')
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f'{_printable(path)} cannot be read ({error.strerror}); restore it.') from error
+
+
+def _members(archive: Path, archives: contextlib.ExitStack) -> Iterator[SourceFile]:
+    try:
+        zipped = zipfile.is_zipfile(archive)
+        if not zipped and archive.suffix.lower() == '.zip':
+            raise zipfile.BadZipFile('not a zip file')
+        opened = archives.enter_context((zipfile.ZipFile if zipped else tarfile.open)(archive))
+        members = (
+            [(info.filename, info.file_size, info) for info in opened.infolist() if not info.is_dir()]
+            if zipped
+            # A link in an archive has no content of its own.
+            else [(info.name, info.size, info) for info in opened.getmembers() if info.isreg()]
+        )
+    except ARCHIVE_ERRORS as error:
+        raise DataError(f'{_printable(archive)} is no archive or is damaged ({error}); fetch it again.') from error
+    lock = Lock()  # a tar file has one position
+    for name, size, info in members:
+        # Windows' own tools have written backslashes into zip files.
+        path = PurePosixPath(name.replace('\\', '/'))
+        if path.is_absolute() or '..' in path.parts or DRIVE.match(name):
+            raise DataError(
+                f'{_printable(archive)} wants to write outside its folder ({name!r}), so it is no export of a '
+                'labelling tool; fetch it from its official address.'
+            )
+        if path.suffix.lower() in (*IMAGE_SUFFIXES, *TEXT_SUFFIXES) and not any(map(is_hidden, path.parts)):
+            shown = f'{_printable(archive)}:{_printable(path)}'
+            read = partial(_read_zip if zipped else _read_tar, opened, info, size, shown, lock)
+            # Official LabeledApproved_full.zip has no folder inside, so the archive's name stands for one.
+            yield SourceFile(shown, PurePosixPath(_stem(archive), *path.parts), read, archived=True)
+
+
+def _stem(archive: Path) -> str:
+    name = archive.name
+    for suffix in sorted(ARCHIVE_SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)] or name
+    return name
+
+
+def _check_size(size: int, shown: str) -> None:
+    if size > MAX_BYTES:
+        raise DataError(f'{shown} claims {size} bytes, too many for an image; fetch the archive again.')
+
+
+def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, shown: str, _: Lock) -> bytes:
+    _check_size(size, shown)
+    try:
+        return archive.read(info)
+    except ARCHIVE_ERRORS as error:
+        raise DataError(f'{archive.filename} is damaged at {info.filename} ({error}); fetch it again.') from error
+
+
+def _read_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, size: int, shown: str, lock: Lock) -> bytes:
+    _check_size(size, shown)
+    try:
+        with lock:
+            data = archive.extractfile(info).read(size)
+    except ARCHIVE_ERRORS as error:
+        raise DataError(f'{archive.name} is damaged at {info.name} ({error}); fetch it again.') from error
+    if len(data) != size:
+        raise DataError(f'{archive.name} is truncated at {info.name}; fetch it again.')
+    return data
+
+
+def read_text(file: SourceFile, limit: int = MAX_TEXT) -> str:
+    """Read a text file of a source: UTF-8 or, where it has a mark of it, UTF-16.
+
+    Raises:
+        DataError: It cannot be read, is too large, or is no text.
+    """
+    return decode_text(file.read(), file.shown, limit)

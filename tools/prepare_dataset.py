@@ -1,0 +1,10 @@
+#!/usr/bin/env python
+"""Check data that a labelling tool exported, and bring them into the layout that the configs read.
+
+`python tools/prepare_dataset.py --help` is the manual; the code is mmseg_erfnet/cli/prepare_dataset.py.
+"""
+
+from _tool import run
+
+if __name__ == '__main__':
+    run('prepare_dataset')
