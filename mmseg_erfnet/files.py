@@ -250,7 +250,7 @@ def check_targets(
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino

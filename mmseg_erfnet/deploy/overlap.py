@@ -11,6 +11,36 @@ PATIENCE = 5.0  # seconds for a reader to end, which may hang in a stream
 _END = object()
 
 
+class _Reader:
+    """A thread that puts the items of an iterable into a queue, then the end, or what failed."""
+
+    def __init__(self, items: Iterable) -> None:
+        self.waiting: queue.Queue = queue.Queue(DEPTH)
+        self.ended = threading.Event()
+        self._items = items
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self) -> None:
+        error = None
+        try:
+            for item in self._items:
+                if not self._put((item, None)):
+                    return
+        except BaseException as found:  # whatever it is, the consumer has to know
+            error = found
+        self._put((_END, error))
+
+    def _put(self, item: tuple) -> bool:
+        while not self.ended.is_set():
+            try:
+                self.waiting.put(item, timeout=POLL)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+
 def ahead(items: Iterable, stopped: Callable[[], bool] = lambda: False) -> Iterator:
     """Yield items that a thread takes from an iterable meanwhile; what fails there is raised here.
 
@@ -18,33 +48,11 @@ def ahead(items: Iterable, stopped: Callable[[], bool] = lambda: False) -> Itera
         items: What to yield. It is used by the thread alone.
         stopped: Asked while waiting; where it is true, no further item is yielded.
     """
-    waiting: queue.Queue = queue.Queue(DEPTH)
-    ended = threading.Event()
-
-    def put(item: object) -> bool:
-        while not ended.is_set():
-            try:
-                waiting.put(item, timeout=POLL)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def read() -> None:
-        try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((_END, None))
-        except BaseException as error:  # whatever it is, the consumer has to know
-            put((_END, error))
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
+    reader = _Reader(items)
     try:
         while not stopped():
             try:
-                item, error = waiting.get(timeout=POLL)
+                item, error = reader.waiting.get(timeout=POLL)
             except queue.Empty:
                 continue
             if error is not None:
@@ -53,8 +61,8 @@ def ahead(items: Iterable, stopped: Callable[[], bool] = lambda: False) -> Itera
                 return
             yield item
     finally:
-        ended.set()
-        thread.join(PATIENCE)
+        reader.ended.set()
+        reader.thread.join(PATIENCE)
 
 
 class Behind:

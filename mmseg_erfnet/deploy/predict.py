@@ -1,5 +1,6 @@
 """Predict images, folders, clips, cameras and streams into files. Needs what a :class:`Predictor` needs."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from mmseg_erfnet.deploy.overlap import Behind, ahead
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import Source, find_sources
 from mmseg_erfnet.deploy.video import check_codec, default_codec, predict_video, video_path, write_picture
-from mmseg_erfnet.errors import DataError, StorageError, UsageError
+from mmseg_erfnet.errors import DataError, StorageError, UsageError, UserError
 from mmseg_erfnet.files import check_targets, read_record, shown, write_bytes, write_if_absent
 from mmseg_erfnet.images import decode_frame, read_image_file
 from mmseg_erfnet.progress import progress
@@ -57,15 +58,15 @@ def predict(
 ) -> Result:
     """Predict whatever the inputs are, and write the results.
 
-    An image NAME gives ``labels/NAME.png``, with the class of each pixel as its grey value, and ``painted/NAME.png``; a
-    clip, camera or stream gives ``NAME.mp4`` or ``NAME.webm``, painted, and on request ``labels/NAME/000000.png`` and so
-    on. Files appear whole or not at all. Each carries a record of its input and model: what is there already is not
+    An image NAME gives ``labels/NAME.png``, with the class of each pixel as its grey value, and ``painted/NAME.png``.
+    A clip, camera or stream gives ``NAME.mp4`` or ``NAME.webm``, painted, and on request ``labels/NAME/000000.png`` and
+    so on. Files appear whole or not at all. Each carries a record of its input and model: what is there already is not
     predicted again, and what is not ours is not replaced. What cannot be predicted does not stop the others.
 
     Args:
         predictor: A model whose output is labels.
-        inputs: Images, folders with images and clips at any depth, patterns such as ``'drive/*.png'``, clips, addresses,
-            numbers of cameras.
+        inputs: Images, folders with images and clips at any depth, patterns such as ``'drive/*.png'``, clips,
+            addresses, numbers of cameras.
         out: Folder for the results.
         contents: Of 'labels', 'painted' and 'video'. Without any, labels and painted, of clips and cameras video.
         overwrite: Predict again what is there, also another model's results.
@@ -139,7 +140,7 @@ class _Job:
         options = {} if source.kind == 'image' else self.options
         place = hashlib.blake2b(os.fsencode(source.place), digest_size=8).hexdigest()
         try:
-            status = os.stat(source.place)
+            status = Path(source.place).stat()
             state = f'{status.st_size}-{status.st_mtime_ns}'
         except (OSError, ValueError):
             state = None
@@ -163,11 +164,12 @@ class _Job:
 
     def _files(self, source: Source) -> Iterator[Path]:
         """The files of a source, of clips with pictures those that are there."""
-        for target in self.targets(source).values():
-            if source.kind != 'image' and target.suffix not in ('.mp4', '.webm') and target.is_dir():
-                yield from sorted(target.glob('*.png'))
-            elif source.kind == 'image' or target.suffix in ('.mp4', '.webm'):
+        for kind, target in self.targets(source).items():
+            if source.kind == 'image' or kind == 'video':
                 yield target
+            else:
+                with contextlib.suppress(OSError):
+                    yield from sorted(path for path in target.iterdir() if path.suffix == '.png')
 
     def _check_model(self) -> None:
         path = self.out / RECORD
@@ -189,7 +191,13 @@ class _Job:
         wanted = self.record(source)
         for target in self._files(source):
             found = read_record(target)
-            if found and source.kind != 'live' and all(found.get(key) != wanted[key] for key in ('source', 'state')):
+            if not found:
+                continue
+            if source.kind == 'live':
+                raise UsageError(
+                    f'{shown(target)} is what {source} gave before: choose another --out, or --overwrite it.'
+                )
+            if all(found.get(key) != wanted[key] for key in ('source', 'state')):
                 raise UsageError(
                     f'{shown(target)} is the result of another input of this name: choose another --out, or '
                     '--overwrite it.'
@@ -236,9 +244,10 @@ def _run(job: _Job, sources: list[Source], max_frames: int | None, every: int, s
     images = [source for source in todo if source.kind == 'image']
     if images:
         _predict_images(job, images, result, stopped)
-    for source in todo:
-        if source.kind == 'image' or result.stopped:
-            continue
+    clips = [source for source in todo if source.kind != 'image']
+    for number, source in enumerate(clips, 1):
+        if result.stopped:
+            break
         try:
             job.begin()
             targets = job.targets(source)
@@ -246,14 +255,16 @@ def _run(job: _Job, sources: list[Source], max_frames: int | None, every: int, s
             predicted = predict_video(
                 job.predictor, source, target, targets, job.codec, every, max_frames, stopped, job.record(source)
             )
-        except DataError as error:
-            result.failures.append(_naming(source, error))
-            result.stopped = stopped()
-            continue
-        result.stopped = predicted.stopped or stopped()
-        result.pictures.append(job.picture(source))
-        if predicted.fault:
-            result.failures.append(predicted.fault)
+        except (DataError, StorageError) as error:
+            if isinstance(error, StorageError) and error.errno not in OF_ONE_FILE:
+                raise
+            fault, ended = _naming(source, error), stopped()
+        else:
+            fault, ended = predicted.fault, predicted.stopped
+            result.pictures.append(job.picture(source))
+        result.failures += [fault] if fault else []
+        # A camera has no other end.
+        result.stopped = ended or (stopped() and number < len(clips))
     return result
 
 
@@ -295,6 +306,6 @@ def _read(source: Source) -> tuple[Source, np.ndarray | DataError]:
         return source, error
 
 
-def _naming(source: Source, error: DataError) -> str:
+def _naming(source: Source, error: UserError) -> str:
     text = str(error)
-    return text if text.startswith(str(source)) else f'{source}: {text}'
+    return text if isinstance(error, StorageError) or text.startswith(str(source)) else f'{source}: {text}'

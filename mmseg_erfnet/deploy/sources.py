@@ -120,14 +120,14 @@ def _without_password(address: str) -> str:
 
 def _mode(path: str) -> int | None:
     try:
-        return os.stat(path).st_mode
+        return Path(path).stat().st_mode
     except (OSError, ValueError):
         return None
 
 
 def _files(text: str, out: str | Path | None, is_result: Callable[[Path], bool]) -> tuple[str, dict[str, str]]:
     """The files that an input means with their kinds, and the folder below which they are named."""
-    path, mode = os.path.abspath(text), _mode(text)
+    path, mode = os.path.abspath(text), _mode(text)  # noqa: PTH100 (links keep their names)
     if mode is None:
         matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []  # noqa: PTH207
         if not matches:
@@ -137,22 +137,22 @@ def _files(text: str, out: str | Path | None, is_result: Callable[[Path], bool])
             )
         files: dict[str, str] = {}
         for match in map(os.path.abspath, matches):
-            files |= _below(match, out, is_result) if os.path.isdir(match) else _listed(match)
+            files |= _below(match, out, is_result) if stat.S_ISDIR(_mode(match) or 0) else _listed(match)
         _refuse_none(files, text)
-        return os.path.commonpath([os.path.dirname(file) for file in files]), files
+        return os.path.commonpath([Path(file).parent for file in files]), files
     if stat.S_ISDIR(mode):
         files = _below(path, out, is_result)
         _refuse_none(files, text)
         return path, files
     if not stat.S_ISREG(mode):
         raise UsageError(f'{shown(text)} is no regular file; give an image, a folder or a video.')
-    return os.path.dirname(path), _listed(path) or {path: _kind_by_content(path)}
+    return str(Path(path).parent), _listed(path) or {path: _kind_by_content(path)}
 
 
 def _kind_by_content(path: str) -> str:
     # What is no image is left to the reader of clips, which knows more formats than there are suffixes.
     try:
-        with open(path, 'rb') as file:
+        with Path(path).open('rb') as file:
             return 'image' if image_format(file.read(16)) else 'video'
     except OSError:
         return 'image'  # whose reader says why
@@ -166,7 +166,7 @@ def _refuse_none(files: dict, text: str) -> None:
 
 
 def _listed(path: str) -> dict[str, str]:
-    suffix = os.path.splitext(path)[1].lower()
+    suffix = Path(path).suffix.lower()
     kind = 'image' if suffix in IMAGE_SUFFIXES else 'video' if suffix in VIDEO_SUFFIXES else None
     return {path: kind} if kind else {}
 
@@ -194,7 +194,7 @@ def _below(folder: str, out: str | Path | None, is_result: Callable[[Path], bool
 def _named(kinds: dict[str, str], root: str) -> list[Source]:
     """Sources with a name each: of a clip come files in a folder of its name, which no image may lie in."""
     whole = {path: os.path.relpath(path, root) for path in kinds}
-    short = {path: os.path.splitext(name)[0] for path, name in whole.items()}
+    short = {path: str(Path(name).with_suffix('')) for path, name in whole.items()}
     names = dict(short)
     while clashing := set(_clashing(names, kinds)) - {path for path in names if names[path] != short[path]}:
         names |= {path: whole[path] for path in clashing}

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import importlib.util
 import itertools
-import math
 import os
 import tempfile
 import time
@@ -189,7 +188,7 @@ class Clip:
 def _counts_its_frames(path: str) -> bool:
     """Whether a file is an MP4, MOV or AVI, whose headers state the number of frames."""
     try:
-        with open(path, 'rb') as file:
+        with Path(path).open('rb') as file:
             start = file.read(12)
     except OSError:
         return False
@@ -197,6 +196,19 @@ def _counts_its_frames(path: str) -> bool:
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what C code prints off standard error."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 class _OpenCVWriter:
@@ -209,7 +221,8 @@ class _OpenCVWriter:
         self._held = None
         self._stack = contextlib.ExitStack()
         self._name = self._stack.enter_context(_plain(path))
-        self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter_fourcc(*self.FOURCC[codec]), rate, size)
+        with _quietly():  # it remarks that WebM has no tag for VP8
+            self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter_fourcc(*self.FOURCC[codec]), rate, size)
         if not self._writer.isOpened():
             self._stack.close()
             raise UsageError(

@@ -210,8 +210,8 @@ def check_names(classes: Sequence[str]) -> None:
 
 @lru_cache(maxsize=4096)
 def _has_glyph(letter: str) -> bool:
-    # Marks that join the letter before are drawn beside it. A lone surrogate, which is not printable, ends OpenCV with a
-    # segmentation fault.
+    # Marks that join the letter before are drawn beside it. A lone surrogate, which is not printable, ends OpenCV with
+    # a segmentation fault.
     if not letter.isprintable() or unicodedata.combining(letter) or unicodedata.bidirectional(letter) in ('R', 'AL'):
         return False
     return letter in ' ?' or not np.array_equal(

@@ -84,7 +84,7 @@ class LoadSegLabels(BaseTransform):
         if unknown.any():
             what = 'ids that the dataset does not know' if self.palette is None else 'colours outside the palette'
             raise DataError(
-                f"{path} has {what}: {describe(stored[unknown])}; mend the label, or set unknown='ignore' "
+                f"{path} has {what}: {describe(stored[unknown])}; fix the label, or set unknown='ignore' "
                 'to leave those pixels out.'
             )
         if self.size is not None:
