@@ -2,6 +2,9 @@
 
 A file is written under a temporary name beside its target, synced, and renamed. Temporary names are unique across
 processes, hosts and containers, begin with a dot, and are removed when writing fails.
+
+Pictures and videos carry a record of what made them, by which a later run knows its own results from a user's files:
+:func:`check_targets` refuses to write over anything else.
 """
 
 import errno
@@ -9,8 +12,10 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmseg_erfnet.errors import StorageError, UsageError
@@ -35,10 +40,16 @@ REMEDIES = {
 }
 
 
+# Under this key a file carries its record.
+RECORD_KEY = b'mmseg_erfnet'
+RECORD_ROOM = 4096  # bytes at the start of a PNG, or at the end of a video, in which the record lies
+PNG_START = 33  # bytes of signature and header
+
+
 def storage_error(path: str | Path, error: OSError) -> StorageError:
     """Return a :class:`StorageError` with one sentence: what cannot be written, why, and the remedy."""
     remedy = REMEDIES.get(error.errno, 'check the disk, or choose another folder')
-    found = StorageError(f'{path} cannot be written ({error.strerror or error}): {remedy}.')
+    found = StorageError(f'{shown(path)} cannot be written ({error.strerror or error}): {remedy}.')
     found.errno = error.errno
     return found
 
@@ -49,6 +60,11 @@ def is_regular(path: str | Path) -> bool:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except (OSError, ValueError):
         return False
+
+
+def shown(path: str | os.PathLike) -> str:
+    """Return a path as text that can be printed: bytes that are no UTF-8 become ``\\xNN``."""
+    return os.fsencode(path).decode('utf-8', 'backslashreplace')
 
 
 def make_folder(path: str | Path) -> Path:
@@ -161,6 +177,35 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_if_absent(path: str | Path, data: bytes) -> bool:
+    """Write a file unless there is one. Of several processes that do so at once, one succeeds.
+
+    Returns:
+        Whether this call wrote it.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        return False
+    linked = path.with_name(f'{TEMPORARY}{secrets.token_hex(8)}')
+    try:
+        write_bytes(linked, data)
+        try:
+            os.link(linked, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            os.replace(linked, path)
+        return True
+    except OSError as error:
+        raise error if isinstance(error, StorageError) else storage_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            linked.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file as UTF-8; see :func:`write_bytes`."""
     write_bytes(path, text.encode())
@@ -179,3 +224,99 @@ def _finite(value: object) -> object:
     if isinstance(value, float) and not float('-inf') < value < float('inf'):
         return None
     return value
+
+
+# --- Whose file it is -------------------------------------------------------------------------------------------------
+
+
+def png_chunk(name: bytes, body: bytes | memoryview) -> bytes:
+    """Return a chunk of a PNG, with its length and checksum."""
+    return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(body, zlib.crc32(name)))
+
+
+def with_record(png: bytes, record: dict) -> bytes:
+    """Return a PNG with a record in it, as a text that viewers and decoders pass over."""
+    return png[:PNG_START] + png_chunk(b'tEXt', _packed(record)) + png[PNG_START:]
+
+
+def append_record(path: str | Path, record: dict) -> None:
+    """Append a record to an MP4 or WebM file, as an element that players pass over: a free box, or EBML's Void."""
+    body = _packed(record)
+    with Path(path).open('r+b') as file:
+        webm = file.read(4) == b'\x1a\x45\xdf\xa3'
+        file.seek(0, os.SEEK_END)
+        file.write(
+            b'\xec' + struct.pack('>Q', 1 << 56 | len(body)) if webm else struct.pack('>I', 8 + len(body)) + b'free'
+        )
+        file.write(body)
+
+
+def _packed(record: dict) -> bytes:
+    return RECORD_KEY + b'\0' + json.dumps(record).encode()
+
+
+def read_record(path: str | Path) -> dict | None:
+    """Return the record that a PNG, MP4 or WebM carries; None where there is none, or no such file."""
+    try:
+        with open(path, 'rb', opener=_open_at_once) as file:
+            room = file.read(RECORD_ROOM)
+            if not room.startswith(b'\x89PNG'):
+                file.seek(-min(RECORD_ROOM, file.seek(0, os.SEEK_END)), os.SEEK_END)
+                room = file.read()
+    except (OSError, ValueError):
+        return None
+    start = room.rfind(RECORD_KEY + b'\0{')
+    if start < 0:
+        return None
+    try:
+        # What follows a PNG's record is no text.
+        record, _ = json.JSONDecoder().raw_decode(room[start + len(RECORD_KEY) + 1 :].decode('ascii', 'replace'))
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Opening a pipe would wait for ever.
+    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+
+
+def check_targets(
+    targets: Iterable[str | Path],
+    inputs: Iterable[str | Path] = (),
+    ours: Callable[[Path], bool] = lambda path: read_record(path) is not None,
+) -> None:
+    """Refuse to write over what is not a result of ours, before anything is written.
+
+    Args:
+        targets: The files that are going to be written.
+        inputs: The files that they are made from.
+        ours: Whether a file that exists may be replaced: by default, whether it carries our record.
+
+    Raises:
+        UsageError: A target is one of the inputs (by whatever name), is named twice, or exists and is not ours.
+    """
+    seen, read = set(), None
+    for target in map(Path, targets):
+        if target in seen:
+            raise UsageError(f'Two results would be written to {shown(target)}; rename an input, or run them apart.')
+        seen.add(target)
+        found = _identity(target)
+        if found is None:
+            continue
+        if read is None:
+            read = {_identity(path) for path in inputs}
+        if found in read:
+            raise UsageError(f'{shown(target)} is an input, and would be replaced by a result; choose another --out.')
+        if not ours(target):
+            raise UsageError(
+                f'{shown(target)} exists, and is no result of an earlier run; choose another --out, or remove it.'
+            )
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

@@ -1,20 +1,25 @@
-"""Predict an image, a folder, a video or a camera.
+"""Predict images, folders, videos, cameras and streams.
 
-    python tools/predict.py erfnet_camvid11.xml drive/ --out predicted        a folder; run it again to go on
-    python tools/predict.py erfnet_camvid11.xml drive.mp4 --out predicted     a video; 0 instead: the first camera
-    python tools/predict.py erfnet_camvid11.xml 'drive/*_left.png' --out predicted --write labels
-    python tools/predict.py configs/erfnet_camvid11.py best.pth drive/ --out predicted         without an export
-    ... --shard 3/8                                                           the third of eight shares
+    python tools/predict.py photo.jpg                                 with the model that comes with the package
+    python tools/predict.py erfnet.xml drive/ --out predicted         a folder; run it again to go on
+    python tools/predict.py erfnet.xml drive.mp4                      a video; 0 instead: the first camera; rtsp://...
+    python tools/predict.py erfnet.xml 'drive/*_left.png' --write labels
+    python tools/predict.py configs/erfnet_camvid11.py best.pth drive/              without an export
+    ... --shard 3/8                                                   the third of eight shares
 
-MODEL is a file that tools/export.py wrote (.xml, .onnx), or a config and a checkpoint. Results are label maps (PNG, the
-grey value is the class), painted pictures with a legend, and for videos and cameras a painted video. An image that
-cannot be read is named at the end; the status is then 1.
+MODEL is a file that tools/export.py wrote, or a config and a checkpoint; suffixes tell it from the inputs. Results are
+label maps (PNG, the grey value is the class), painted pictures with a legend, and for videos and cameras a painted
+video, which browsers play. Where there is a result of this input and model already, it is kept; a file that is none is
+never replaced. An input that cannot be read, or not to its end, is named at the end; the status is then 1. Ctrl-C ends
+a camera, and leaves of a video what is done.
 """
 
 import argparse
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from mmseg_erfnet.cli.common import (
     add_config_options,
@@ -25,17 +30,57 @@ from mmseg_erfnet.cli.common import (
     tool,
 )
 from mmseg_erfnet.deploy import Predictor
-from mmseg_erfnet.deploy.predict import CONTENTS, predict
+from mmseg_erfnet.deploy.backends import BACKENDS
+from mmseg_erfnet.deploy.predict import CONTENTS, Result, predict
+from mmseg_erfnet.deploy.shipped import default_model
+from mmseg_erfnet.deploy.sources import find_sources
+from mmseg_erfnet.deploy.video import CODECS
 from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.files import shown
 from mmseg_erfnet.mmseg_import import require_mmseg
+from mmseg_erfnet.signals import leave
+from mmseg_erfnet.text import listed
+
+CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.ckpt')
+SHOWN = 10  # paths and failures
 
 
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
+    model, inputs = split_words(args.words)
+    if not inputs:
+        raise UsageError(
+            'There is no input: give an image, a folder, a pattern, a video, an address or a camera number.'
+        )
+    find_sources(inputs)  # a wrong name is said before a model is loaded
+    predictor = _predictor(model, args)
+    stop = _Stop()
+    result = predict(
+        predictor,
+        inputs,
+        args.out,
+        args.write,
+        args.overwrite,
+        args.shard,
+        args.max_frames,
+        args.every,
+        args.codec,
+        stop.asked,
+    )
+    _end(result, stop, args.out)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
-    parser.add_argument('model', nargs='+', metavar='MODEL', help='exported model, or config and checkpoint')
-    parser.add_argument('input', metavar='INPUT', help='image, folder, pattern, video, or number of a camera')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
+    parser.add_argument(
+        'words',
+        nargs='+',
+        metavar='[MODEL | CONFIG CHECKPOINT] INPUT',
+        help='exported model, or config and checkpoint (default: the model that comes with the package); then images, '
+        'folders, patterns, videos, addresses, numbers of cameras',
+    )
+    parser.add_argument('--out', default='predicted', metavar='DIR', help='folder for the results (default: predicted)')
     parser.add_argument(
         '--write',
         nargs='+',
@@ -44,42 +89,126 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='what to write (default: labels and painted; of videos and cameras, video)',
     )
     parser.add_argument('--overwrite', action='store_true', help='predict again what is there')
-    parser.add_argument('--shard', type=_shard, default=(1, 1), metavar='K/N', help='take a share of the images')
+    parser.add_argument('--shard', type=_shard, default=(1, 1), metavar='K/N', help='take a share of the inputs')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop a video or a camera after so many frames')
+    parser.add_argument(
+        '--every',
+        type=int,
+        default=1,
+        metavar='N',
+        help='predict each N-th frame of a video or a camera, and hold the labels in between',
+    )
+    parser.add_argument(
+        '--codec',
+        choices=tuple(CODECS),
+        help='of painted videos (default: h264 where PyAV is installed, else vp8; both play in browsers, mp4v is the '
+        'fastest that needs no PyAV)',
+    )
     parser.add_argument('--device', help="device of the model's backend (default: CPU)")
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
     parser.add_argument('--precision', choices=('f32', 'bf16'), help='of an OpenVINO model (default: see Predictor)')
     add_trust_checkpoint(parser)
     add_config_options(parser)
-    args = parser.parse_args(argv)
-    failures = predict(_predictor(args), args.input, args.out, args.write, args.overwrite, args.shard, args.max_frames)
-    if failures:
-        sys.exit('\n'.join([f'{len(failures)} could not be predicted:', *failures]))
+    return parser
 
 
-def _predictor(args: argparse.Namespace) -> Predictor:
-    exported = len(args.model) == 1
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell the model, by its suffix, from the inputs.
+
+    Returns:
+        The model (none, its file, or config and checkpoint), and the inputs.
+
+    Raises:
+        UsageError: There are two models, a config without a checkpoint, or a checkpoint without a config.
+    """
+    suffixes = [PurePath(word).suffix.lower() for word in words]
+    kinds = [
+        'model'
+        if suffix in BACKENDS
+        else 'config'
+        if suffix == '.py'
+        else 'checkpoint'
+        if suffix in CHECKPOINT_SUFFIXES
+        else 'input'
+        for suffix in suffixes
+    ]
+    number = next((index for index, kind in enumerate(kinds) if kind == 'input'), len(kinds))
+    first = kinds[:number]
+    if first in ([], ['model'], ['config', 'checkpoint']) and set(kinds[number:]) <= {'input'}:
+        return list(words[:number]), list(words[number:])
+    found = listed(shown(word) for word, kind in zip(words, kinds, strict=True) if kind != 'input')
+    raise UsageError(
+        f'A model is one file ({", ".join(BACKENDS)}), or a config (.py) and its checkpoint (.pth), before the inputs: '
+        f'got {found}.'
+    )
+
+
+def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:
+    exported = len(model) < 2
+    path = (model[0] if model else default_model()) if exported else None
     given(args.cfg_options, '--cfg-options', not exported, 'on an exported model, whose config is inside')
     given(args.trust_checkpoint, '--trust-checkpoint', not exported, 'on an exported model')
-    given(args.precision, '--precision', exported and args.model[0].endswith('.xml'), 'but on an OpenVINO model (.xml)')
+    openvino = exported and PurePath(path).suffix == '.xml'
+    given(args.precision, '--precision', openvino, 'but on an OpenVINO model (.xml)')
     if exported:
-        return Predictor(args.model[0], args.device or 'CPU', args.threads, args.precision)
-    if len(args.model) > 2:
-        raise UsageError(
-            f'A model is one file, or a config and a checkpoint: got {" ".join(args.model)}. A pattern as '
-            'input needs quotes.'
-        )
+        return Predictor(path, args.device or 'CPU', args.threads, args.precision)
     require_mmseg()
     from mmseg_erfnet.engine.launch import load_config
     from mmseg_erfnet.export.torch_backend import torch_predictor
 
-    return torch_predictor(
-        load_config(args.model[0], options=parse_options(args.cfg_options)),
-        args.model[1],
-        args.device,
-        args.threads,
-        args.trust_checkpoint,
-    )
+    cfg = load_config(model[0], options=parse_options(args.cfg_options))
+    _check_segmentor(cfg, model[0])
+    return torch_predictor(cfg, model[1], args.device, args.threads, args.trust_checkpoint)
+
+
+def _check_segmentor(cfg, name: str) -> None:
+    """Refuse what has no single decode head that gives logits from the backbone's features."""
+    kind = str(cfg.get('model', {}).get('type', '')).rpartition('.')[2]
+    heads = cfg.get('model', {}).get('decode_head')
+    if kind != 'EncoderDecoder' or isinstance(heads, (list, tuple)):
+        raise UsageError(
+            f'predict runs an EncoderDecoder with one decode head, but {name} has a {kind or "model without a type"}: '
+            "use MMSegmentation's own tools for it."
+        )
+
+
+class _Stop:
+    """What the first Ctrl-C or SIGTERM asks for: to finish what is being written. The second ends at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.number:
+            leave(number)
+        self.number = number
+
+    def asked(self) -> bool:
+        return bool(self.number)
+
+
+def _end(result: Result, stop: _Stop, out: str) -> None:
+    # What was written, for the next command of a pipe; the rest is for people.
+    for path in result.pictures[:SHOWN]:
+        print(shown(path))
+    if len(result.pictures) > SHOWN:
+        print(f'and {len(result.pictures) - SHOWN} more in {shown(out)}')
+    failures = result.failures
+    if failures:
+        head = '' if len(failures) == 1 else f'{len(failures)} inputs could not be predicted, or not whole:\n'
+        more = f'\nand {len(failures) - SHOWN} more' if len(failures) > SHOWN else ''
+        message = f'error: {head}' + '\n'.join(failures[:SHOWN]) + more
+    if result.stopped:
+        if failures:
+            print(message, file=sys.stderr)
+        name = signal.Signals(stop.number).name if stop.number else 'a signal'
+        print(f'Stopped by {name}; run the same command again to go on.', file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        leave(stop.number)
+    if failures:
+        sys.exit(message)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -1,7 +1,9 @@
 """What the datasets here share: files are checked, and stored label ids need not be the class ids."""
 
 import os
+import stat
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,8 @@ from mmseg_erfnet.datasets.cache import SharedCache
 from mmseg_erfnet.datasets.labels import IGNORE
 from mmseg_erfnet.datasets.pipelines import FIXED_STEPS, LABEL_STEPS, step_name
 from mmseg_erfnet.datasets.split_lists import parse_split
-from mmseg_erfnet.errors import DataError, UsageError
-from mmseg_erfnet.images import check_frame
+from mmseg_erfnet.errors import DataError, UsageError, UserError
+from mmseg_erfnet.images import check_frame, decode_frame
 
 
 class CheckedSegDataset(BaseSegDataset):
@@ -69,7 +71,7 @@ class CheckedSegDataset(BaseSegDataset):
         if palette and len(palette) != len(classes):
             raise UsageError(
                 f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours; '
-                'give one colour a class, or leave the palette out.'
+                'give one colour per class, or leave the palette out.'
             )
         return super()._update_palette()
 
@@ -154,21 +156,33 @@ class CheckedSegDataset(BaseSegDataset):
         """Fetch a sample through the pipeline.
 
         Raises:
-            DataError: The image is missing, empty, truncated, damaged, grey, RGBA or of 16 bits.
+            DataError: The image is missing, no regular file, empty, in no listed format, truncated, damaged, too large,
+                grey, RGBA or of 16 bits, or stored turned so that its label may not fit.
         """
         info = self.get_data_info(idx)
         path = info['img_path']
         if self.cache is None:
-            check_frame(read_bytes(path, self.backend_args), path)
-            return self.pipeline(info)
+            return self._load(info, self.pipeline)
         fixed, others = self._steps()
         results = self.cache.get(path)
         if results is None:
-            check_frame(read_bytes(path, self.backend_args), path)
-            results = fixed(info)
+            results = self._load(info, fixed)
             self.cache.put(path, results)
         results['sample_idx'] = info['sample_idx']
         return others(results)
+
+    def _load(self, info: dict, steps: Compose) -> Any:
+        path = info['img_path']
+        data = read_bytes(path, self.backend_args)
+        check_frame(data, path)
+        try:
+            return steps(info)
+        except UserError:
+            raise
+        except Exception:
+            # The loader's decoder may be older or another than that of the check; if the frame is the reason, say so.
+            decode_frame(data, path)
+            raise
 
     def _steps(self) -> tuple[Compose, Compose]:
         """The pipeline up to the first step that is not known to be the same each time, and the rest."""
@@ -182,13 +196,24 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
     """Read a whole file through MMEngine's backends.
 
     Raises:
-        DataError: It is missing or cannot be read.
+        DataError: It is missing, cannot be read, or is no regular file.
     """
+    if backend_args is None and _is_special(path):
+        raise DataError(f'{path} is no regular file; restore it, or take its name off the split.')
     try:
         return fileio.get(path, backend_args=backend_args)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DataError(f'{path} cannot be read ({reason}); restore it, or take its name off the split.') from error
+
+
+def _is_special(path: str) -> bool:
+    """Whether there is a pipe or a device by this name, from which reading might not end."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _check_folder(folder: str) -> None:

@@ -1,307 +1,311 @@
-"""Predict images, folders, videos and cameras into files. Needs what a :class:`Predictor` needs."""
+"""Predict images, folders, clips, cameras and streams into files. Needs what a :class:`Predictor` needs."""
 
 import contextlib
-import glob
+import hashlib
 import json
 import os
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from errno import EACCES, EISDIR, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from mmseg_erfnet.deploy.overlap import Behind, ahead
 from mmseg_erfnet.deploy.runtime import Predictor
-from mmseg_erfnet.errors import DataError, UsageError
-from mmseg_erfnet.files import write_bytes
-from mmseg_erfnet.images import IMAGE_SUFFIXES
+from mmseg_erfnet.deploy.sources import Source, find_sources
+from mmseg_erfnet.deploy.video import check_codec, default_codec, predict_video, video_path, write_picture
+from mmseg_erfnet.errors import DataError, StorageError, UsageError, UserError
+from mmseg_erfnet.files import check_targets, read_record, shown, write_bytes, write_if_absent
+from mmseg_erfnet.images import decode_frame, read_image_file
+from mmseg_erfnet.progress import progress
 from mmseg_erfnet.visualization import painting
 
 CONTENTS = ('labels', 'painted', 'video')
 RECORD = 'predicted_by.json'
+# A file that cannot be written for one of these is no reason to leave the others.
+OF_ONE_FILE = (ENAMETOOLONG, EACCES, EISDIR, ENOTDIR)
+
+
+@dataclass
+class Result:
+    """What :func:`predict` did.
+
+    Attributes:
+        pictures: Painted pictures and videos (label maps where only those are written), also those that were there.
+        failures: A sentence for each input that could not be predicted, or not whole.
+        kept: How many inputs were left because their results were there.
+        stopped: Whether it was ended before its end.
+    """
+
+    pictures: list[Path] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    kept: int = 0
+    stopped: bool = False
 
 
 def predict(
     predictor: Predictor,
-    source: str,
+    inputs: str | Sequence[str],
     out: str | Path,
     contents: Iterable[str] = (),
     overwrite: bool = False,
     shard: tuple[int, int] = (1, 1),
     max_frames: int | None = None,
-) -> list[str]:
-    """Predict whatever a source is, and write the results.
+    every: int = 1,
+    codec: str | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Predict whatever the inputs are, and write the results.
 
-    Of an image NAME come ``labels/NAME.png``, with the class of each pixel as its grey value, and
-    ``painted/NAME.png``; of a video or a camera ``NAME.mp4``, painted, and on request ``labels/NAME/000000.png`` and so
-    on. Files appear whole or not at all.
+    An image NAME gives ``labels/NAME.png``, with the class of each pixel as its grey value, and ``painted/NAME.png``.
+    A clip, camera or stream gives ``NAME.mp4`` or ``NAME.webm``, painted, and on request ``labels/NAME/000000.png`` and
+    so on. Files appear whole or not at all. Each carries a record of its input and model: what is there already is not
+    predicted again, and what is not ours is not replaced. What cannot be predicted does not stop the others.
 
     Args:
         predictor: A model whose output is labels.
-        source: An image, a folder with images at any depth, a pattern such as ``'drive/*.png'``, a video, or the number
-            of a camera.
+        inputs: Images, folders with images and clips at any depth, patterns such as ``'drive/*.png'``, clips,
+            addresses, numbers of cameras.
         out: Folder for the results.
-        contents: Of 'labels', 'painted' and 'video'. Without any, labels and painted, of videos and cameras video.
-        overwrite: Predict images again whose results are there.
-        shard: K, N: predict the K-th of N shares of the images, K from 1.
-        max_frames: Stop a video or a camera after so many frames.
+        contents: Of 'labels', 'painted' and 'video'. Without any, labels and painted, of clips and cameras video.
+        overwrite: Predict again what is there, also another model's results.
+        shard: K, N: predict the K-th of N shares of the inputs, K from 1.
+        max_frames: Stop a clip or a camera after so many frames.
+        every: Predict each so many frames of a clip or a camera, and hold the labels in between.
+        codec: Of videos, see :mod:`mmseg_erfnet.deploy.video`.
+        stopped: Asked before each frame; where it is true, the results end there.
 
     Returns:
-        A sentence for each image that could not be predicted.
+        What was written and what failed.
 
     Raises:
-        UsageError: What was asked for cannot be done.
-        DataError: The video or the camera cannot be read.
+        UsageError: What was asked for cannot be done, or would replace an input or a file that is not ours.
+        StorageError: The folder cannot be written.
     """
     if predictor.output != 'labels':
         raise UsageError(f'{predictor.name} returns {predictor.output}; export it with --output labels.')
-    contents, out = set(contents), Path(out)
-    images = find_images(source)
-    if images is None:
-        if shard != (1, 1):
-            raise UsageError('A share (--shard) is of a list of images, not of a video or a camera.')
-        _predict_video(predictor, source, out, contents or {'video'}, max_frames)
-        return []
-    if 'video' in contents:
-        raise UsageError(f'{source} is images, of which labels and painted can be written, not a video.')
-    return _predict_images(predictor, images, out, contents or {'labels', 'painted'}, overwrite, shard)
+    painting.check_names(predictor.classes)
+    codec = codec or default_codec()
+    check_codec(codec)
+    for name, value in (('--max-frames', max_frames), ('--every', every)):
+        if value is not None and value < 1:
+            raise UsageError(f'{name} is a number of frames from 1 on: got {value}.')
+    inputs = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+    sources = find_sources(inputs, out, lambda path: read_record(path) is not None)
+    options = {'every': every, 'max_frames': max_frames} if (every, max_frames) != (1, None) else {}
+    job = _Job(predictor, Path(out), set(contents), overwrite, codec, options)
+    job.check(sources)
+    return _run(job, _share(sources, shard), max_frames, every, stopped)
 
 
-# --- Images -----------------------------------------------------------------------------------------------------------
-
-
-def find_images(source: str) -> dict[str, Path] | None:
-    """Return the images of a source by the names of their results, in order; None if it is a video or a camera.
-
-    Raises:
-        UsageError: There is no such file, or it holds no image.
-    """
-    path = Path(source)
-    if path.is_dir():
-        files, root = sorted(file for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES), path
-    elif path.is_file():
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            return None
-        files, root = [path], path.parent
-    elif source.isdecimal():
-        return None
-    elif any(sign in source for sign in '*?['):
-        matches = map(Path, glob.glob(source, recursive=True))  # noqa: PTH207 (patterns may be absolute)
-        files = sorted(file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES)
-        root = Path(os.path.commonpath([file.parent for file in files])) if files else path
-    else:
-        raise UsageError(f'There is no {source}: give an image, a folder, a pattern, a video or a camera number.')
-    if not files:
-        raise UsageError(f'{source} holds no image ({", ".join(IMAGE_SUFFIXES)}).')
-    names = [str(file.relative_to(root).with_suffix('')) for file in files]
-    # Of a.jpg and a.png come a.jpg.png and a.png.png.
-    count = Counter(names)
-    return {name if count[name] == 1 else name + file.suffix: file for name, file in zip(names, files, strict=True)}
-
-
-def _predict_images(
-    predictor: Predictor,
-    images: dict[str, Path],
-    out: Path,
-    contents: set[str],
-    overwrite: bool,
-    shard: tuple[int, int],
-) -> list[str]:
+def _share(sources: list[Source], shard: tuple[int, int]) -> list[Source]:
     number, shares = shard
     if not 1 <= number <= shares:
         raise UsageError(f'A share is K of N with K from 1 to N: got {number} of {shares}.')
-    _check_record(predictor, out, overwrite)
+    if shares > 1 and len(sources) == 1 and sources[0].kind != 'image':
+        raise UsageError('A share (--shard) is of a list of inputs, not of a video or a camera.')
+    return sources[number - 1 :: shares]
 
-    def targets(name: str) -> dict[str, Path]:
-        return {kind: out / kind / f'{name}.png' for kind in sorted(contents)}
 
-    mine = list(images.items())[number - 1 :: shares]
-    todo = [
-        (name, file)
-        for name, file in mine
-        if overwrite or not all(target.is_file() for target in targets(name).values())
-    ]
-    progress, failures = _Rate(len(todo), f'{len(mine) - len(todo)} were there' if len(todo) < len(mine) else ''), []
+class _Job:
+    """What is written of each source, and whether it is there."""
 
-    def read(item: tuple[str, Path]) -> tuple[str, Path, np.ndarray | None]:
-        return *item, cv2.imread(str(item[1]), cv2.IMREAD_COLOR)
+    def __init__(
+        self, predictor: Predictor, out: Path, contents: set[str], overwrite: bool, codec: str, options: dict
+    ) -> None:
+        self.predictor, self.out, self.contents, self.codec = predictor, out, contents, codec
+        self.overwrite, self.options = overwrite, options
+        self.model = dict(model=predictor.name, checkpoint_sha256=predictor.metadata.get('checkpoint_sha256'))
+        self._recorded = False
 
-    with _Writer() as writer, progress:
-        for name, file, frame in _ahead(read, todo):
-            if frame is None:
-                failures.append(f'{file}: no image can be read from it.')
+    def kinds(self, source: Source) -> list[str]:
+        """What is written of a source."""
+        if source.kind == 'image':
+            return sorted((self.contents or {'labels', 'painted'}) - {'video'})
+        return sorted(self.contents or {'video'})
+
+    def targets(self, source: Source) -> dict[str, Path]:
+        """The files of an image; the file and the folders of a clip."""
+        found = {}
+        for kind in self.kinds(source):
+            if kind == 'video':
+                found[kind] = video_path(self.out, source, self.codec)
             else:
-                try:
-                    labels = predictor.predict(frame)
-                except DataError as error:
-                    failures.append(f'{file}: {error}')
-                else:
-                    writer.submit(_write_images, predictor, frame, labels, targets(name))
-            progress.update()
-    return failures
+                found[kind] = self.out / kind / (f'{source.name}.png' if source.kind == 'image' else source.name)
+        return found
+
+    def record(self, source: Source) -> dict:
+        """What the files of a source carry: the model, and by what to know the source again."""
+        options = {} if source.kind == 'image' else self.options
+        place = hashlib.blake2b(os.fsencode(source.place), digest_size=8).hexdigest()
+        try:
+            status = Path(source.place).stat()
+            state = f'{status.st_size}-{status.st_mtime_ns}'
+        except (OSError, ValueError):
+            state = None
+        return self.model | options | dict(source=place, state=state)
+
+    def check(self, sources: list[Source]) -> None:
+        """Refuse, before anything is written, what cannot be asked for or would replace what is not ours."""
+        images = [source for source in sources if source.kind == 'image']
+        if 'video' in self.contents and len(images) == len(sources):
+            raise UsageError('The inputs are images, of which labels and painted can be written, not a video.')
+        if images and not self.kinds(images[0]):
+            raise UsageError(
+                'Of the images among the inputs no video can be written: add labels or painted to --write.'
+            )
+        self._check_model()
+        targets = [target for source in sources for target in self._files(source)]
+        check_targets(targets, (source.place for source in sources))
+        if not self.overwrite:
+            for source in sources:
+                self._check_source(source)
+
+    def _files(self, source: Source) -> Iterator[Path]:
+        """The files of a source, of clips with pictures those that are there."""
+        for kind, target in self.targets(source).items():
+            if source.kind == 'image' or kind == 'video':
+                yield target
+            else:
+                with contextlib.suppress(OSError):
+                    yield from sorted(path for path in target.iterdir() if path.suffix == '.png')
+
+    def _check_model(self) -> None:
+        path = self.out / RECORD
+        try:
+            text = path.read_text() if path.is_file() else None
+        except (OSError, ValueError):
+            text = ''
+        if text is None:
+            return
+        if '"checkpoint_sha256"' not in text:
+            raise UsageError(f'{shown(path)} is no record of a prediction: remove it, or choose another --out.')
+        if text != json.dumps(self.model) and not self.overwrite:
+            raise UsageError(
+                f'{shown(self.out)} holds predictions of another model, {text[:200]}: choose another --out, or '
+                '--overwrite them.'
+            )
+
+    def _check_source(self, source: Source) -> None:
+        wanted = self.record(source)
+        for target in self._files(source):
+            found = read_record(target)
+            if not found:
+                continue
+            if source.kind == 'live':
+                raise UsageError(
+                    f'{shown(target)} is what {source} gave before: choose another --out, or --overwrite it.'
+                )
+            if all(found.get(key) != wanted[key] for key in ('source', 'state')):
+                raise UsageError(
+                    f'{shown(target)} is the result of another input of this name: choose another --out, or '
+                    '--overwrite it.'
+                )
+
+    def is_there(self, source: Source) -> bool:
+        """Whether all results of a source are there and whole."""
+        if self.overwrite or source.kind == 'live' or (source.kind == 'video' and self.kinds(source) != ['video']):
+            return False
+        wanted = {key: value for key, value in self.record(source).items() if key != 'source'}
+        if source.kind == 'video':
+            wanted |= dict.fromkeys(('every', 'max_frames')) | self.options | {'whole': True}
+        for target in self.targets(source).values():
+            found = read_record(target) or {}
+            if any(found.get(key) != value for key, value in wanted.items()):
+                return False
+        return True
+
+    def begin(self) -> None:
+        """Say in the folder whose predictions it holds, before the first."""
+        if self._recorded:
+            return
+        data = json.dumps(self.model).encode()
+        if not write_if_absent(self.out / RECORD, data) and (self.out / RECORD).read_bytes() != data:
+            self._check_model()  # another process may have been first
+            write_bytes(self.out / RECORD, data)
+        self._recorded = True
+
+    def picture(self, source: Source) -> Path:
+        """The file, or the folder, to look at."""
+        targets = self.targets(source)
+        return targets.get('video') or targets.get('painted') or targets['labels']
 
 
-def _check_record(predictor: Predictor, out: Path, overwrite: bool) -> None:
-    """Refuse to mix the results of two models in one folder."""
-    record = json.dumps(dict(model=predictor.name, checkpoint_sha256=predictor.metadata.get('checkpoint_sha256')))
-    path = out / RECORD
-    if path.is_file() and path.read_text() != record and not overwrite:
-        raise UsageError(
-            f'{out} holds predictions of another model, {path.read_text()}: give another folder, or --overwrite them.'
-        )
-    write_bytes(path, record.encode())
+def _run(job: _Job, sources: list[Source], max_frames: int | None, every: int, stopped: Callable[[], bool]) -> Result:
+    result = Result()
+    todo = []
+    for source in sources:
+        if job.is_there(source):
+            result.kept += 1
+            result.pictures.append(job.picture(source))
+        else:
+            todo.append(source)
+    images = [source for source in todo if source.kind == 'image']
+    if images:
+        _predict_images(job, images, result, stopped)
+    clips = [source for source in todo if source.kind != 'image']
+    for number, source in enumerate(clips, 1):
+        if result.stopped:
+            break
+        try:
+            job.begin()
+            targets = job.targets(source)
+            target = targets.pop('video', None)
+            predicted = predict_video(
+                job.predictor, source, target, targets, job.codec, every, max_frames, stopped, job.record(source)
+            )
+        except (DataError, StorageError) as error:
+            if isinstance(error, StorageError) and error.errno not in OF_ONE_FILE:
+                raise
+            fault, ended = _naming(source, error), stopped()
+        else:
+            fault, ended = predicted.fault, predicted.stopped
+            result.pictures.append(job.picture(source))
+        result.failures += [fault] if fault else []
+        # A camera has no other end.
+        result.stopped = ended or (stopped() and number < len(clips))
+    return result
 
 
-def _write_images(predictor: Predictor, frame: np.ndarray, labels: np.ndarray, targets: dict[str, Path]) -> None:
-    for kind, target in targets.items():
-        picture = labels if kind == 'labels' else predictor.paint(frame, labels)
-        write_bytes(target, cv2.imencode('.png', picture)[1].tobytes())
+def _predict_images(job: _Job, sources: list[Source], result: Result, stopped: Callable[[], bool]) -> None:
+    def write(source: Source, frame: np.ndarray, labels: np.ndarray) -> None:
+        try:
+            for kind, target in job.targets(source).items():
+                write_picture(target, job.predictor, frame, labels, kind, job.record(source))
+            result.pictures.append(job.picture(source))
+        except StorageError as error:
+            if error.errno not in OF_ONE_FILE:
+                raise
+            result.failures.append(str(error))
+        except DataError as error:
+            result.failures.append(_naming(source, error))
+
+    job.begin()
+    note = f'{result.kept} were there' if result.kept else ''
+    done = 0
+    with Behind() as writer, progress('Images', len(sources), 'images', note) as bar:
+        for source, frame in ahead(map(_read, sources), stopped):
+            try:
+                if isinstance(frame, DataError):
+                    raise frame
+                labels = job.predictor.predict(frame)
+            except DataError as error:
+                result.failures.append(_naming(source, error))
+            else:
+                writer.submit(write, source, frame, labels)
+            done += 1
+            bar.update()
+    result.stopped = done < len(sources)
 
 
-# --- Videos and cameras -----------------------------------------------------------------------------------------------
-
-
-def _predict_video(predictor: Predictor, source: str, out: Path, contents: set[str], max_frames: int | None) -> None:
-    camera = source.isdecimal() and not Path(source).is_file()
-    capture = cv2.VideoCapture(int(source) if camera else source)
-    name = f'camera{source}' if camera else Path(source).stem
+def _read(source: Source) -> tuple[Source, np.ndarray | DataError]:
     try:
-        if not capture.isOpened():
-            raise DataError(
-                f'{"Camera " if camera else ""}{source} cannot be opened'
-                + ('.' if camera else ': it is no image, and no video that OpenCV reads.')
-            )
-        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-        total = 0 if camera else int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
-        progress = _Rate(min(total, max_frames) if max_frames and total else max_frames or total)
-        # A camera has no end but Ctrl-C, which must leave a whole video.
-        interrupt = contextlib.suppress(KeyboardInterrupt) if camera else contextlib.nullcontext()
-        with _Video(predictor, out / f'{name}.mp4', rate) as video, _Writer() as writer, progress, interrupt:
-            for index, frame in enumerate(_ahead(lambda _: capture.read()[1], _numbers(max_frames))):
-                if frame is None:
-                    break
-                labels = predictor.predict(frame)
-                targets = {kind: out / kind / name / f'{index:06}.png' for kind in sorted(contents - {'video'})}
-                writer.submit(_write_frame, predictor, frame, labels, targets, video if 'video' in contents else None)
-                progress.update()
-        if not progress.count:
-            raise DataError(f'{source} gave no frame.')
-    finally:
-        capture.release()
+        return source, decode_frame(read_image_file(source.place), source.place)
+    except DataError as error:
+        return source, error
 
 
-def _numbers(end: int | None) -> Iterator[int]:
-    number = 0
-    while end is None or number < end:
-        yield number
-        number += 1
-
-
-def _write_frame(predictor: Predictor, frame: np.ndarray, labels: np.ndarray, targets: dict[str, Path], video) -> None:
-    _write_images(predictor, frame, labels, targets)
-    if video is not None:
-        video.write(frame, labels)
-
-
-class _Video:
-    """A painted video with a legend of all classes, which appears when it is whole."""
-
-    def __init__(self, predictor: Predictor, path: Path, rate: float) -> None:
-        self.predictor, self.path, self.rate = predictor, path, rate
-        # OpenCV tells the container from the suffix.
-        self.unfinished = path.with_name(f'{path.stem}.{os.getpid()}.unfinished{path.suffix}')
-        self.writer = self.legend = None
-
-    def write(self, frame: np.ndarray, labels: np.ndarray) -> None:
-        picture = self.predictor.paint(frame, labels, legend=False)
-        if self.writer is None:
-            predictor = self.predictor
-            self.legend = painting.legend(
-                range(len(predictor.classes)), predictor.classes, predictor.palette, frame.shape[1]
-            )
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.size = frame.shape[1], frame.shape[0] + len(self.legend)
-            self.writer = cv2.VideoWriter(str(self.unfinished), cv2.VideoWriter_fourcc(*'mp4v'), self.rate, self.size)
-            if not self.writer.isOpened():
-                raise UsageError(f'OpenCV here cannot write {self.path}; write labels or painted instead (--write).')
-        self.writer.write(np.vstack([picture, self.legend]))
-
-    def __enter__(self) -> '_Video':
-        return self
-
-    def __exit__(self, kind, *rest) -> None:
-        if self.writer is not None:
-            self.writer.release()
-            if kind is None:
-                os.replace(self.unfinished, self.path)
-            self.unfinished.unlink(missing_ok=True)
-
-
-# --- Reading ahead, writing behind ------------------------------------------------------------------------------------
-
-
-def _ahead(read: Callable, items: Iterable) -> Iterator:
-    """Yield ``read(item)`` of each item; the next one is read meanwhile."""
-    with ThreadPoolExecutor(1) as pool:
-        pending: Future | None = None
-        for item in items:
-            following = pool.submit(read, item)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()
-
-
-class _Writer:
-    """A thread that writes one result while the next is predicted. What fails in it is raised at the next call."""
-
-    def __enter__(self) -> '_Writer':
-        self.pool, self.pending = ThreadPoolExecutor(1), None
-        return self
-
-    def submit(self, function: Callable, *args) -> None:
-        if self.pending is not None:
-            self.pending.result()
-        self.pending = self.pool.submit(function, *args)
-
-    def __exit__(self, kind, *rest) -> None:
-        self.pool.shutdown()
-        if kind is None and self.pending is not None:
-            self.pending.result()
-
-
-class _Rate:
-    """A line on standard error: how many frames of how many, and how many a second. On a terminal it is rewritten."""
-
-    def __init__(self, total: int, note: str = '') -> None:
-        self.total, self.note, self.count = total, note, 0
-
-    def __enter__(self) -> '_Rate':
-        self.started = self.shown = time.monotonic()
-        return self
-
-    def update(self) -> None:
-        self.count += 1
-        now = time.monotonic()
-        if now - self.shown > (0.2 if sys.stderr.isatty() else 10):
-            self.shown = now
-            self._show('\r' if sys.stderr.isatty() else '', '' if sys.stderr.isatty() else '\n')
-
-    def __exit__(self, *error) -> None:
-        self._show('\r' if sys.stderr.isatty() else '', '\n')
-
-    def _show(self, start: str, end: str) -> None:
-        seconds = max(time.monotonic() - self.started, 1e-9)
-        known = f'{self.count} of {self.total}' if self.total else f'{self.count}'
-        share = f'[{"#" * (30 * self.count // self.total):30}] ' if self.total and self.count <= self.total else ''
-        note = f' ({self.note})' if self.note else ''
-        print(
-            f'{start}{share}{known} frames{note}, {self.count / seconds:.1f} frames/s',
-            end=end,
-            file=sys.stderr,
-            flush=True,
-        )
+def _naming(source: Source, error: UserError) -> str:
+    text = str(error)
+    return text if isinstance(error, StorageError) or text.startswith(str(source)) else f'{source}: {text}'

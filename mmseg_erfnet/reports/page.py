@@ -128,9 +128,7 @@ class Report:
         if narrow is not None:
             source = f'<source media="(max-width: {PHONE})" srcset="{_data(narrow)}">'
             image = f'<picture>{source}{image}</picture>'
-        self._body.append(
-            f'<figure><div{kind}>{image}</div><figcaption>{html.escape(caption)}</figcaption></figure>'
-        )
+        self._body.append(f'<figure><div{kind}>{image}</div><figcaption>{html.escape(caption)}</figcaption></figure>')
 
     def panels(
         self,

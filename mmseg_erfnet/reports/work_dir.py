@@ -99,8 +99,10 @@ def read_metrics(work_dir: Path) -> dict:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         reason = f'no {error}' if isinstance(error, KeyError) else error
         raise DataError(f'{path} is damaged ({reason}); test again with tools/test.py.') from error
-    return metrics | columns | dict(
-        classes=classes, confusion_matrix=confusion, palette=read_palette(metrics.get('palette'), len(classes))
+    return (
+        metrics
+        | columns
+        | dict(classes=classes, confusion_matrix=confusion, palette=read_palette(metrics.get('palette'), len(classes)))
     )
 
 

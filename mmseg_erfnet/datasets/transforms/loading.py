@@ -92,7 +92,7 @@ class LoadSegLabels(BaseTransform):
         if unknown.any():
             what = 'ids that the dataset does not know' if palette is None else 'colours outside the palette'
             raise DataError(
-                f"{path} has {what}: {describe(stored[unknown])}; correct the label, or set unknown='ignore' "
+                f"{path} has {what}: {describe(stored[unknown])}; fix the label, or set unknown='ignore' "
                 'to leave those pixels out.'
             )
         labels = self._checked_classes(labels, stored, path)

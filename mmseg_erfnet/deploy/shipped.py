@@ -1,0 +1,35 @@
+"""The model that comes with the package."""
+
+import importlib.util
+from pathlib import Path
+
+from mmseg_erfnet.errors import UsageError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+DEFAULT = 'erfnet_camvid11_trainval'
+# By the package that runs it, the fastest first.
+FILES = {'openvino': f'{DEFAULT}_int8.xml', 'onnxruntime': f'{DEFAULT}.onnx'}
+
+
+def default_model() -> Path:
+    """Return the model that is used where none is named: int8 for OpenVINO, or float32 for ONNX Runtime.
+
+    It lies in the wheel in ``mmseg_erfnet/weights``, in a clone in ``weights`` beside the package.
+
+    Raises:
+        UsageError: It is not there, or nothing that runs it is installed.
+    """
+    names = [name for package, name in FILES.items() if importlib.util.find_spec(package)]
+    if not names:
+        raise UsageError(
+            'Running a model needs OpenVINO or ONNX Runtime: pip install openvino, or from a clone '
+            'pip install ".[deploy]".'
+        )
+    for name in names:
+        for folder in (PACKAGE / 'weights', PACKAGE.parent / 'weights'):
+            if (folder / name).is_file():
+                return folder / name
+    raise UsageError(
+        f'The default model {" or ".join(names)} is not in {PACKAGE / "weights"}: install the package again, or name a '
+        'model that tools/export.py wrote before the inputs.'
+    )

@@ -1,0 +1,209 @@
+"""What the inputs of a prediction are: images, clips and live sources, and the names of their results."""
+
+import glob
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.files import shown
+from mmseg_erfnet.images import IMAGE_SUFFIXES, image_format
+
+VIDEO_SUFFIXES = (
+    '.mp4',
+    '.m4v',
+    '.mov',
+    '.avi',
+    '.mkv',
+    '.webm',
+    '.mpg',
+    '.mpeg',
+    '.ts',
+    '.mts',
+    '.m2ts',
+    '.wmv',
+    '.flv',
+    '.3gp',
+    '.ogv',
+    '.mjpg',
+    '.mjpeg',
+)
+ADDRESS = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+://')
+# Folders of tools that unpack, label and write notebooks.
+FOREIGN_FOLDERS = ('__MACOSX',)
+MAX_CAMERA = 1000
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image, clip or live source.
+
+    Attributes:
+        place: Path of the file, address, or number of the camera.
+        name: The results' path below the output folder, without suffix.
+        kind: 'image', 'video', or 'live' for a camera or an address.
+    """
+
+    place: str
+    name: str
+    kind: str
+
+    def __str__(self) -> str:
+        """What it is called in messages: without the password of an address."""
+        if self.kind == 'live':
+            return f'camera {self.place}' if self.place.isdecimal() else _without_password(self.place)
+        return shown(self.place)
+
+
+def find_sources(
+    inputs: Iterable[str], out: str | Path | None = None, is_result: Callable[[Path], bool] = lambda path: False
+) -> list[Source]:
+    """Return the images, clips and live sources that the inputs mean, in order.
+
+    A folder is searched at any depth. Links to folders are followed, each real folder is entered once; files and
+    folders whose names begin with a dot are left out, and so are those that only the Finder reads (`__MACOSX`). A name
+    is the path below the folder; of several inputs, below the folder that they share. Where two names would be one, the
+    suffix stays in both.
+
+    Args:
+        inputs: Paths of images, folders and clips; patterns; addresses, such as rtsp://; numbers of cameras.
+        out: The folder for results; it is left out where it lies in an input.
+        is_result: Whether a file below an input is the result of an earlier run, to be left out, too.
+
+    Raises:
+        UsageError: There is no such file, or an input holds neither images nor clips.
+    """
+    live, groups = [], []
+    for text in map(os.fspath, inputs):
+        found = _live(text)
+        if found:
+            live.append(found)
+        else:
+            groups.append(_files(text, out, is_result))
+    roots = [root for root, _ in groups]
+    common = os.path.commonpath(roots) if roots else ''
+    kinds: dict[str, str] = {}
+    for _, files in groups:
+        kinds |= files
+    named = _named(kinds, common)
+    numbers = Counter(source.name for source in live)
+    if any(number > 1 for number in numbers.values()):
+        raise UsageError(f'{live[0]} is given twice; give each camera and address once.')
+    taken = {source.name for source in named}
+    live = [replace(one, name=f'{one.name}.live') if one.name in taken else one for one in live]
+    return named + live
+
+
+def _live(text: str) -> Source | None:
+    if ADDRESS.match(text):
+        parts = urlsplit(text)
+        name = re.sub(r'[^\w.-]+', '_', parts.netloc.rpartition('@')[2] + parts.path).strip('_.')
+        return Source(text, name[:100] or 'stream', 'live')
+    mode = _mode(text)
+    if text.isdecimal() and text.isascii() and mode is None:
+        if int(text) > MAX_CAMERA:
+            raise UsageError(f'There is no camera {text}: give a number from 0 on.')
+        return Source(str(int(text)), f'camera{int(text)}', 'live')
+    if mode is not None and stat.S_ISCHR(mode) and text.startswith('/dev/video'):
+        return Source(text, Path(text).name, 'live')
+    return None
+
+
+def _without_password(address: str) -> str:
+    return re.sub(r'//[^/@]*@', '//', address)
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _files(text: str, out: str | Path | None, is_result: Callable[[Path], bool]) -> tuple[str, dict[str, str]]:
+    """The files that an input means with their kinds, and the folder below which they are named."""
+    path, mode = os.path.abspath(text), _mode(text)  # noqa: PTH100 (links keep their names)
+    if mode is None:
+        matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []  # noqa: PTH207
+        if not matches:
+            raise UsageError(
+                f'There is no {shown(text)}: give an image, a folder, a pattern, a video, an address or the number of '
+                'a camera.'
+            )
+        files: dict[str, str] = {}
+        for match in map(os.path.abspath, matches):
+            files |= _below(match, out, is_result) if stat.S_ISDIR(_mode(match) or 0) else _listed(match)
+        _refuse_none(files, text)
+        return os.path.commonpath([Path(file).parent for file in files]), files
+    if stat.S_ISDIR(mode):
+        files = _below(path, out, is_result)
+        _refuse_none(files, text)
+        return path, files
+    if not stat.S_ISREG(mode):
+        raise UsageError(f'{shown(text)} is no regular file; give an image, a folder or a video.')
+    return str(Path(path).parent), _listed(path) or {path: _kind_by_content(path)}
+
+
+def _kind_by_content(path: str) -> str:
+    # What is no image is left to the reader of clips, which knows more formats than there are suffixes.
+    try:
+        with Path(path).open('rb') as file:
+            return 'image' if image_format(file.read(16)) else 'video'
+    except OSError:
+        return 'image'  # whose reader says why
+
+
+def _refuse_none(files: dict, text: str) -> None:
+    if not files:
+        raise UsageError(
+            f'{shown(text)} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no video ({", ".join(VIDEO_SUFFIXES)}).'
+        )
+
+
+def _listed(path: str) -> dict[str, str]:
+    suffix = Path(path).suffix.lower()
+    kind = 'image' if suffix in IMAGE_SUFFIXES else 'video' if suffix in VIDEO_SUFFIXES else None
+    return {path: kind} if kind else {}
+
+
+def _below(folder: str, out: str | Path | None, is_result: Callable[[Path], bool]) -> dict[str, str]:
+    """The images and clips below a folder."""
+    left_out = (
+        {os.path.realpath(out)} if out is not None and os.path.realpath(out) != os.path.realpath(folder) else set()
+    )
+    entered, found = set(left_out), {}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith('.') and name not in FOREIGN_FOLDERS)
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        for name in sorted(names):
+            path = os.path.join(place, name)
+            if not name.startswith('.') and (kind := _listed(path)) and not is_result(Path(path)):
+                found |= kind
+    return dict(sorted(found.items()))
+
+
+def _named(kinds: dict[str, str], root: str) -> list[Source]:
+    """Sources with a name each: of a clip come files in a folder of its name, which no image may lie in."""
+    whole = {path: os.path.relpath(path, root) for path in kinds}
+    short = {path: str(Path(name).with_suffix('')) for path, name in whole.items()}
+    names = dict(short)
+    while clashing := set(_clashing(names, kinds)) - {path for path in names if names[path] != short[path]}:
+        names |= {path: whole[path] for path in clashing}
+    return [Source(path, names[path], kind) for path, kind in kinds.items()]
+
+
+def _clashing(names: dict[str, str], kinds: dict[str, str]) -> Iterator[str]:
+    count = Counter(names.values())
+    folders = {os.fspath(parent) for name in names.values() for parent in Path(name).parents}
+    for path, name in names.items():
+        if count[name] > 1 or (kinds[path] == 'video' and name in folders):
+            yield path

@@ -1,0 +1,488 @@
+"""Clips: reading them to their end whatever is damaged, writing painted ones that browsers play, and what is between.
+
+Reading takes OpenCV. H.264 is written by PyAV where it is installed, VP8 and MPEG-4 by OpenCV.
+"""
+
+import contextlib
+import errno
+import importlib.util
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+# FFmpeg's own remarks on a damaged clip, dozens of lines, are put into one sentence here.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+
+import cv2
+import numpy as np
+
+from mmseg_erfnet.deploy.overlap import Behind, ahead
+from mmseg_erfnet.deploy.runtime import Predictor
+from mmseg_erfnet.deploy.sources import Source, find_sources
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.files import append_record, make_folder, replacing, storage_error, with_record, write_bytes
+from mmseg_erfnet.images import encode_png
+from mmseg_erfnet.progress import progress
+from mmseg_erfnet.visualization import painting
+
+# With the container of each. mp4v, MPEG-4 part 2, takes a twentieth of VP8's time, but no browser plays it.
+CODECS = {'h264': '.mp4', 'vp8': '.webm', 'mp4v': '.mp4'}
+INSTALL_VIDEO = 'pip install av (from a clone: pip install ".[video]")'
+DEFAULT_RATE = 25.0
+RATES = 1.0, 240.0  # of frames a second that are believed
+LONGEST_PAUSE = 60.0  # seconds between two frames; a longer one is an error in the clip's times
+ATTEMPTS = 16, 10_000  # at reading on after a frame that cannot be decoded, at least and at most
+TICKS = 90_000  # of PyAV's clock in a second
+LOST_AT_END = 0.5, 0.01  # seconds, share: less may be missing where a container states its length roughly
+LOST_BETWEEN = 3.5  # intervals between two frames of a steady clip; recorders drop one or two
+
+
+def default_codec() -> str:
+    """Return 'h264' where PyAV with an encoder for it is installed, else 'vp8'. Browsers play both."""
+    if importlib.util.find_spec('av') is None:
+        return 'vp8'
+    import av
+
+    return 'h264' if 'libx264' in av.codecs_available else 'vp8'
+
+
+def check_codec(codec: str) -> None:
+    """Refuse a codec that cannot be written here.
+
+    Raises:
+        UsageError: It is unknown, or PyAV is not installed or lacks it.
+    """
+    if codec not in CODECS:
+        raise UsageError(f'A codec is one of {", ".join(CODECS)}: got {codec!r}.')
+    if codec == 'h264' and default_codec() != 'h264':
+        raise UsageError(f'H.264 needs PyAV: {INSTALL_VIDEO}; or choose --codec vp8.')
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _plain(path: str | Path) -> Iterator[str]:
+    """Yield a name of a file, or of one to be written, that OpenCV takes: it cannot hold bytes that are no UTF-8."""
+    path = Path(path)
+    try:
+        str(path).encode()
+        yield str(path)
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            if path.is_file():
+                link = Path(folder, f'file{path.suffix}'.encode('ascii', 'replace').decode())
+                link.symlink_to(path.absolute())
+                yield str(link)
+            else:
+                link = Path(folder, 'folder')
+                link.symlink_to(path.parent.absolute())
+                yield str(link / path.name)
+
+
+class Clip:
+    """A clip, camera or stream that is read to its end, past what is damaged.
+
+    Args:
+        source: Of the kind 'video' or 'live'.
+
+    Attributes:
+        rate: Frames a second, as far as it says.
+        total: Number of frames, as far as it says, else 0.
+
+    Raises:
+        DataError: It cannot be opened.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.live = source, source.kind == 'live'
+        self._stack = contextlib.ExitStack()
+        if source.place.isdecimal() and self.live:
+            self._capture = cv2.VideoCapture(int(source.place))
+        else:
+            place = source.place if self.live else self._stack.enter_context(_plain(source.place))
+            ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends() and not place.startswith('/dev/')
+            self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
+        if not self._capture.isOpened():
+            self._stack.close()
+            what = 'connect it, or give another' if self.live else 'it is no image and no whole video'
+            raise DataError(f'{source} cannot be opened: {what}.')
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if RATES[0] <= rate <= RATES[1] else DEFAULT_RATE
+        self.total = 0 if self.live else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._exact = not self.live and _counts_its_frames(source.place)
+        self.read, self.undecoded, self._times = 0, 0, []
+
+    def frames(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield each frame, BGR, with its time in seconds from the first."""
+        first = last = None
+        started = time.monotonic()
+        while True:
+            frame = self._next()
+            if frame is None:
+                return
+            now = time.monotonic() - started if self.live else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            first = now if first is None else first
+            now -= first
+            if last is not None and not 0 < now - last < LONGEST_PAUSE:
+                # Times that stand still or jump.
+                first, now = first + now - last - 1 / self.rate, last + 1 / self.rate
+            last = now
+            self._times.append(now)
+            self.read += 1
+            yield now, frame
+
+    def _next(self) -> np.ndarray | None:
+        """The next frame that can be decoded. OpenCV says no at a damaged one as at the end, but goes on after it."""
+        for attempt in range(min(max(self.total - self.read, ATTEMPTS[0]), ATTEMPTS[1]) if not self.live else 1):
+            done, frame = self._capture.read()
+            if done and frame is not None and frame.size:
+                self.undecoded += attempt
+                return frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        return None
+
+    def fault(self) -> str | None:
+        """After the last frame: a sentence if there should have been more."""
+        if self.live:
+            return None
+        if not self.read:
+            return f'{self.source} holds no frame that can be decoded.'
+        lost = self._lost()
+        if not lost:
+            return None
+        return (
+            f'{self.source} is damaged or truncated: {self.read} of {self.read + lost} frames could be read; '
+            'the others are missing in the results.'
+        )
+
+    def _lost(self) -> int:
+        missing = max(self.total - self.read, self.undecoded)
+        if self.undecoded or self._exact or missing <= 0:
+            return missing
+        # Elsewhere the number of frames is OpenCV's guess, from a length that may be that of the sound.
+        end = self.total / self.rate
+        if end - self._times[-1] - 1 / self.rate > max(LOST_AT_END[0], LOST_AT_END[1] * end):
+            return missing
+        steps = np.diff(self._times)
+        middle = np.median(steps) if steps.size else 0
+        steady = np.mean(np.abs(steps - middle) < 0.3 * middle) > 0.9 if steps.size else False
+        return missing if steady and steps.max() > LOST_BETWEEN * middle else 0
+
+    def close(self) -> None:
+        """Release the clip or the camera."""
+        self._capture.release()
+        self._stack.close()
+
+    def __enter__(self) -> 'Clip':
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+
+def _counts_its_frames(path: str) -> bool:
+    """Whether a file is an MP4, MOV or AVI, whose headers state the number of frames."""
+    try:
+        with Path(path).open('rb') as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return start[4:8] == b'ftyp' or (start[:4] == b'RIFF' and start[8:] == b'AVI ')
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what C code prints off standard error."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+class _OpenCVWriter:
+    """Writes at a constant rate: pictures are repeated or left out, so that the clip keeps its length."""
+
+    FOURCC = {'vp8': 'VP80', 'mp4v': 'mp4v'}
+
+    def __init__(self, path: Path, codec: str, rate: float, size: tuple[int, int]) -> None:
+        self.path, self.rate, self.written = path, rate, 0
+        self._held = None
+        self._stack = contextlib.ExitStack()
+        self._name = self._stack.enter_context(_plain(path))
+        with _quietly():  # it remarks that WebM has no tag for VP8
+            self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter_fourcc(*self.FOURCC[codec]), rate, size)
+        if not self._writer.isOpened():
+            self._stack.close()
+            raise UsageError(
+                f'OpenCV here cannot write video as {codec}; choose another --codec, or --write labels or painted.'
+            )
+
+    def write(self, picture: np.ndarray, seconds: float) -> None:
+        self._fill(max(0, round(seconds * self.rate)))
+        self._held = picture
+
+    def _fill(self, until: int) -> None:
+        while self._held is not None and self.written < until:
+            self._writer.write(self._held)
+            self.written += 1
+
+    def close(self) -> None:
+        """Finish the clip, and read it back: OpenCV does not say that a write failed."""
+        try:
+            self._fill(self.written + 1)
+            self._writer.release()
+            capture = cv2.VideoCapture(self._name)
+            found = sum(1 for _ in itertools.takewhile(lambda _: capture.grab(), range(self.written)))
+            capture.release()
+        finally:
+            self._stack.close()
+        if found != self.written:
+            reason = OSError(errno.ENOSPC, f'{found} of {self.written} frames are there')
+            raise storage_error(self.path, reason) from reason
+
+    def abandon(self) -> None:
+        self._writer.release()
+        self._stack.close()
+
+
+class _PyAVWriter:
+    """Writes H.264 with each picture at its own time."""
+
+    def __init__(self, path: Path, codec: str, rate: float, size: tuple[int, int]) -> None:
+        import av
+
+        av.logging.set_level(av.logging.PANIC)
+        self._av, self.path, self._last = av, path, -1
+        # A file of Python's: its name may be any, and what fails in it is raised.
+        self._file = path.open('w+b')
+        self._container = av.open(self._file, 'w', format='mp4')
+        self._stream = self._container.add_stream('libx264', rate=Fraction(rate).limit_denominator(1001))
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = 'yuv420p'
+        # ultrafast takes 1.9 ms for 480x360, veryfast 7.2.
+        self._stream.options = {'preset': 'ultrafast', 'crf': '23'}
+        context = self._stream.codec_context
+        context.time_base = Fraction(1, TICKS)
+        # BT.601, limited range, as OpenCV converts.
+        context.colorspace, context.color_range, context.color_primaries, context.color_trc = 6, 1, 6, 6
+
+    def write(self, picture: np.ndarray, seconds: float) -> None:
+        frame = self._av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), format='yuv420p')
+        frame.time_base = Fraction(1, TICKS)
+        frame.pts = self._last = max(self._last + 1, round(seconds * TICKS))
+        frame.colorspace, frame.color_range = 6, 1
+        self._mux(frame)
+
+    def _mux(self, frame) -> None:
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+
+    def close(self) -> None:
+        self._mux(None)
+        try:
+            self._container.close()
+            self._file.close()
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+
+    def abandon(self) -> None:
+        for thing in (self._container, self._file):
+            with contextlib.suppress(OSError, ValueError):
+                thing.close()
+
+
+class PaintedVideo:
+    """A painted video with a legend of all classes below.
+
+    Args:
+        predictor: Whose classes and palette to paint.
+        path: The file.
+        codec: One of `CODECS`.
+        rate: Frames a second.
+    """
+
+    def __init__(self, predictor: Predictor, path: Path, codec: str, rate: float) -> None:
+        self.predictor, self.path, self.codec, self.rate = predictor, path, codec, rate
+        self._writer = self._legend = None
+
+    def write(self, frame: np.ndarray, labels: np.ndarray, seconds: float) -> None:
+        """Add a frame, BGR, uint8 (H, W, 3), with its labels, uint8 (H, W), at a time."""
+        picture = self.predictor.paint(frame, labels, legend=False)
+        if self._writer is None:
+            width, classes = frame.shape[1], self.predictor.classes
+            self._legend = painting.legend(range(len(classes)), classes, self.predictor.palette, width)
+            self._size = frame.shape[1::-1]
+        elif picture.shape[1::-1] != self._size:  # a stream that changes its size
+            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+        picture = np.vstack([picture, self._legend])
+        height, width = picture.shape[:2]
+        if height % 2 or width % 2:  # encoders halve the resolution of colours
+            picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        if self._writer is None:
+            kind = _PyAVWriter if self.codec == 'h264' else _OpenCVWriter
+            self._writer = kind(self.path, self.codec, self.rate, picture.shape[1::-1])
+        self._writer.write(picture, seconds)
+
+    def __enter__(self) -> 'PaintedVideo':
+        return self
+
+    def __exit__(self, kind, *rest) -> None:
+        if self._writer is not None:
+            if kind is None:
+                self._writer.close()
+            else:
+                self._writer.abandon()
+
+
+# --- Between ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PredictedVideo:
+    """What :func:`predict_video` did.
+
+    Attributes:
+        frames: Number of frames read and written.
+        seconds: From the first frame's reading to the end of writing.
+        fault: A sentence, if the clip is damaged or truncated.
+        stopped: Whether it was ended before the clip's end.
+    """
+
+    frames: int
+    seconds: float
+    fault: str | None = None
+    stopped: bool = False
+
+
+def predict_video(
+    predictor: Predictor,
+    source: Source | str | Path,
+    target: str | Path | None,
+    folders: dict[str, Path] | None = None,
+    codec: str | None = None,
+    every: int = 1,
+    max_frames: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    record: dict | None = None,
+) -> PredictedVideo:
+    """Predict a clip, camera or stream. Decoding, painting and writing overlap with the model.
+
+    The files appear whole or not at all; where the run is stopped, with the frames so far.
+
+    Args:
+        predictor: A model whose output is labels. Its first frame of a size may take a second, for compilation.
+        source: The clip, camera or stream.
+        target: The painted video, or None for none.
+        folders: Of 'labels' and 'painted', each with a folder for a PNG of every frame, 000000.png and so on.
+        codec: One of `CODECS`; without it, :func:`default_codec`.
+        every: Predict each so many frames, and hold the labels in between.
+        max_frames: Stop after so many frames.
+        stopped: Asked before each frame; where it is true, the results end there.
+        record: Put into the files, with the number of frames and whether they are all; see `files.read_record`.
+
+    Returns:
+        The number of frames, the seconds they took, and what is wrong with the clip.
+
+    Raises:
+        DataError: It cannot be opened, holds no frame, or the model refuses its frames.
+        StorageError: A file cannot be written.
+        UsageError: The codec cannot be written here.
+    """
+    if not isinstance(source, Source):
+        (source,) = find_sources([os.fspath(source)])
+    codec = codec or default_codec()
+    check_codec(codec)
+    folders, record = folders or {}, record or {}
+    with Clip(source) as clip, contextlib.ExitStack() as stack:
+        painted = None
+        if target is not None:
+            temporary = stack.enter_context(replacing(target))
+            painted = PaintedVideo(predictor, temporary, codec, clip.rate)
+        for folder in folders.values():
+            make_folder(folder)
+        started = time.monotonic()
+        count = _run(predictor, clip, painted, folders, every, max_frames, stopped, record)
+        seconds = time.monotonic() - started
+        ended = stopped() and not clip.live
+        fault = None if ended or count == max_frames else clip.fault()
+        if not count:
+            raise DataError(fault or f'{source} was stopped before its first frame.')
+        if painted is not None:
+            whole = not ended and fault is None
+            append_record(temporary, record | dict(frames=count, whole=whole))
+    return PredictedVideo(count, seconds, fault, ended)
+
+
+def _run(
+    predictor: Predictor,
+    clip: Clip,
+    painted: PaintedVideo | None,
+    folders: dict[str, Path],
+    every: int,
+    max_frames: int | None,
+    stopped: Callable[[], bool],
+    record: dict,
+) -> int:
+    count, labels = 0, None
+    total = min(clip.total, max_frames) if clip.total and max_frames else clip.total or max_frames
+    frames = itertools.islice(clip.frames(), max_frames)
+    with (
+        painted or contextlib.nullcontext(),
+        Behind() as writer,
+        contextlib.closing(ahead(frames, stopped)) as items,
+        progress(Path(clip.source.name).name, total, 'frames') as bar,
+    ):
+        for seconds, frame in items:
+            if count % every == 0 or labels.shape != frame.shape[:2]:
+                labels = predictor.predict(frame)
+            writer.submit(_write_frame, predictor, frame, labels, seconds, count, painted, folders, record)
+            count += 1
+            bar.update()
+    return count
+
+
+def _write_frame(
+    predictor: Predictor,
+    frame: np.ndarray,
+    labels: np.ndarray,
+    seconds: float,
+    number: int,
+    painted: PaintedVideo | None,
+    folders: dict[str, Path],
+    record: dict,
+) -> None:
+    for kind, folder in folders.items():
+        write_picture(folder / f'{number:06}.png', predictor, frame, labels, kind, record)
+    if painted is not None:
+        painted.write(frame, labels, seconds)
+
+
+def write_picture(
+    path: Path, predictor: Predictor, frame: np.ndarray, labels: np.ndarray, kind: str, record: dict
+) -> None:
+    """Write the 'labels' or the 'painted' picture of a frame as PNG, with a record.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    picture = labels if kind == 'labels' else predictor.paint(frame, labels)
+    write_bytes(path, with_record(encode_png(picture), record))
+
+
+def video_path(out: Path, source: Source, codec: str) -> Path:
+    """Return the path of a source's painted video."""
+    return out / f'{source.name}{CODECS[codec]}'
