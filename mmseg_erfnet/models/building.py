@@ -6,7 +6,7 @@ from mmseg.apis import init_model
 from mmseg.models.segmentors import SegTTAModel
 from torch import nn
 
-from mmseg_erfnet.errors import CheckpointError, UsageError
+from mmseg_erfnet.errors import CheckpointError, UsageError, UserError
 from mmseg_erfnet.models.checkpoints import check_fit, load_checkpoint_file, weights_of
 from mmseg_erfnet.registry import DATASETS
 
@@ -142,7 +142,12 @@ def dataset_meta(cfg: Config) -> dict:
     Raises:
         UsageError: The dataset names no classes.
     """
-    meta = DATASETS.build(dict(innermost_dataset(cfg), pipeline=[], lazy_init=True)).metainfo
+    try:
+        meta = DATASETS.build(dict(innermost_dataset(cfg), pipeline=[], lazy_init=True)).metainfo
+    except UserError:
+        raise
+    except (AssertionError, ValueError) as error:
+        raise UsageError(f'The metainfo of the test dataset does not fit it ({error}): correct its classes.') from error
     if not meta.get('classes'):
         raise UsageError(
             'Neither the checkpoint nor the dataset of the config names classes: give the dataset '
