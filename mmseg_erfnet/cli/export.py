@@ -4,7 +4,7 @@
     ... --format onnx openvino                                     both formats
     ... --int8                                                     also in int8, calibrated and scored on the data
     ... --size 360x480 --batch 1                                   fixed instead of any
-    ... --scale 1.25                                               sees 448x600 instead of 360x480: more accurate, slower
+    ... --scale 1.25                                               sees 448x600, not 360x480: more accurate, slower
     ... --output logits                                            or probabilities, instead of labels
 
 Colours, mean, std, the config's resize and the decision are inside the model. It is compared with PyTorch before it is

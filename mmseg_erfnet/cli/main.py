@@ -11,6 +11,7 @@ VERBS = (
     'test',
     'export',
     'benchmark',
+    'web',
     'prepare-camvid',
     'synthesize-camvid',
     'config',

@@ -175,7 +175,7 @@ def test_a_cascade_is_refused_in_a_sentence():
         dict(type='OCRHead', in_channels=16, channels=16, ocr_channels=8, num_classes=11, norm_cfg=dict(type='BN')),
     ]
     segmentor = load_segmentor(cfg, None)
-    with pytest.raises(UsageError, match='builds a CascadeEncoderDecoder: score it with tools/test.py'):
+    with pytest.raises(UsageError, match=r'builds a CascadeEncoderDecoder: score it with tools/test\.py'):
         FrameToLabels(segmentor)
 
 
