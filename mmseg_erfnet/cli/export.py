@@ -1,7 +1,7 @@
 """Export a model: frames in, labels out, nothing of PyTorch needed to run it.
 
     python tools/export.py configs/erfnet_camvid11.py best.pth --out deployed                            OpenVINO
-    ... --format onnx openvino                                     both formats
+    ... --format onnx openvino ncnn litert                         for ONNX Runtime, phones and browsers, too
     ... --int8                                                     also in int8, calibrated and scored on the data
     ... --size 360x480 --batch 1                                   fixed instead of any
     ... --scale 1.25                                               sees 448x600, not 360x480: more accurate, slower
@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the models')
-    parser.add_argument('--format', nargs='+', choices=('onnx', 'openvino'), default=['openvino'], dest='formats')
+    parser.add_argument(
+        '--format', nargs='+', choices=('onnx', 'openvino', 'ncnn', 'litert'), default=['openvino'], dest='formats'
+    )
     parser.add_argument('--output', choices=('labels', 'logits', 'probabilities'), default='labels')
     parser.add_argument('--size', type=parse_size, metavar='HxW', help='fix the size of the frames')
     parser.add_argument('--batch', type=int, metavar='N', help='fix the number of frames')

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_erfnet.deploy.fixed import LiteRT, Ncnn
 from mmseg_erfnet.deploy.metadata import read_files
 from mmseg_erfnet.errors import UsageError
 
@@ -161,4 +162,4 @@ class OnnxRuntime:
         return self._session.run(None, {'frames': frames})[0]
 
 
-BACKENDS = {'.xml': OpenVINO, '.onnx': OnnxRuntime}
+BACKENDS = {'.xml': OpenVINO, '.onnx': OnnxRuntime, '.param': Ncnn, '.tflite': LiteRT}

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 from mmengine.config import Config
 from torch import nn
@@ -17,6 +18,7 @@ from mmseg_erfnet.deploy.backends import BACKENDS
 from mmseg_erfnet.deploy.metadata import OUTPUTS, files_of
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import ParityError, UsageError
+from mmseg_erfnet.export.fixed import FIXED_FORMATS, picture_size, save_fixed
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save, to_onnx
 from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, frame_resize
@@ -28,7 +30,7 @@ from mmseg_erfnet.models.building import load_segmentor
 
 __all__ = ['FORMATS', 'ParityError', 'export', 'export_release', 'sample_frames']
 
-FORMATS = {'onnx': '.onnx', 'openvino': '.xml'}
+FORMATS = {'onnx': '.onnx', 'openvino': '.xml', **FIXED_FORMATS}
 PARITY_FRAMES = 4
 
 
@@ -81,7 +83,7 @@ def export(
     name = name or Path(cfg.filename).stem
     with _unfinished(Path(out)) as folder:
         reference = Reference(cfg, model.segmentor, model.resize, sample_frames(cfg, PARITY_FRAMES))
-        files = [folder / f'{name}{FORMATS[kind]}' for kind in formats]
+        files = [folder / _file_name(name, kind) for kind in formats]
         for path in files:
             model.write(path, output, metadata)
             report(f'{path.name}: {model.check(path, reference)}')
@@ -91,6 +93,11 @@ def export(
             files.append(folder / f'{name}_int8.xml')
             export_int8(model.flexible(), files[-1], metadata, cfg, max_drop, report, scale)
         return [_publish(path, Path(out)) for path in files]
+
+
+def _file_name(name: str, kind: str) -> str:
+    # ncnn's weights end in .bin, as OpenVINO's do, and LiteRT's description in .json, as ncnn's does.
+    return f'{name}{f"_{kind}" if kind in FIXED_FORMATS else ""}{FORMATS[kind]}'
 
 
 def _check_request(
@@ -107,6 +114,8 @@ def _check_request(
             f'formats are among {", ".join(FORMATS)} and the output among {", ".join(OUTPUTS)}: got '
             f'{", ".join(formats) or "none"} and {output}.'
         )
+    if set(formats) & set(FIXED_FORMATS) and (output != 'labels' or batch not in (None, 1)):
+        raise UsageError('The formats ncnn and litert are for the output labels and single frames.')
     if any(number is not None and number < 1 for number in (*(size or ()), batch)):
         raise UsageError(f'size and batch are 1 or more: got {size} and {batch}.')
     if not int8:
@@ -134,6 +143,10 @@ class _Model:
         self.folded = fold(deepcopy(self.segmentor))
 
     def write(self, path: Path, output: str, metadata: dict) -> None:
+        if path.suffix in FIXED_FORMATS.values():
+            graph = FrameToLabels(self.folded, self.resize)
+            save_fixed(graph, picture_size(graph, self.resize, self.size), path, metadata)
+            return
         # Of two outputs, OpenVINO's runtime computes the one that is needed; ONNX's computes both.
         graph = FrameToLabels(self.folded, self.resize, output, with_own=path.suffix == '.xml')
         save(to_onnx(graph, self.size, self.batch), path, metadata)
@@ -146,10 +159,16 @@ class _Model:
         return to_onnx(FrameToLabels(self.folded, self.resize, with_own=True))
 
     def check(self, path: Path, reference: Reference) -> str:
+        if path.suffix in FIXED_FORMATS.values():
+            return check_parity(Predictor(path), BACKENDS[path.suffix](path).logits, reference)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / path.name
             save(self.logits, file, {})
-            logits_of = BACKENDS[path.suffix](file, precision='f32')
+            backend = BACKENDS[path.suffix](file, precision='f32')
+
+            def logits_of(frame: np.ndarray) -> np.ndarray:
+                return backend.run(np.repeat(frame[None], self.batch or 1, 0))[0]
+
             return check_parity(Predictor(path, precision='f32'), logits_of, reference)
 
 

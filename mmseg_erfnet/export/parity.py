@@ -1,6 +1,6 @@
 """Whether a written model computes what MMSegmentation computes in PyTorch."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -191,7 +191,7 @@ def _run(graph: nn.Module, frame: np.ndarray) -> np.ndarray:
         return graph(torch.from_numpy(np.ascontiguousarray(frame))[None])[0].numpy()
 
 
-def check_parity(predictor: Predictor, logits_of: object, reference: Reference) -> str:
+def check_parity(predictor: Predictor, logits_of: Callable[[np.ndarray], np.ndarray], reference: Reference) -> str:
     """Compare a written model with PyTorch.
 
     Labels and logits are compared on frames of the network's own size; labels, too, on a frame as it is and on one cut
@@ -199,7 +199,7 @@ def check_parity(predictor: Predictor, logits_of: object, reference: Reference) 
 
     Args:
         predictor: The model, of any output, in float32.
-        logits_of: A backend with the same graph, ending in logits.
+        logits_of: Returns the logits, float32 (C, H, W), of a frame by the same backend.
         reference: PyTorch's predictions.
 
     Returns:
@@ -215,14 +215,13 @@ def check_parity(predictor: Predictor, logits_of: object, reference: Reference) 
             picture = cv2.resize(frame, size[::-1])
             found = predictor.predict(picture)
             labels = found if predictor.output == 'labels' else _decided(found, reference.threshold, predictor.output)
-            batch = np.repeat(picture[None], predictor.metadata['batch'] or 1, 0)
-            reference.compare(picture, logits_of.run(batch)[0], labels, difference)
+            reference.compare(picture, logits_of(picture), labels, difference)
     return difference.check(predictor.name)
 
 
 def _sizes(predictor: Predictor, reference: Reference, frame: np.ndarray, first: bool) -> Iterable[tuple[int, int]]:
-    if predictor.size:
-        return [predictor.size]
+    if predictor.size or 'picture' in predictor.metadata:
+        return [tuple(predictor.size or predictor.metadata['picture'])]
     own = reference.own_size(frame)
     odd = max(frame.shape[0] - 5, 1), max(frame.shape[1] - 3, 1)
     return dict.fromkeys([own, frame.shape[:2], odd] if first else [own])
