@@ -16,6 +16,7 @@ FLOORS = (
     'release',
     'engine',
     'export',
+    'web',
     'reports',
     'deploy',
     'datasets',
@@ -38,6 +39,7 @@ WITHOUT_TORCH = [
     'cli.main',
     'cli.predict',
     'cli.config',
+    'cli.web',
     *(f'deploy.{path.stem}' for path in (PACKAGE / 'deploy').glob('[a-z]*.py')),
 ]
 

@@ -56,7 +56,7 @@ def benchmark(
         batch: Frames at a time.
         threads: CPU threads; all cores without it.
         rounds: Turns of each row.
-        rows: What to measure beside the baseline, of :data:`~mmseg_erfnet.deploy.arguments.ROWS`.
+        rows: What to measure beside the baseline, of :data:`~mmseg_erfnet.benchmarks.ROWS`.
         trust_checkpoint: Load a checkpoint that holds more than data.
         report: Takes a line for each step of the preparation.
 
@@ -283,14 +283,14 @@ def _exported_runs(  # noqa: C901 (a row each)
             return
         floats = [to_openvino(model) for model in models]
         for model, path in zip(floats, paths('.xml'), strict=True):
-            save_openvino(model, path, '')
+            save_openvino(model, path, {})
         for precision in cpu_precisions():
             if f'openvino-{precision}' in rows:
                 yield run(f'OpenVINO, {precision}', precision, OpenVINO, '.xml', precision=precision)
         if 'openvino-int8' in rows:
             images = folded.prepared(torch.from_numpy(calibration)).numpy()
             for model, path, data in zip(floats, paths('_int8.xml'), (calibration, images), strict=True):
-                save_openvino(_quantized(model, data, len(inputs)), path, '')
+                save_openvino(_quantized(model, data, len(inputs)), path, {})
             yield run('OpenVINO, int8', 'int8', OpenVINO, '_int8.xml')
 
 

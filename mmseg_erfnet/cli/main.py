@@ -13,6 +13,7 @@ VERBS = (
     'export',
     'benchmark',
     'prepare-dataset',
+    'web',
     'prepare-camvid',
     'synthesize-camvid',
     'config',

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_erfnet.deploy.fixed import LiteRT, Ncnn
+from mmseg_erfnet.deploy.metadata import read_files
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.errors import UsageError
 
@@ -22,6 +24,7 @@ class OpenVINO:
         threads: Threads of a prediction.
         precision: 'f32', 'bf16' or None.
         options: Further properties for the compilation, as in ``openvino.Core.compile_model``.
+        contents: The model's files, by their suffixes, where they have been read already.
 
     Raises:
         UsageError: OpenVINO is not installed, does not read the file, or lacks the device or the precision.
@@ -35,16 +38,16 @@ class OpenVINO:
         threads: int | None = None,
         precision: str | None = None,
         options: dict | None = None,
+        contents: dict[str, bytes] | None = None,
     ) -> None:
         try:
             import openvino
         except ImportError as error:
             raise UsageError(f'{path} needs OpenVINO: pip install openvino.') from error
-        if not path.with_suffix('.bin').is_file():
-            raise UsageError(f'{path} needs {path.with_suffix(".bin").name} beside it; copy both.')
+        contents = contents or read_files(path)
         self._core = openvino.Core()
         try:
-            self._model = self._core.read_model(path)
+            self._model = self._core.read_model(contents['.xml'], contents['.bin'])
         except RuntimeError as error:
             raise UsageError(
                 f'OpenVINO cannot read {path}: it is damaged or of a newer version. Export it again.'
@@ -120,7 +123,12 @@ class OnnxRuntime:
     precision = 'f32'
 
     def __init__(
-        self, path: Path, device: str = 'CPU', threads: int | None = None, precision: str | None = None
+        self,
+        path: Path,
+        device: str = 'CPU',
+        threads: int | None = None,
+        precision: str | None = None,
+        contents: dict[str, bytes] | None = None,
     ) -> None:
         try:
             import onnxruntime
@@ -138,7 +146,10 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+            content = (contents or read_files(path))['.onnx']
+            self._session = onnxruntime.InferenceSession(content, options, providers=[provider])
+        except UsageError:
+            raise
         # Its exceptions share no base class but this one.
         except Exception as error:
             raise UsageError(
@@ -154,4 +165,4 @@ class OnnxRuntime:
         return self._session.run(None, {'frames': frames})[0]
 
 
-BACKENDS = {'.xml': OpenVINO, '.onnx': OnnxRuntime}
+BACKENDS = {'.xml': OpenVINO, '.onnx': OnnxRuntime, '.param': Ncnn, '.tflite': LiteRT}

@@ -1,16 +1,14 @@
-"""Run an exported model. Needs NumPy, OpenCV, and OpenVINO or ONNX Runtime."""
+"""Run an exported model. Needs NumPy, OpenCV, and the backend of its format: OpenVINO, ONNX Runtime, ncnn or LiteRT."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mmseg_erfnet.deploy.backends import BACKENDS
+from mmseg_erfnet.deploy.metadata import METADATA_KEY, check_seal, parse_metadata, read_files
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.visualization import painting
-
-METADATA_KEY = 'mmseg_erfnet'
 
 
 class Predictor:
@@ -23,7 +21,8 @@ class Predictor:
         picture = predictor.paint(frame, labels)
 
     Args:
-        path: A file ``.onnx``, for ONNX Runtime, or ``.xml``, for OpenVINO, whose ``.bin`` lies beside it.
+        path: A file ``.xml`` for OpenVINO, ``.onnx`` for ONNX Runtime, ``.param`` for ncnn or ``.tflite`` for LiteRT;
+            what else belongs to the model lies beside it.
         device: 'CPU', or another device of the backend: for OpenVINO 'GPU', 'NPU' or 'AUTO', for ONNX Runtime 'CUDA'.
         threads: Number of CPU threads for one prediction. Without it, the backend takes all cores.
         precision: 'f32' or 'bf16' for what is not quantised. Without it, f32; in a model with int8, bf16 where the CPU
@@ -37,7 +36,8 @@ class Predictor:
         metadata: All that the export recorded: metrics of int8, config, versions, the checkpoint's hash.
 
     Raises:
-        UsageError: The file is missing, damaged or not ours, or the backend is not installed or cannot do as asked.
+        UsageError: A file is missing, damaged, of another export or not ours, or the backend is not installed or cannot
+            do as asked.
     """
 
     def __init__(
@@ -49,15 +49,18 @@ class Predictor:
                 f'{path} is no exported model; give a file ending in {" or ".join(BACKENDS)}, as '
                 'tools/export.py writes it.'
             )
-        if not path.is_file():
-            raise UsageError(f'There is no model {path}.')
         if threads is not None and threads < 1:
             raise UsageError(f'threads must be 1 or more: got {threads}.')
-        backend = BACKENDS[path.suffix](path, device, threads, precision)
+        # Read once: what is checked is what runs.
+        contents = read_files(path)
+        sealed = check_seal(path, contents)
+        backend = BACKENDS[path.suffix](path, device, threads, precision, contents=contents)
         text = backend.metadata(METADATA_KEY)
         if not text:
             raise UsageError(f'{path} was not written by tools/export.py: it lacks the names of its classes.')
-        self._set(path.name, backend, json.loads(text))
+        if not sealed:
+            raise UsageError(f'{path} has no checksum: it is damaged or of an earlier version; export it again.')
+        self._set(path.name, backend, parse_metadata(text, path))
 
     @classmethod
     def of(cls, name: str, backend, metadata: dict) -> 'Predictor':

@@ -1,40 +1,37 @@
 """Write a segmentor as self-sufficient models, each checked against PyTorch before it appears."""
 
 import contextlib
+import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 from mmengine.config import Config
-from mmseg.apis import inference_model
 from torch import nn
 
-from mmseg_erfnet.datasets.pipelines import evenly_spaced
-from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.deploy.backends import BACKENDS
+from mmseg_erfnet.deploy.metadata import OUTPUTS, files_of
 from mmseg_erfnet.deploy.runtime import Predictor
-from mmseg_erfnet.errors import DataError, UsageError, UserError
+from mmseg_erfnet.errors import ParityError, UsageError
+from mmseg_erfnet.export.fixed import FIXED_FORMATS, picture_size, save_fixed
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save, to_onnx
-from mmseg_erfnet.export.graph import OUTPUTS, FrameToLabels, frame_resize
+from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, frame_resize
 from mmseg_erfnet.export.metadata import describe
+from mmseg_erfnet.export.parity import Reference, check_parity, sample_frames
+from mmseg_erfnet.files import TEMPORARY, make_folder, replacing, storage_error
 from mmseg_erfnet.mmseg_import import export_packages
 from mmseg_erfnet.models.building import load_segmentor
-from mmseg_erfnet.registry import DATASETS
 
-FORMATS = {'onnx': '.onnx', 'openvino': '.xml'}
-# How far an exported model in float32 may be from PyTorch.
-LOGIT_TOLERANCE, LABEL_AGREEMENT = 1e-3, 0.999
+__all__ = ['FORMATS', 'ParityError', 'export', 'export_release', 'sample_frames']
+
+FORMATS = {'onnx': '.onnx', 'openvino': '.xml', **FIXED_FORMATS}
 PARITY_FRAMES = 4
-
-
-class ParityError(UserError, RuntimeError):
-    """An exported model does not compute what PyTorch computes."""
 
 
 def export(
@@ -49,6 +46,8 @@ def export(
     max_drop: float = 0.3,
     trust_checkpoint: bool = False,
     report: Callable[[str], None] = print,
+    scale: float = 1.0,
+    name: str | None = None,
 ) -> list[Path]:
     """Write the model of a config and a checkpoint, and compare each file with PyTorch.
 
@@ -56,7 +55,7 @@ def export(
         cfg: The config, from :func:`mmseg_erfnet.engine.launch.load_config`.
         checkpoint: The checkpoint file, or None for weights as the initialisation leaves them.
         out: Folder for the models. It gets nothing before all of them have passed.
-        formats: 'onnx', 'openvino' or both.
+        formats: Among :data:`FORMATS`.
         output: What the model returns: 'labels', 'logits' or 'probabilities'.
         size: Height and width to fix, or None for any.
         batch: Number of frames to fix, or None for any.
@@ -64,127 +63,161 @@ def export(
         max_drop: Points of mIoU that the model in int8 may lose.
         trust_checkpoint: Load a checkpoint that holds more than data.
         report: Takes the lines that say what was found.
+        scale: Factor on the size that the network sees; more accurate and slower above 1. The resize is inside the
+            model; sides are rounded down to multiples of 8.
+        name: Name of the files without suffix; that of the config without it.
 
     Returns:
-        The files; of OpenVINO's pairs, the ``.xml``.
+        The files; of a model of several, the one that ``Predictor`` takes.
 
     Raises:
         UsageError: What was asked for cannot be done.
         CheckpointError: The checkpoint cannot be loaded or does not fit.
         ParityError: A model differs from PyTorch.
         QuantizationError: The model in int8 loses too much.
+        StorageError: The folder cannot be written.
     """
+    _check_request(formats, output, size, batch, int8, max_drop)
+    model = _Model(cfg, load_segmentor(cfg, checkpoint, trust_checkpoint), frame_resize(cfg, scale), size, batch)
+    metadata = describe(cfg, model.segmentor, checkpoint, scale) | dict(output=output, size=size, batch=batch)
+    name = name or Path(cfg.filename).stem
+    with _unfinished(Path(out)) as folder:
+        reference = Reference(cfg, model.segmentor, model.resize, sample_frames(cfg, PARITY_FRAMES))
+        files = [folder / _file_name(name, kind) for kind in formats]
+        for path in files:
+            model.write(path, output, metadata)
+            report(f'{path.name}: {model.check(path, reference)}')
+        if int8:
+            from mmseg_erfnet.export.quantize import export_int8
+
+            files.append(folder / f'{name}_int8.xml')
+            export_int8(model.flexible(), files[-1], metadata, cfg, max_drop, report, scale)
+        return [_publish(path, Path(out)) for path in files]
+
+
+def _file_name(name: str, kind: str) -> str:
+    # ncnn's weights end in .bin, as OpenVINO's do, and LiteRT's description in .json, as ncnn's does.
+    return f'{name}{f"_{kind}" if kind in FIXED_FORMATS else ""}{FORMATS[kind]}'
+
+
+def _check_request(
+    formats: Sequence[str],
+    output: str,
+    size: tuple[int, int] | None,
+    batch: int | None,
+    int8: bool,
+    max_drop: float,
+) -> None:
     unknown = set(formats) - set(FORMATS)
     if unknown or not formats or output not in OUTPUTS:
         raise UsageError(
             f'formats are among {", ".join(FORMATS)} and the output among {", ".join(OUTPUTS)}: got '
             f'{", ".join(formats) or "none"} and {output}.'
         )
-    if int8 and ('openvino' not in formats or output != 'labels'):
-        raise UsageError('int8 is for the format openvino and the output labels.')
-    if int8:
-        with export_packages():
-            from mmseg_erfnet.export.quantize import export_int8
+    if set(formats) & set(FIXED_FORMATS) and (output != 'labels' or batch not in (None, 1)):
+        raise UsageError('The formats ncnn and litert are for the output labels and single frames.')
     if any(number is not None and number < 1 for number in (*(size or ()), batch)):
         raise UsageError(f'size and batch are 1 or more: got {size} and {batch}.')
-    segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
-    metadata = describe(cfg, segmentor, checkpoint) | dict(output=output, size=size, batch=batch)
-    resize = frame_resize(cfg)
-    folded = fold(deepcopy(segmentor))
-    frames = sample_frames(cfg, PARITY_FRAMES)
-    stem = Path(cfg.filename).stem
+    if not int8:
+        return
+    if 'openvino' not in formats or output != 'labels':
+        raise UsageError('int8 is for the format openvino and the output labels.')
+    # NaN is no number that a loss could be compared with.
+    if not 0 <= max_drop <= 100:
+        raise UsageError(f'max_drop is in points of mIoU, from 0 to 100: got {max_drop}.')
+    with export_packages():
+        import mmseg_erfnet.export.quantize  # noqa: F401
 
-    out = Path(out)
+
+@dataclass
+class _Model:
+    """A segmentor, and in what form it is exported."""
+
+    cfg: Config
+    segmentor: nn.Module
+    resize: FrameResize | FrameScale | None
+    size: tuple[int, int] | None
+    batch: int | None
+
+    def __post_init__(self) -> None:
+        self.folded = fold(deepcopy(self.segmentor))
+
+    def write(self, path: Path, output: str, metadata: dict) -> None:
+        if path.suffix in FIXED_FORMATS.values():
+            graph = FrameToLabels(self.folded, self.resize)
+            save_fixed(graph, picture_size(graph, self.resize, self.size), path, metadata)
+            return
+        # Of two outputs, OpenVINO's runtime computes the one that is needed; ONNX's computes both.
+        graph = FrameToLabels(self.folded, self.resize, output, with_own=path.suffix == '.xml')
+        save(to_onnx(graph, self.size, self.batch), path, metadata)
+
+    @functools.cached_property
+    def logits(self) -> onnx.ModelProto:
+        return to_onnx(FrameToLabels(self.folded, self.resize, 'logits'), self.size, self.batch)
+
+    def flexible(self) -> onnx.ModelProto:
+        return to_onnx(FrameToLabels(self.folded, self.resize, with_own=True))
+
+    def check(self, path: Path, reference: Reference) -> str:
+        if path.suffix in FIXED_FORMATS.values():
+            return check_parity(Predictor(path), BACKENDS[path.suffix](path).logits, reference)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / path.name
+            save(self.logits, file, {})
+            backend = BACKENDS[path.suffix](file, precision='f32')
+
+            def logits_of(frame: np.ndarray) -> np.ndarray:
+                return backend.run(np.repeat(frame[None], self.batch or 1, 0))[0]
+
+            return check_parity(Predictor(path, precision='f32'), logits_of, reference)
+
+
+@contextlib.contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """Yield a folder for files that have not passed yet, inside ``out``, which is left as it was where none passes."""
+    there = out.is_dir()
+    make_folder(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out, ignore_cleanup_errors=True)
     except OSError as error:
-        raise UsageError(f'The folder {out} cannot be made ({error.strerror}): give another.') from error
+        raise storage_error(out, error) from error
     try:
-        with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out) as folder:
-            logits = to_onnx(FrameToLabels(folded, resize, 'logits'), size, batch)
-            files = [Path(folder) / f'{stem}{FORMATS[name]}' for name in formats]
-            for path in files:
-                # Of two outputs, OpenVINO's runtime computes the one that is needed; ONNX's computes both.
-                with_own = path.suffix == '.xml'
-                save(to_onnx(FrameToLabels(folded, resize, output, with_own), size, batch), path, metadata)
-                report(f'{path.name}: {check_parity(path, logits, segmentor, frames)}')
-            if int8:
-                files.append(Path(folder) / f'{stem}_int8.xml')
-                flexible = to_onnx(FrameToLabels(folded, resize, with_own=True))
-                export_int8(flexible, files[-1], metadata, cfg, max_drop, report)
-            return [_publish(path, out) for path in files]
+        with folder:
+            yield Path(folder.name)
     finally:
-        with contextlib.suppress(OSError):
-            # It is left as it was: without a file there is no folder either.
-            out.rmdir()
+        if not there:
+            with contextlib.suppress(OSError):
+                out.rmdir()
 
 
 def _publish(path: Path, out: Path) -> Path:
-    # The weights first: an .xml is never there without its .bin.
-    if path.suffix == '.xml':
-        os.replace(path.with_suffix('.bin'), out / f'{path.stem}.bin')
-    os.replace(path, out / path.name)
+    """Move the files of a model to where they belong, the one that names it last.
+
+    A kill in between leaves new weights beside an old description, which the checksum tells.
+    """
+    for file in reversed(files_of(path)):
+        with replacing(out / file.name) as temporary:
+            os.replace(file, temporary)
     return out / path.name
 
 
-# --- Checking ---------------------------------------------------------------------------------------------------------
-
-
-def sample_frames(cfg: Config, number: int) -> list[np.ndarray]:
-    """Return so many frames of a config's test set, evenly spread; synthetic ones where its data are not here."""
-    try:
-        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
-    except (DataError, FileNotFoundError):
-        return [render((360, 480), seed=0, index=index)[0][..., ::-1].copy() for index in range(number)]
-    indices = evenly_spaced(len(dataset), number)
-    return [cv2.imread(dataset.get_data_info(index)['img_path'], cv2.IMREAD_COLOR) for index in indices]
-
-
-def check_parity(path: Path, logits: onnx.ModelProto, segmentor: nn.Module, frames: Iterable[np.ndarray]) -> str:
-    """Compare a written model with MMSegmentation's prediction in float32.
-
-    Labels are compared on the frames as they are, on frames cut to a size that the network pads, and on frames of the
-    network's own size; there the logits are compared, too. Elsewhere the resize inside the model, which follows
-    OpenCV's up to the last bit of some pixels, would show.
+def export_release(cfg: Config, checkpoint: str, out: str | Path, report: Callable[[str], None] = print) -> list[Path]:
+    """Write what a release ships of a model for machines without PyTorch: int8 for OpenVINO, float32 for ONNX Runtime.
 
     Args:
-        path: The model, of any output.
-        logits: The same graph, ending in logits.
-        segmentor: The segmentor, from :func:`mmseg_erfnet.export.graph.load_segmentor`.
-        frames: uint8 (H, W, 3), BGR.
+        cfg: The config, with training images to calibrate on and a validation set to score int8 on.
+        checkpoint: The published checkpoint; the files get its name.
+        out: Folder for ``NAME_int8.xml``, ``NAME_int8.bin`` and ``NAME.onnx``.
+        report: Takes the lines that say what was found.
 
     Returns:
-        What was found, in a line.
+        The ``.xml`` and the ``.onnx``.
 
     Raises:
-        ParityError: Logits differ by more than 1e-3, or labels on more than 0.1 % of the pixels.
+        UserError: As :func:`export`.
     """
-    predictor = Predictor(path, precision='f32')
-    segmentor = deepcopy(segmentor)
-    resize = frame_resize(segmentor.cfg)
-    segmentor.data_preprocessor.test_cfg = dict(size_divisor=FrameToLabels(segmentor, resize).multiple)
-    worst, equal, pixels = 0.0, 0, 0
-    with tempfile.TemporaryDirectory() as folder:
-        save(logits, Path(folder) / path.name, {})
-        logits_of = BACKENDS[path.suffix](Path(folder) / path.name, precision='f32')
-        for frame in frames:
-            own = resize(*frame.shape[:2]) if resize else frame.shape[:2]
-            odd = frame.shape[0] - 5, frame.shape[1] - 3
-            for height, width in {predictor.size} if predictor.size else {frame.shape[:2], own, odd}:
-                picture = cv2.resize(frame, (width, height))
-                expected = inference_model(segmentor, picture)
-                labels = expected.pred_sem_seg.data[0].numpy()
-                found = predictor.predict(picture)
-                if predictor.output != 'labels':
-                    found = found.argmax(0)
-                equal, pixels = equal + int((found == labels).sum()), pixels + labels.size
-                if resize is None or resize(height, width) == (height, width):
-                    batch = np.repeat(picture[None], predictor.metadata['batch'] or 1, 0)
-                    worst = max(worst, float(np.abs(logits_of.run(batch)[0] - expected.seg_logits.data.numpy()).max()))
-    if worst > LOGIT_TOLERANCE or equal < LABEL_AGREEMENT * pixels:
-        raise ParityError(
-            f'{path.name} differs from PyTorch and was not kept: logits by up to {worst:.2g}, allowed are '
-            f'{LOGIT_TOLERANCE:g}; labels on {1 - equal / pixels:.3%} of the pixels, allowed are '
-            f'{1 - LABEL_AGREEMENT:.1%}.'
-        )
-    return f'logits within {worst:.1e} of PyTorch, labels equal on {100 * equal / pixels:.3f} % of {pixels} pixels'
+    with _unfinished(Path(out)) as folder:
+        name = Path(checkpoint).stem
+        export(cfg, checkpoint, folder, ('onnx', 'openvino'), int8=True, report=report, name=name)
+        # OpenVINO's model in float is not shipped: the ONNX model is the same.
+        return [_publish(folder / file, Path(out)) for file in (f'{name}_int8.xml', f'{name}.onnx')]

@@ -1,7 +1,7 @@
 """Folding of batch normalisation into convolutions, and layers in the form that inference engines run fastest."""
 
 import torch
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvAWS2d, ConvModule, ConvWS2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -18,6 +18,42 @@ def fold(network: nn.Module) -> nn.Module:
     Returns:
         The same module.
     """
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, (ConvWS2d, ConvAWS2d)):
+                setattr(parent, name, standardised(layer))
+    _fold_children(network)
+    return network
+
+
+def standardised(conv: ConvWS2d | ConvAWS2d) -> nn.Conv2d:
+    """Return a plain convolution with the weights that one with weight standardisation makes of its own.
+
+    A BN folded into the latter would be standardised away again.
+    """
+    plain = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+        bias=conv.bias is not None,
+    )
+    # MMCV's code views the weights flat, which those in channels_last are not.
+    weight = conv.weight.detach().contiguous()
+    if isinstance(conv, ConvAWS2d):
+        plain.weight.data = conv._get_weight(weight)
+    else:
+        std, mean = torch.std_mean(weight.flatten(1), 1)
+        plain.weight.data = (weight - mean.view(-1, 1, 1, 1)) / (std.view(-1, 1, 1, 1) + conv.eps)
+    if conv.bias is not None:
+        plain.bias.data = conv.bias.detach().clone()
+    return plain.eval()
+
+
+def _fold_children(network: nn.Module) -> None:
     for name, block in list(network.named_children()):
         if isinstance(block, Downsampler):
             continue
@@ -33,8 +69,7 @@ def fold(network: nn.Module) -> nn.Module:
             block.conv = fuse_conv_bn_eval(block.conv, block.bn, transpose=True)
             block.bn = nn.Identity()
         else:
-            fold(block)
-    return network
+            _fold_children(block)
 
 
 def is_downsampler(block: nn.Module) -> bool:

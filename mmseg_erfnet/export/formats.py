@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from mmseg_erfnet.deploy.runtime import METADATA_KEY
+from mmseg_erfnet.deploy.metadata import METADATA_KEY, seal
+from mmseg_erfnet.files import storage_error
 
 
 def to_onnx(graph: nn.Module, size: tuple[int, int] | None = None, batch: int | None = None) -> onnx.ModelProto:
@@ -51,14 +52,26 @@ def trace(module: nn.Module, example: torch.Tensor, outputs: list[str], dynamic:
 
 
 def save(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
-    """Write a model, in the format that the file's name ends in, with its metadata."""
-    metadata = json.dumps(metadata)
+    """Write a model, in the format that the file's name ends in, with its metadata and their checksum.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
     if path.suffix == '.onnx':
         model = deepcopy(model)
-        onnx.helper.set_model_props(model, {METADATA_KEY: metadata})
-        onnx.save(model, path)
+        onnx.helper.set_model_props(model, {METADATA_KEY: as_text(metadata)})
+        try:
+            onnx.save(model, path)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        seal(path)
     else:
         save_openvino(to_openvino(model), path, metadata)
+
+
+def as_text(metadata: dict) -> str:
+    """Return metadata as JSON that every parser takes: NaN is none."""
+    return json.dumps(metadata, allow_nan=False)
 
 
 def to_openvino(model: onnx.ModelProto):
@@ -71,9 +84,13 @@ def to_openvino(model: onnx.ModelProto):
         return openvino.convert_model(file.name)
 
 
-def save_openvino(model, path: Path, metadata: str) -> None:
-    """Write an ``openvino.Model`` with its metadata."""
+def save_openvino(model, path: Path, metadata: dict) -> None:
+    """Write an ``openvino.Model`` with its metadata; see :func:`save`."""
     import openvino
 
-    model.set_rt_info(metadata, [METADATA_KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    model.set_rt_info(as_text(metadata), [METADATA_KEY])
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise storage_error(path, OSError(str(error).strip().splitlines()[-1])) from error
+    seal(path)

@@ -2,17 +2,22 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from mmengine.config import Config
+from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_erfnet.datasets.pipelines import NEUTRAL_STEPS, step_name
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.export.folding import Downsampler, FoldedStem, Stem, is_downsampler
+from mmseg_erfnet.models.building import innermost_dataset
 
-OUTPUTS = ('labels', 'logits', 'probabilities')
+# What --scale rounds sizes down to: no network of ERFNet's depth then pads.
+SCALED_MULTIPLE = 8
+SCALES = (0.1, 10)
 
 
 @dataclass(frozen=True)
@@ -44,25 +49,79 @@ class FrameResize:
         return scaled(height), scaled(width)
 
 
-def frame_resize(cfg: Config) -> FrameResize | None:
-    """Return what a config's test pipeline does to a frame's size.
+@dataclass(frozen=True)
+class FrameScale:
+    """A resize in proportion to the frame, where the test pipeline has none.
+
+    Args:
+        scale: The factor; sizes are rounded down to multiples of 8.
+    """
+
+    scale: Fraction
+
+    def __call__(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size that a frame gets."""
+        up, down = self.scale.numerator, self.scale.denominator * SCALED_MULTIPLE
+        # At least one multiple, in a form that torch.export takes for any size.
+        return tuple(torch.sym_max(side * up // down, 1) * SCALED_MULTIPLE for side in (height, width))
+
+
+def test_pipeline(cfg: Config) -> list[dict]:
+    """Return the steps by which a config prepares test frames: those of its test dataset, whatever a variable says.
 
     Raises:
-        UsageError: The pipeline does something else to the image.
+        UsageError: The config has none.
+    """
+    pipeline = innermost_dataset(cfg).get('pipeline')
+    if not pipeline:
+        raise UsageError('The test dataset of the config has no pipeline, which says how frames are prepared: add one.')
+    return pipeline
+
+
+def frame_resize(cfg: Config, scale: float = 1.0) -> FrameResize | FrameScale | None:
+    """Return what a config's test pipeline does to a frame's size.
+
+    Args:
+        cfg: The config.
+        scale: Factor on the size that the network sees; its sides are rounded down to multiples of 8.
+
+    Raises:
+        UsageError: The pipeline does something else to the image, or the scale is not from 0.1 to 10.
     """
     resize = None
-    for step in cfg.test_pipeline:
+    for step in test_pipeline(cfg):
         kind = step_name(step)
         bilinear = 'scale' in step and step.get('interpolation', 'bilinear') == 'bilinear'
         if kind == 'Resize' and bilinear and resize is None:
-            width, height = step['scale']
+            width, height = _pair(step['scale'])
             resize = FrameResize(height, width, step.get('keep_ratio', False))
         elif kind not in NEUTRAL_STEPS:
             raise UsageError(
                 f'The test pipeline has a step that cannot be exported: {dict(step)}. One bilinear Resize '
                 'with a scale can.'
             )
-    return resize
+    if scale == 1:
+        return resize
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise UsageError(f'A scale is a factor from {SCALES[0]} to {SCALES[1]}, 1.25 for instance: got {scale}.')
+    # As it is written: 0.7 times 80 is 56.
+    factor = Fraction(str(scale)).limit_denominator(1000)
+    if resize is None:
+        return FrameScale(factor)
+    height, width = (
+        max(int(side * factor) // SCALED_MULTIPLE, 1) * SCALED_MULTIPLE for side in (resize.height, resize.width)
+    )
+    return FrameResize(height, width, resize.keep_ratio)
+
+
+def _pair(scale: object) -> tuple[int, int]:
+    try:
+        width, height = scale
+        if min(int(width), int(height)) < 1:
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'The scale of a Resize is (width, height), both 1 or more: got {scale}.') from error
+    return int(width), int(height)
 
 
 class FrameToLabels(nn.Module):
@@ -74,7 +133,7 @@ class FrameToLabels(nn.Module):
 
     Args:
         segmentor: An ``EncoderDecoder`` with an ERFNet; its weights are used, and folded where ``fold`` is set.
-        resize: From :func:`frame_resize`.
+        resize: From :func:`frame_resize`, which may scale.
         output: 'labels', 'logits' or 'probabilities'.
         with_own: Where frames are resized, return their labels at the network's own size, too: for frames that have it
             already, they are the labels, and found sooner.
@@ -84,9 +143,18 @@ class FrameToLabels(nn.Module):
     """
 
     def __init__(
-        self, segmentor: nn.Module, resize: FrameResize | None = None, output: str = 'labels', with_own: bool = False
+        self,
+        segmentor: nn.Module,
+        resize: FrameResize | FrameScale | None = None,
+        output: str = 'labels',
+        with_own: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(segmentor, EncoderDecoder) or isinstance(segmentor, CascadeEncoderDecoder):
+            raise UsageError(
+                f'Only an EncoderDecoder can be exported or predict pictures here, and the config builds a '
+                f'{type(segmentor).__name__}: score it with tools/test.py.'
+            )
         backbone, preprocessor = segmentor.backbone, segmentor.data_preprocessor
         if type(backbone).__name__ != 'ERFNet' or getattr(backbone, 'encoder_only', False) or segmentor.with_neck:
             raise UsageError(
@@ -101,6 +169,8 @@ class FrameToLabels(nn.Module):
             raise UsageError('Only models for three-channel images with test_cfg.mode "whole" can be exported.')
         self.backbone, self.head = deepcopy(backbone), segmentor.decode_head
         self.align_corners = segmentor.align_corners
+        # A head with one output for two classes tells them apart by a threshold.
+        self.threshold = self.head.threshold if self.head.out_channels == 1 else None
         self.resize, self.output = resize, output
         # A network of ERFNet's depth halves the size three times.
         self.multiple = 2 ** sum(is_downsampler(block) for block in backbone.encoder)
@@ -111,8 +181,10 @@ class FrameToLabels(nn.Module):
         side = 2 * self.multiple
         with torch.no_grad():
             logits = self.head.eval()(self.backbone.eval()(torch.zeros(1, side, side, 3)))
-        self.doubles = logits.shape[-1] * 2 == side and not self.align_corners
-        self.with_own = bool(with_own and resize and self.doubles and output == 'labels')
+        self.doubles = logits.shape[-1] * 2 == side and not self.align_corners and self.threshold is None
+        # A scaled frame never has the frame's own size.
+        fits = isinstance(resize, FrameResize)
+        self.with_own = bool(with_own and fits and self.doubles and output == 'labels')
         for name, value in (('mean', mean), ('std', std)):
             self.register_buffer(name, value.flatten().flip(0) if reverse else value.flatten())
 
@@ -138,8 +210,10 @@ class FrameToLabels(nn.Module):
         if self.output == 'logits':
             return logits
         if self.output == 'probabilities':
-            return logits.softmax(1)
-        labels = logits.argmax(1).to(torch.uint8)
+            return logits.softmax(1) if self.threshold is None else logits.sigmoid()
+        # As BaseSegmentor.postprocess_result of MMSegmentation does.
+        labels = logits.argmax(1) if self.threshold is None else logits[:, 0].sigmoid() > self.threshold
+        labels = labels.to(torch.uint8)
         return (labels, own) if self.with_own else labels
 
     def prepared(self, frames: Tensor) -> Tensor:

@@ -6,19 +6,22 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import nn
 
+from mmseg_erfnet.deploy.metadata import OPEN_CHECKSUM
 from mmseg_erfnet.environment import versions
 from mmseg_erfnet.export.graph import frame_resize
 
 
-def describe(cfg: Config, segmentor: nn.Module, checkpoint: str | None) -> dict:
+def describe(cfg: Config, segmentor: nn.Module, checkpoint: str | None, scale: float = 1.0) -> dict:
     """Return what an exported model tells of itself, but for its form."""
     resize = frame_resize(cfg)
     return dict(
+        checksum=OPEN_CHECKSUM,
         classes=list(segmentor.dataset_meta['classes']),
         palette=[list(map(int, colour)) for colour in segmentor.dataset_meta['palette']],
         config=Path(cfg.filename).name,
         config_text=cfg.pretty_text,
-        resize=None if resize is None else vars(resize),
+        resize=None if resize is None else vars(frame_resize(cfg, scale)),
+        scale=scale,
         checkpoint=None if checkpoint is None else Path(checkpoint).name,
         checkpoint_sha256=None if checkpoint is None else hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
         versions=versions(),

@@ -1,6 +1,5 @@
 """Post-training quantisation to int8 for OpenVINO, by NNCF, never without the scores before and after."""
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ from mmseg.datasets import BaseSegDataset
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
-from mmseg_erfnet.errors import DataError, UserError
+from mmseg_erfnet.errors import DataError, QuantizationError, UsageError
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.export.formats import save_openvino, to_openvino
-from mmseg_erfnet.export.graph import frame_resize
+from mmseg_erfnet.export.graph import FrameResize, frame_resize
+from mmseg_erfnet.export.parity import read_frame
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.registry import DATASETS
 
@@ -33,10 +33,6 @@ OPTIONS = dict(
 RANKING_FRAMES = 24
 
 
-class QuantizationError(UserError, RuntimeError):
-    """A model in int8 loses more than is allowed."""
-
-
 @signal_stack_kept()
 def export_int8(
     model: onnx.ModelProto,
@@ -45,6 +41,7 @@ def export_int8(
     cfg: Config,
     max_drop: float = 0.3,
     report: Callable[[str], None] = print,
+    scale: float = 1.0,
 ) -> None:
     """Quantise a model, score it beside the one in float32 on the validation set, and write it.
 
@@ -58,28 +55,31 @@ def export_int8(
         cfg: The config, for the training images and the validation set.
         max_drop: Points of mIoU that may be lost.
         report: Takes the lines that say what was found.
+        scale: Factor on the size that the network sees, which the model was exported with.
 
     Raises:
+        UsageError: The config has no validation set.
         DataError: The data are not where the config says.
-        QuantizationError: More is lost than allowed.
+        QuantizationError: More is lost than allowed, or a score is NaN.
     """
     # NNCF reports at length by itself.
     nncf.set_log_level(40)
+    _check_data(cfg)
     validation = DATASETS.build(dict(cfg.val_dataloader.dataset))
-    frames = calibration_frames(cfg)
+    frames = calibration_frames(cfg, scale=scale)
     batches = [frame[None] for frame in frames]
     float_model = to_openvino(model)
 
     def score_of(candidate: openvino.Model, what: str) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / 'model.xml'
-            save_openvino(candidate.clone(), file, json.dumps(metadata))
+            save_openvino(candidate.clone(), file, metadata)
             return score(Predictor(file), validation, what)
 
     before = score_of(float_model, 'fp32')
     quantised, after, method = quantize(float_model, batches), None, 'post-training'
     after = score_of(quantised, 'int8')
-    if before['mIoU'] - after['mIoU'] > max_drop:
+    if not before['mIoU'] - after['mIoU'] <= max_drop:
         report(f'int8 loses {before["mIoU"] - after["mIoU"]:.2f} points of mIoU; leaving layers in float')
         method = 'post-training, some layers in float'
         quantised = nncf.quantize_with_accuracy_control(
@@ -96,9 +96,9 @@ def export_int8(
             ),
         )
         after = score_of(quantised, 'int8')
-    drop = before['mIoU'] - after['mIoU']
     line = f'mIoU on {len(validation)} validation images: fp32 {before["mIoU"]:.2f}, int8 {after["mIoU"]:.2f}'
-    if drop > max_drop:
+    # No comparison with NaN is true.
+    if not before['mIoU'] - after['mIoU'] <= max_drop:
         raise QuantizationError(
             f'{line}: more than {max_drop:g} points are lost. The model was not kept; train '
             'longer, calibrate on more images, or allow it with --max-drop.'
@@ -114,8 +114,16 @@ def export_int8(
     )
     if metadata['size'] or metadata['batch']:
         quantised.reshape([metadata['batch'] or -1, *(metadata['size'] or (-1, -1)), 3])
-    save_openvino(quantised, path, json.dumps(metadata))
+    save_openvino(quantised, path, metadata)
     report(f'{path.name}: {line}')
+
+
+def _check_data(cfg: Config) -> None:
+    for loader, purpose in (('train_dataloader', 'calibrated'), ('val_dataloader', 'scored')):
+        if not cfg.get(loader):
+            raise UsageError(
+                f'The config has no {loader}, on whose images int8 is {purpose}: export with a config that has one.'
+            )
 
 
 @signal_stack_kept()
@@ -129,14 +137,20 @@ def quantize(model: openvino.Model, batches: Sequence[np.ndarray]) -> openvino.M
     return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), **OPTIONS)
 
 
-def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES) -> list[np.ndarray]:
-    """Return training images, evenly spread, at the size that the network sees."""
+def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES, scale: float = 1.0) -> list[np.ndarray]:
+    """Return training images, evenly spread, at the size that the network sees.
+
+    Args:
+        cfg: The config, for its training set.
+        number: How many, or all that there are.
+        scale: Factor on that size. Where the test pipeline has no resize, the model itself scales.
+    """
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset))
-    resize = frame_resize(cfg)
+    resize = frame_resize(cfg, scale)
     frames = []
     for index in evenly_spaced(len(dataset), number):
-        frame = cv2.imread(dataset.get_data_info(index)['img_path'], cv2.IMREAD_COLOR)
-        height, width = resize(*frame.shape[:2]) if resize else frame.shape[:2]
+        frame = read_frame(dataset.get_data_info(index)['img_path'])
+        height, width = resize(*frame.shape[:2]) if isinstance(resize, FrameResize) else frame.shape[:2]
         frames.append(cv2.resize(frame, (width, height)))
     return frames
 
@@ -149,7 +163,7 @@ def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.n
     data = dataset[index]
     labels = data['data_samples'].gt_sem_seg.data[0].numpy()
     path = dataset.get_data_info(index)['img_path']
-    for frame in (cv2.imread(path, cv2.IMREAD_COLOR), data['inputs'].permute(1, 2, 0).numpy()):
+    for frame in (read_frame(path), data['inputs'].permute(1, 2, 0).numpy()):
         if frame.shape[:2] == labels.shape:
             return np.ascontiguousarray(frame), labels
     raise DataError(

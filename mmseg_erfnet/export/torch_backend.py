@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 
 from mmseg_erfnet.deploy.runtime import Predictor
+from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.graph import FrameToLabels, frame_resize
 from mmseg_erfnet.export.metadata import describe
@@ -36,7 +37,12 @@ class TorchBackend:
 
 
 def torch_predictor(
-    cfg: Config, checkpoint: str, device: str | None = None, threads: int | None = None, trust_checkpoint: bool = False
+    cfg: Config,
+    checkpoint: str,
+    device: str | None = None,
+    threads: int | None = None,
+    trust_checkpoint: bool = False,
+    scale: float = 1.0,
 ) -> Predictor:
     """Return a config's model as a :class:`Predictor`, without exporting it.
 
@@ -46,12 +52,30 @@ def torch_predictor(
         device: A device of torch's. Without it, the GPU if there is one.
         threads: Number of CPU threads, for all of this process.
         trust_checkpoint: Load a checkpoint that holds more than data.
+        scale: Factor on the size that the network sees, as in :func:`~mmseg_erfnet.export.graph.frame_resize`.
+
+    Raises:
+        UsageError: The device is not here, or the model is none that can be run so.
+        CheckpointError: The checkpoint cannot be loaded or does not fit.
     """
+    device = _device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    device = device.lower() if device else 'cuda' if torch.cuda.is_available() else 'cpu'
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
-    metadata = describe(cfg, segmentor, checkpoint) | dict(output='labels', size=None, batch=None)
-    return Predictor.of(
-        metadata['config'], TorchBackend(FrameToLabels(fold(segmentor), frame_resize(cfg)), device), metadata
-    )
+    metadata = describe(cfg, segmentor, checkpoint, scale) | dict(output='labels', size=None, batch=None)
+    graph = FrameToLabels(fold(segmentor), frame_resize(cfg, scale))
+    return Predictor.of(metadata['config'], TorchBackend(graph, device), metadata)
+
+
+def _device(name: str | None) -> str:
+    """Return a device of torch's that is here; without a name, the GPU if there is one."""
+    name = name.lower() if name else 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        torch.zeros(1, device=name)
+    # Each kind of device that is missing has an exception of its own.
+    except Exception as error:
+        raise UsageError(
+            f'PyTorch finds no device {name} here (CUDA {"is" if torch.cuda.is_available() else "is not"} available): '
+            'use --device cpu.'
+        ) from error
+    return name

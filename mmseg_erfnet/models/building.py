@@ -10,7 +10,7 @@ from mmseg.apis import init_model
 from mmseg.models.segmentors import SegTTAModel
 from torch import Size, nn
 
-from mmseg_erfnet.errors import CheckpointError, UsageError
+from mmseg_erfnet.errors import CheckpointError, UsageError, UserError
 from mmseg_erfnet.models.checkpoints import check_fit, load_checkpoint_file, normalise
 from mmseg_erfnet.registry import DATASETS
 from mmseg_erfnet.text import listed
@@ -240,12 +240,51 @@ def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> 
         loaded = load_checkpoint_file(checkpoint, trust=trust)
         load_weights(model, loaded)
         model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or {}
-    if not model.dataset_meta.get('classes'):
-        model.dataset_meta = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
+    # What the config itself says comes first, then what the checkpoint was trained on.
+    if innermost_dataset(cfg).get('metainfo') or not {'classes', 'palette'} <= model.dataset_meta.keys():
+        model.dataset_meta = dataset_meta(cfg)
     classes = model.dataset_meta['classes']
-    if len(classes) != model.decode_head.num_classes:
+    if len(classes) != model.num_classes:
         raise UsageError(
-            f'The model has {model.decode_head.num_classes} classes, but its dataset names {len(classes)}: set '
+            f'The model has {model.num_classes} classes, but its dataset names {len(classes)}: set '
             'num_classes of the decode head, or the dataset, to fit.'
         )
     return model.eval()
+
+
+def innermost_dataset(cfg: Config) -> dict:
+    """Return the config of the dataset that is tested on; of a wrapper such as RepeatDataset, of the first one inside.
+
+    Raises:
+        UsageError: The config has no ``test_dataloader``.
+    """
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
+    if not loader or not loader.get('dataset'):
+        raise UsageError(
+            'The config has no test_dataloader with a dataset, which names the classes and how frames are prepared: '
+            'add one, as configs/_base_/datasets has them.'
+        )
+    dataset = loader['dataset']
+    while inner := dataset.get('dataset') or dataset.get('datasets'):
+        dataset = inner[0] if isinstance(inner, (list, tuple)) else inner
+    return dataset
+
+
+def dataset_meta(cfg: Config) -> dict:
+    """Return classes and palette as the config's test dataset has them, ``metainfo`` included; no file is read.
+
+    Raises:
+        UsageError: The dataset names no classes.
+    """
+    try:
+        meta = DATASETS.build(dict(innermost_dataset(cfg), pipeline=[], lazy_init=True)).metainfo
+    except UserError:
+        raise
+    except (AssertionError, ValueError) as error:
+        raise UsageError(f'The metainfo of the test dataset does not fit it ({error}): correct its classes.') from error
+    if not meta.get('classes'):
+        raise UsageError(
+            'Neither the checkpoint nor the dataset of the config names classes: give the dataset '
+            'metainfo=dict(classes=(...), palette=[...]).'
+        )
+    return meta

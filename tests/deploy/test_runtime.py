@@ -1,5 +1,6 @@
 """The runtime: what it imports, what it takes, what it says of bad input."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +145,9 @@ def test_models_that_cannot_be_run_are_named(tmp_path):
         with pytest.raises(UsageError, match=message):
             Predictor(tmp_path / name)
     (tmp_path / 'model.bin').write_bytes(b'')
+    os.mkfifo(tmp_path / 'pipe.onnx')
+    with pytest.raises(UsageError, match='There is no model'):
+        Predictor(tmp_path / 'pipe.onnx')
     with pytest.raises(UsageError, match='OpenVINO cannot read'):
         Predictor(tmp_path / 'model.xml')
     with pytest.raises(UsageError, match='There is no model'):
@@ -152,6 +156,10 @@ def test_models_that_cannot_be_run_are_named(tmp_path):
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / 'foreign.onnx')
     with pytest.raises(UsageError, match=r'was not written by tools/export.py'):
+        Predictor(tmp_path / 'foreign.onnx')
+    onnx.helper.set_model_props(foreign, {'mmseg_erfnet': '{}'})
+    onnx.save(foreign, tmp_path / 'foreign.onnx')
+    with pytest.raises(UsageError, match='has no checksum'):
         Predictor(tmp_path / 'foreign.onnx')
 
 

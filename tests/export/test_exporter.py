@@ -1,23 +1,28 @@
 """What `export` writes, and that a model which differs from PyTorch is not written."""
 
 import hashlib
+import os
 import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.small_models import checkpoint, config, exported, without_resize, workshop
+from conftest import ROOT
+from helpers.small_models import BINARY, RESIZE, SCALE, checkpoint, config, exported, without_resize, workshop
 from mmseg.apis import inference_model
 
 from mmseg_erfnet.deploy import Predictor
-from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.engine.launch import load_config
+from mmseg_erfnet.errors import DataError, StorageError, UsageError
 from mmseg_erfnet.models.building import load_segmentor
 
 onnx = pytest.importorskip('onnx')
 openvino = pytest.importorskip('openvino')
 pytest.importorskip('onnxruntime')
 export = pytest.importorskip('mmseg_erfnet.export.exporter')
+parity = pytest.importorskip('mmseg_erfnet.export.parity')
+torch_predictor = pytest.importorskip('mmseg_erfnet.export.torch_backend').torch_predictor
 
 
 def frames() -> list[np.ndarray]:
@@ -62,7 +67,7 @@ def test_metadata_travel_with_the_model():
 
 @pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
 def test_labels_are_those_of_mmseg(suffix):
-    cfg = config('erfnet_camvid11', **{'test_pipeline.1.scale': (96, 72)})
+    cfg = config('erfnet_camvid11', **{SCALE: (96, 72), 'test_pipeline.1.scale': (96, 72)})
     segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
     predictor = Predictor(exported() / f'erfnet_camvid11{suffix}')
     for frame in (*frames(), frames()[0][:61, :77]):
@@ -91,6 +96,7 @@ def test_any_size_is_padded(tmp_path):
     (path,) = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, ('openvino',), report=lambda line: None)
     segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
     segmentor.data_preprocessor.test_cfg = dict(size_divisor=8)
+    segmentor.cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
     predictor = Predictor(path, precision='f32')
     for height, width in ((96, 128), (93, 61), (7, 9)):
         frame = np.ascontiguousarray(frames()[0][:height, :width])
@@ -143,6 +149,8 @@ def test_a_model_that_differs_is_not_kept(tmp_path, monkeypatch):
         (dict(output='colours'), 'colours'),
         (dict(size=(0, 4)), '1 or more'),
         (dict(int8=True), 'int8 is for the format openvino'),
+        (dict(int8=True, formats=('openvino',), max_drop=float('nan')), 'from 0 to 100: got nan'),
+        (dict(scale=0.01), 'factor from'),
     ],
 )
 def test_what_is_asked_for_is_checked(arguments, message, tmp_path):
@@ -156,6 +164,115 @@ def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, 'mmseg_erfnet.export.quantize', raising=False)
     with pytest.raises(UsageError, match=r'needs nncf: pip install "mmseg_erfnet\[export\]"'):
         export.export(config('erfnet_camvid11'), None, tmp_path, ('openvino',), int8=True)
+
+
+def test_a_nan_passes_no_gate(tmp_path, monkeypatch):
+    """Neither one in what was exported nor one in the weights themselves."""
+    found = parity.Difference()
+    for value in (0.0, float('nan'), 0.0):
+        found.add_logits(np.full((1, 2, 2), value), np.zeros((1, 2, 2)), own=True)
+    with pytest.raises(export.ParityError, match='logits by up to nan'):
+        found.check('x.onnx')
+    found = parity.Difference(logits=[0.0])
+    found.add_labels(np.array([[0.0, float('nan')]]), own=True)
+    with pytest.raises(export.ParityError, match='on 1 of 2 pixels'):
+        found.check('x.onnx')
+    segmentor = load_segmentor(config('erfnet_camvid11'), checkpoint('erfnet_camvid11'))
+    segmentor.decode_head.conv_seg.bias.data[3] = float('nan')
+    monkeypatch.setattr(export, 'load_segmentor', lambda *arguments: segmentor)
+    with pytest.raises(export.ParityError, match='NaN or infinite logits in PyTorch'):
+        export.export(config('erfnet_camvid11', **{SCALE: (96, 72)}), None, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_labels_may_differ_at_ties_alone():
+    found = parity.Difference(logits=[0.0])
+    found.add_labels(np.array([[0.0, 1e-3], [0.0, 0.0]]), own=True)
+    assert found.check('x.onnx') == 'logits within 0.0e+00 of PyTorch, labels equal on 75.000 % of 4 pixels'
+    found.add_labels(np.array([[0.1]]), own=True)
+    with pytest.raises(export.ParityError, match='on 1 of 5 pixels'):
+        found.check('x.onnx')
+
+
+@pytest.mark.parametrize('keep_ratio', [False, True])
+def test_a_scale_is_inside_the_model(keep_ratio, tmp_path):
+    cfg = config('erfnet_camvid11', **{RESIZE: dict(type='Resize', scale=(96, 72), keep_ratio=keep_ratio)})
+    weights = checkpoint('erfnet_camvid11')
+    (path,) = export.export(cfg, weights, tmp_path, ('openvino',), scale=1.5, report=lambda line: None)
+    predictor = Predictor(path, threads=1)
+    assert predictor.metadata['scale'] == 1.5
+    assert predictor.metadata['resize'] == dict(height=104, width=144, keep_ratio=keep_ratio)
+    larger = config('erfnet_camvid11', **{RESIZE: dict(type='Resize', scale=(144, 104), keep_ratio=keep_ratio)})
+    frame = frames()[0]
+    for other in (torch_predictor(larger, weights), torch_predictor(cfg, weights, scale=1.5)):
+        assert (predictor.predict(frame) == other.predict(frame)).mean() > 0.995
+
+
+def test_any_frame_is_scaled_where_there_is_no_resize(tmp_path):
+    cfg, weights = without_resize(config('erfnet_camvid11')), checkpoint('erfnet_camvid11')
+    (path,) = export.export(cfg, weights, tmp_path, scale=1.25, report=lambda line: None)
+    predictor = Predictor(path, threads=1)
+    assert predictor.metadata['resize'] is None
+    other = torch_predictor(cfg, weights, scale=1.25)
+    for height, width in ((96, 128), (64, 61)):
+        frame = np.ascontiguousarray(frames()[0][:height, :width])
+        assert (predictor.predict(frame) == other.predict(frame)).mean() > 0.995
+
+
+def test_a_binary_head_is_exported_as_mmseg_decides(tmp_path):
+    cfg = config('erfnet_camvid11', **BINARY, **{SCALE: (96, 72)})
+    for output in ('labels', 'probabilities'):
+        (path,) = export.export(cfg, None, tmp_path / output, ('onnx',), output, report=lambda line: None)
+        found = Predictor(path, threads=1).predict(frames()[0])
+        assert found.shape == ((96, 128) if output == 'labels' else (1, 96, 128))
+        assert found.min() >= 0
+        assert found.max() <= 1
+
+
+def test_weight_standardisation_runs_in_channels_last():
+    for kind in ('ConvWS', 'ConvAWS'):
+        predictor = torch_predictor(
+            config('erfnet_camvid11', **{'model.backbone.conv_cfg': dict(type=kind), SCALE: (96, 72)}), None
+        )
+        assert predictor.predict(frames()[0]).shape == (96, 128)
+
+
+def test_a_kill_between_two_files_leaves_no_pair_that_loads(tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    cfg = config('erfnet_camvid11', **{SCALE: (96, 72)})
+    export.export(cfg, checkpoint('erfnet_camvid11'), out, ('openvino',), report=lambda line: None)
+    replace, moved = os.replace, []
+
+    def killed(source, target):
+        moved.append(target)
+        if str(target).endswith('erfnet_camvid11.xml'):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', killed)
+    with pytest.raises(KeyboardInterrupt):
+        # Weights of another initialisation.
+        export.export(cfg, None, out, ('openvino',), report=lambda line: None)
+    assert any(str(target).endswith('erfnet_camvid11.bin') for target in moved)
+    with pytest.raises(UsageError, match='are of different exports'):
+        Predictor(out / 'erfnet_camvid11.xml')
+    assert sorted(path.name for path in out.iterdir()) == ['erfnet_camvid11.bin', 'erfnet_camvid11.xml']
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(StorageError, match=r'file/out cannot be written'):
+        export.export(config('erfnet_camvid11'), None, tmp_path / 'file' / 'out')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['erfnet_camvid11_train', 'erfnet_camvid11_trainval'])
+def test_the_shipped_weights_pass_without_their_data(name, tmp_path):
+    cfg = load_config(
+        str(ROOT / 'configs/erfnet_camvid11.py'), options={'test_dataloader.dataset.data_root': str(tmp_path / 'none')}
+    )
+    (path,) = export.export(cfg, str(ROOT / f'weights/{name}.pth'), tmp_path / 'out', ('openvino',))
+    assert Predictor(path).classes[3] == 'Road'
 
 
 def test_frames_are_synthetic_where_there_are_no_data(tmp_path):

@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 
 from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.engine.launch import evaluate
-from mmseg_erfnet.errors import DataError
+from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.registry import DATASETS
 
 openvino = pytest.importorskip('openvino')
@@ -83,6 +83,27 @@ def test_a_model_that_loses_too_much_is_not_kept(tmp_path, monkeypatch):
     assert restored[0]['max_drop'] == pytest.approx(0.003)
     assert lines == ['int8 loses 10.00 points of mIoU; leaving layers in float']
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('values', [(float('nan'), 50.0, 50.0), (60.0, float('nan'), float('nan'))])
+def test_a_score_that_is_nan_is_no_score(values, tmp_path, monkeypatch):
+    scores = iter(values)
+    monkeypatch.setattr(quantize, 'score', lambda *arguments: dict.fromkeys(('mIoU', 'aAcc'), next(scores)))
+    monkeypatch.setattr(quantize, 'Predictor', lambda path: None)
+    monkeypatch.setattr(quantize, 'to_openvino', lambda model: _identity())
+    monkeypatch.setattr(quantize, 'quantize', lambda model, batches: model)
+    monkeypatch.setattr(quantize.nncf, 'quantize_with_accuracy_control', lambda model, *rest, **options: model)
+    with pytest.raises(quantize.QuantizationError, match='nan'):
+        quantize.export_int8(None, tmp_path / 'model.xml', {}, small('erfnet_camvid11'), report=lambda line: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_needs_both_sets():
+    for loader in ('train_dataloader', 'val_dataloader'):
+        cfg = small('erfnet_camvid11')
+        cfg[loader] = None
+        with pytest.raises(UsageError, match=f'has no {loader}'):
+            quantize.export_int8(None, None, {}, cfg)
 
 
 def _identity() -> openvino.Model:

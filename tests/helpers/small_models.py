@@ -34,9 +34,22 @@ def config(name: str, **options) -> Config:
     return load_config(str(ROOT / 'configs' / f'{name}.py'), options=SMALL | data | options)
 
 
+# One output for two classes.
+BINARY = {
+    'test_dataloader.dataset.type': 'BaseSegDataset',
+    'test_dataloader.dataset.metainfo': dict(classes=('other', 'road'), palette=[[0, 0, 0], [128, 64, 128]]),
+    'model.decode_head.loss_decode': dict(_delete_=True, type='CrossEntropyLoss', use_sigmoid=True),
+    **{f'model.decode_head.{key}': value for key, value in dict(num_classes=2, out_channels=1, threshold=0.6).items()},
+}
+# Where the test pipeline says at which size the network sees a frame.
+RESIZE = 'test_dataloader.dataset.pipeline.1'
+SCALE = f'{RESIZE}.scale'
+
+
 def without_resize(cfg: Config) -> Config:
     """The config for frames as they are."""
-    cfg.test_pipeline = [step for step in cfg.test_pipeline if step.type != 'Resize']
+    dataset = cfg.test_dataloader.dataset
+    dataset.pipeline = [step for step in dataset.pipeline if step.type != 'Resize']
     return cfg
 
 
@@ -62,12 +75,12 @@ def checkpoint(name: str) -> Path:
 
 @functools.cache
 def exported() -> Path:
-    """A folder with the small erfnet_camvid11 in both formats: any size, resized inside to 360x480."""
+    """A folder with the small erfnet_camvid11 in both formats: any size, resized inside to 72x96."""
     from mmseg_erfnet.export.exporter import export
 
     folder = workshop() / 'exported'
     export(
-        config('erfnet_camvid11', **{'test_pipeline.1.scale': (96, 72)}),
+        config('erfnet_camvid11', **{SCALE: (96, 72)}),
         checkpoint('erfnet_camvid11'),
         folder,
         formats=('onnx', 'openvino'),

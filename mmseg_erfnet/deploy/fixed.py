@@ -1,0 +1,149 @@
+"""Backends whose models take one float32 picture and return logits: ncnn and LiteRT.
+
+A frame is resized as the config's test pipeline does, by OpenCV, and placed at the top left of the picture; the logits
+are cropped, resized to the frame's size, and only then decided.
+"""
+
+import json
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmseg_erfnet.deploy.metadata import REMEDY, read_files
+from mmseg_erfnet.errors import UsageError
+
+
+class _OnePicture:
+    """What both share. A subclass sets ``NAME`` and ``INSTALL`` and has ``_load`` and ``_logits``.
+
+    Args:
+        path: The model's file; its metadata are in a ``.json`` beside it.
+        device: 'CPU' alone.
+        threads: Threads of a prediction.
+        precision: 'f32' or None.
+        contents: The model's files, by their suffixes, where they have been read already.
+
+    Raises:
+        UsageError: The runtime is not installed or does not read the file, or has no such device or precision.
+    """
+
+    precision = 'f32'
+    NAME = INSTALL = ''
+
+    def __init__(
+        self,
+        path: Path,
+        device: str = 'CPU',
+        threads: int | None = None,
+        precision: str | None = None,
+        contents: dict[str, bytes] | None = None,
+    ) -> None:
+        if device.upper() != 'CPU':
+            raise UsageError(f'{self.NAME} runs {path} on the CPU alone here: got {device}.')
+        if precision not in (None, 'f32'):
+            raise UsageError(f'{self.NAME} runs {path} in f32 alone: got {precision}. Use the OpenVINO format.')
+        contents = contents or read_files(path)
+        self._text = contents['.json'].decode(errors='replace')
+        try:
+            about = json.loads(self._text)
+            self.picture = tuple(int(side) for side in about['picture'])
+            self._fill, self._threshold = np.array(about['fill'], np.float32), about['threshold']
+            self._resize = about['resize']
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UsageError(f'The metadata of {path} are damaged: {REMEDY}.') from error
+        try:
+            self._load(path, contents, threads)
+        except ImportError as error:
+            raise UsageError(f'{path} needs {self.NAME}: pip install {self.INSTALL}.') from error
+        # Whatever a runtime raises.
+        except (RuntimeError, ValueError) as error:
+            raise UsageError(
+                f'{self.NAME} cannot read {path}: it is damaged or of a newer version; {REMEDY}.'
+            ) from error
+
+    def metadata(self, key: str) -> str:
+        """Return the text that lies beside the model."""
+        return self._text
+
+    def run(self, frames: np.ndarray) -> np.ndarray:
+        """Frames, uint8 (N, H, W, 3), to labels, uint8 (N, H, W)."""
+        return np.stack([self._labels(frame) for frame in frames])
+
+    def logits(self, frame: np.ndarray) -> np.ndarray:
+        """A frame, uint8 (H, W, 3), to its logits, float32 (C, H, W)."""
+        height, width = self._placed_size(*frame.shape[:2])
+        picture = np.empty((*self.picture, 3), np.float32)
+        picture[:] = self._fill
+        picture[:height, :width] = frame if frame.shape[:2] == (height, width) else cv2.resize(frame, (width, height))
+        logits = self._logits(np.ascontiguousarray(picture.transpose(2, 0, 1)))[:, :height, :width]
+        if (height, width) == frame.shape[:2]:
+            return logits
+        size = frame.shape[1::-1]
+        return np.stack([cv2.resize(np.ascontiguousarray(plane), size) for plane in logits])
+
+    def _placed_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size that a frame has on the picture, rounded as ``mmcv.imrescale`` rounds."""
+        if self._resize is None:
+            return height, width
+        if not self._resize['keep_ratio']:
+            return self._resize['height'], self._resize['width']
+        bounds = sorted((self._resize['height'], self._resize['width']))
+        scale = min(bounds[1] / max(height, width), bounds[0] / min(height, width))
+        placed = int(height * scale + 0.5), int(width * scale + 0.5)
+        # Bounds go with the longer and the shorter side; a picture that stands needs more room than there is.
+        if placed[0] > self.picture[0] or placed[1] > self.picture[1]:
+            scale = min(self.picture[0] / height, self.picture[1] / width)
+            placed = int(height * scale), int(width * scale)
+        return max(placed[0], 1), max(placed[1], 1)
+
+    def _labels(self, frame: np.ndarray) -> np.ndarray:
+        logits = self.logits(frame)
+        if self._threshold is None:
+            return logits.argmax(0).astype(np.uint8)
+        return (1 / (1 + np.exp(-logits[0])) > self._threshold).astype(np.uint8)
+
+
+class Ncnn(_OnePicture):
+    """A model in ncnn's format, ``.param`` with ``.bin`` and ``.json`` beside it."""
+
+    NAME, INSTALL = 'ncnn', 'ncnn'
+
+    def _load(self, path: Path, contents: dict[str, bytes], threads: int | None) -> None:
+        import ncnn
+
+        self._ncnn, self._net = ncnn, ncnn.Net()
+        if threads is not None:
+            self._net.opt.num_threads = threads
+        for option in ('use_fp16_packed', 'use_fp16_storage', 'use_fp16_arithmetic', 'use_bf16_storage'):
+            setattr(self._net.opt, option, False)
+        if self._net.load_param(str(path)) or self._net.load_model(str(path.with_suffix('.bin'))):
+            raise ValueError(path)
+
+    def _logits(self, picture: np.ndarray) -> np.ndarray:
+        extractor = self._net.create_extractor()
+        extractor.input('in0', self._ncnn.Mat(picture))
+        return np.array(extractor.extract('out0')[1])
+
+
+class LiteRT(_OnePicture):
+    """A model in LiteRT's format, ``.tflite`` with ``.json`` beside it."""
+
+    NAME, INSTALL = 'LiteRT', 'ai-edge-litert'
+
+    def _load(self, path: Path, contents: dict[str, bytes], threads: int | None) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_content=contents['.tflite'], num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]['index']
+        self._output = self._interpreter.get_output_details()[0]['index']
+        # An interpreter has one set of tensors.
+        self._lock = threading.Lock()
+
+    def _logits(self, picture: np.ndarray) -> np.ndarray:
+        with self._lock:
+            self._interpreter.set_tensor(self._input, picture[None])
+            self._interpreter.invoke()
+            return self._interpreter.get_tensor(self._output)[0]
