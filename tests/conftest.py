@@ -73,12 +73,12 @@ def synthetic_cityscapes(tmp_path_factory) -> Path:
 def small_config(synthetic_camvid, synthetic_cityscapes, tmp_path):
     """A function that loads a shipped config, shrunk to run in seconds on synthetic frames.
 
-    Sizes become 64x64 (128x256 for Cityscapes), batches 4, one process loads the data.
+    Sizes become 64x64 (128x256 for Cityscapes), batches 4; one process loads the data, and no weights are loaded.
     """
 
     def load(name: str, work_dir: Path | str = tmp_path / 'run', **options) -> Config:
         cfg = load_config(str(ROOT / 'configs' / f'{name}.py'), str(work_dir))
-        root = synthetic_cityscapes if 'cityscapes' in name else synthetic_camvid
+        root = synthetic_cityscapes if name.startswith('erfnet_cityscapes') else synthetic_camvid
         for part in ('train', 'val', 'test'):
             loader = cfg[f'{part}_dataloader']
             if loader is None:
@@ -90,11 +90,13 @@ def small_config(synthetic_camvid, synthetic_cityscapes, tmp_path):
             (256, 256): (64, 64),
             (480, 360): (96, 72),
             (360, 480): (72, 96),
+            (240, 320): (48, 64),
             (2048, 1024): (256, 128),
             (1024, 512): (256, 128),
             (512, 1024): (128, 256),
         }
         cfg = Config(_replace(cfg._cfg_dict.to_dict(), small))
+        cfg.load_from = None  # weights of an earlier stage, or of somewhere else
         cfg.merge_from_dict(options)
         return cfg
 

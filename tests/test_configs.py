@@ -8,12 +8,15 @@ import pytest
 import torch
 from conftest import CONFIGS, ROOT
 from mmengine.runner import Runner
+from mmseg.registry import MODELS
 
 from mmseg_erfnet.datasets import CamVid11Dataset, standard_split
 from mmseg_erfnet.datasets.statistics import class_weights, label_statistics
 from mmseg_erfnet.engine.launch import evaluate, train
 from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.models import ERFNet
+from mmseg_erfnet.models.building import load_weights
+from mmseg_erfnet.models.checkpoints import load_checkpoint_file
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -166,3 +169,26 @@ def test_camvid11_weights_are_those_of_the_training_frames(camvid_root, tmp_path
     stated = small_config('erfnet_camvid11').class_weights
     assert list(stated) == list(dataset.metainfo['classes'])
     np.testing.assert_allclose(list(stated.values()), weights, rtol=1e-5)
+
+
+def test_camvid_starts_from_stock_weights_for_cityscapes(small_config, tmp_path):
+    """The form of MMSegmentation's published checkpoint: stock names, 19 classes, float32, a meta of strings."""
+    stock = small_config('erfnet_cityscapes').model
+    stock.backbone.type, stock.decode_head.type = 'mmseg.ERFNet', 'mmseg.FCNHead'
+    stock.decode_head.loss_decode = dict(type='mmseg.CrossEntropyLoss')
+    weights = {
+        name: torch.randn_like(value) if value.is_floating_point() else value
+        for name, value in MODELS.build(stock).state_dict().items()
+    }
+    torch.save(dict(meta=dict(CLASSES=('road',)), state_dict=weights), tmp_path / 'stock.pth')
+    model = small_config('erfnet_camvid11_from_cityscapes').model
+    model = MODELS.build(model)
+    said = load_weights(model, load_checkpoint_file(tmp_path / 'stock.pth'), partly=True)
+    assert '19' in said
+    assert '11' in said
+    for name in (
+        'backbone.encoder.0.conv.weight',
+        'backbone.decoder.5.convs_layers.0.weight',
+        'decode_head.convs.0.conv.weight',
+    ):
+        assert torch.equal(model.state_dict()[name], weights[name])
