@@ -1,7 +1,8 @@
 """ERFNet on CamVid in SegNet's protocol, trained on train and val together: 468 frames, as for the best known results.
 
-What: the second stage of `erfnet_camvid11.py` on train and val, from the same first stage, which saw train alone. Nothing
-    is chosen: there is no validation, and the last checkpoint counts. `tools/test.py` scores the test split, 233 frames.
+What: the second stage of `erfnet_camvid11.py` on train and val, from the same first stage, which saw train alone.
+    Nothing is chosen: there is no validation, and the last checkpoint counts. `tools/test.py` scores the test split,
+    233 frames.
 Costs: 60,840 crops of 360x480: 5 hours of one CPU core with AMX and `--amp`.
 Score to expect: the run is not finished. The weights that ship now have 62.42 on test (docs/results.md).
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp

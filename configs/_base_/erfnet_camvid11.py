@@ -1,4 +1,4 @@
-# What the three configs of the CamVid recipe share: model, data, loss, hooks. SegNet's protocol: 360x480, 11 classes, Void
+# What the configs of the CamVid recipe share: model, data, loss, hooks. SegNet's protocol: 360x480, 11 classes, Void
 # ignored, the standard split 367 / 101 / 233.
 _base_ = [
     'models/erfnet_fcn.py',
