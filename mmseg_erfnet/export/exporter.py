@@ -23,6 +23,7 @@ from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save, to_onnx
 from mmseg_erfnet.export.graph import OUTPUTS, FrameToLabels, frame_resize
 from mmseg_erfnet.export.metadata import describe
+from mmseg_erfnet.files import make_folder
 from mmseg_erfnet.mmseg_import import export_packages
 from mmseg_erfnet.models.building import load_segmentor
 from mmseg_erfnet.registry import DATASETS
@@ -94,11 +95,7 @@ def export(
     frames = sample_frames(cfg, PARITY_FRAMES)
     stem = Path(cfg.filename).stem
 
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f'The folder {out} cannot be made ({error.strerror}): give another.') from error
+    out = make_folder(out)
     try:
         with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out) as folder:
             logits = to_onnx(FrameToLabels(folded, resize, 'logits'), size, batch)
