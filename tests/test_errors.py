@@ -83,7 +83,7 @@ OPTIONS = {
     'learning rate in words': (['optim_wrapper.optimizer.lr=fast'], r'optim_wrapper\.optimizer\.lr cannot be used'),
     'argument of the data loader': (
         ['train_dataloader.shuffle_all=True'],
-        r'dataloader of the config has shuffle_all, which no data loader takes; correct it',
+        r'train_dataloader has shuffle_all, which no data loader takes; correct it',
     ),
     'argument of the dataset': (
         ['train_dataloader.dataset.imagefolder=x'],
@@ -127,7 +127,7 @@ OPTIONS = {
     ),
     'unknown layer': (
         ['model.backbone.norm_cfg.type=BatchNormal'],
-        r'model\.backbone asks for a layer that cannot be built: .*BatchNormal.*; correct it',
+        r"model\.backbone\.norm_cfg\.type is 'BatchNormal', which nothing here is called; correct it",
     ),
     'head that does not fit': (
         ['model.decode_head.in_channels=64'],
@@ -154,8 +154,8 @@ OPTIONS = {
         r'train_dataloader has persistent_workers, but num_workers=0; set train_dataloader\.persistent_workers=False',
     ),
     'unknown hook': (
-        ["custom_hooks=[{'type':'mmseg_erfnet.CurveHook'}]"],
-        r'custom_hooks.*CurveHook.*; did you mean mmseg_erfnet\.CurvesHook\?',
+        ['default_hooks.logger.type=mmseg_erfnet.CurveHook'],
+        r"default_hooks\.logger\.type is 'mmseg_erfnet.CurveHook'.*; did you mean mmseg_erfnet\.CurvesHook\?",
     ),
     'unknown scheduler': (
         ['param_scheduler.0.type=MultiStep'],
@@ -198,7 +198,7 @@ def test_option_of_training(kind, train):
 
 @pytest.mark.parametrize(('backend', 'package'), [('Wandb', 'wandb'), ('MLflow', 'mlflow'), ('ClearML', 'clearml')])
 def test_logger_whose_package_is_not_installed(backend, package, train):
-    found = train(f"visualizer.vis_backends=[{{'type':'{backend}VisBackend'}}]")
+    found = train(f'visualizer.vis_backends.0.type={backend}VisBackend')
     assert re.search(rf'{package}.*{backend}VisBackend.* pip install {package}, or take it out of the config', found)
 
 
@@ -324,7 +324,7 @@ def test_folder(verb, kind, shop, tmp_path):
     (tmp_path / 'file').touch()
     folder = FOLDERS[kind](tmp_path)
     if verb == 'synthesize_camvid':
-        given = ['--out', folder, '--images', 2, '--size', '32x32']
+        given = ['--out', folder, '--images', 5, '--size', '32x32']
     else:
         given = arguments(verb, shop / 'config.py', shop / 'weights.pth', tmp_path)
         given[given.index('--work-dir' if '--work-dir' in given else '--out') + 1] = folder
@@ -485,7 +485,11 @@ def test_set_that_is_void_throughout(shop, synthetic_camvid, tmp_path):
     for path in (synthetic_camvid / '701_StillsRaw_full').iterdir():
         height, width = cv2.imread(str(path)).shape[:2]
         cv2.imwrite(str(folder / f'{path.stem}_L.png'), np.zeros((height, width, 3), np.uint8))
-    options = [f'test_dataloader.dataset.data_prefix.seg_map_path={folder}', 'test_dataloader.dataset.ignore_void=True']
+    options = [
+        'test_dataloader.dataset.data_prefix.img_path=701_StillsRaw_full',
+        f'test_dataloader.dataset.data_prefix.seg_map_path={folder}',
+        'test_dataloader.dataset.ignore_void=True',
+    ]
     ended = run_tool(
         'test', *arguments('test', shop / 'config.py', shop / 'weights.pth', tmp_path), '--cfg-options', *options
     )
@@ -494,9 +498,9 @@ def test_set_that_is_void_throughout(shop, synthetic_camvid, tmp_path):
 
 
 def test_early_stopping_is_no_matter_of_a_test(shop, tmp_path):
-    option = "custom_hooks=[{'type':'EarlyStoppingHook','monitor':'mIoU'}]"
-    ended = run_tool(
-        'test', *arguments('test', shop / 'config.py', shop / 'weights.pth', tmp_path), '--cfg-options', option
-    )
+    cfg = Config.fromfile(shop / 'config.py')
+    cfg.custom_hooks = [dict(type='EarlyStoppingHook', monitor='mIoU')]
+    cfg.dump(tmp_path / 'config.py')
+    ended = run_tool('test', *arguments('test', tmp_path / 'config.py', shop / 'weights.pth', tmp_path))
     assert ended.status == 0
     assert (tmp_path / 'run' / 'metrics.json').is_file()

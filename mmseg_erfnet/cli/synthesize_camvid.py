@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_erfnet.cli.common import make_parser, parse_size, tool
+from mmseg_erfnet.files import storage_error
 from mmseg_erfnet.mmseg_import import require_mmseg
 
 
@@ -25,5 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_mmseg()
     from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 
-    synthesize_camvid(args.out, args.images, args.size, args.seed)
+    try:
+        synthesize_camvid(args.out, args.images, args.size, args.seed)
+    except OSError as error:
+        raise storage_error(args.out, error) from error
     print(f'{args.images} synthetic frames of {args.size[0]}x{args.size[1]} in {args.out}')

@@ -122,35 +122,38 @@ def reason(error: BaseException) -> str:
 
 def _built(error: BaseException, frames: list[Frame], cfg: Config | None) -> UserError | None:
     builds = [index for index, frame in enumerate(frames) if _builds(frame)]
-    layers = [index for index, frame in enumerate(frames) if frame.function in LAYER_BUILDERS and not frame.is_ours]
-    loaders = [index for index, frame in enumerate(frames) if frame.function == 'build_dataloader']
+    last = max(builds, default=-1)
+    layer = max((index for index, frame in enumerate(frames) if _builds_layer(frame)), default=-1)
+    loader = max((index for index, frame in enumerate(frames) if frame.function == 'build_dataloader'), default=-1)
+    found = None
     if 'None' in str(error):  # what MMEngine and MMCV say where they have looked a name up in vain
         found = _unknown_type(cfg)
-        if found is not None:
-            return found
-    if (not builds and not layers) or (loaders and loaders[-1] > max(builds, default=0)):
-        return _by_runner(error, frames, cfg)
+    if found is None and loader >= last:
+        return _by_runner(error, frames, cfg) if layer < 0 else None
     known = [frames[index] for index in builds]
-    if builds and builds[-1] == len(frames) - 1 and isinstance(error, (KeyError, TypeError)):
+    if found is None and last == len(frames) - 1:
         found = _not_built(error, known, cfg)
-        if found is not None:
-            return found
     argument = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    if argument:
+    if found is None and argument:
         found = _unknown_argument(argument[1], known, cfg)
-        if found is not None:
-            return found
-    if not _is_users(error, frames, known):
-        return None
-    where = _key_of(cfg, known[-1]) if known else 'the config'
-    if layers and (not builds or layers[-1] > builds[-1]):
+    if found is None and _is_users(error, frames, known):
+        found = _value(error, known, cfg, layer > last)
+    return found
+
+
+def _value(error: BaseException, builds: list[Frame], cfg: Config | None, is_layer: bool) -> UserError | None:
+    """What a constructor says of the values that it was given."""
+    if isinstance(error, ImportError) or (isinstance(error, OSError) and error.filename):
+        return None  # of packages and files there is more to say
+    where = _key_of(cfg, builds[-1])
+    if is_layer:
         return UsageError(f'{where} asks for a layer that cannot be built: {reason(error)}; correct it.')
-    name = _argument_meant(known[-1], reason(error))
-    if isinstance(error, ImportError):
-        return None
-    if isinstance(error, OSError) and error.filename:
-        return None
+    name = _argument_meant(builds[-1], reason(error))
     return UsageError(f'{where}{"." + name if name else ""} cannot be used: {reason(error)}; correct it in the config.')
+
+
+def _builds_layer(frame: Frame) -> bool:
+    return frame.function in LAYER_BUILDERS and not frame.is_ours
 
 
 def _builds(frame: Frame) -> bool:
@@ -213,6 +216,8 @@ def _fits(value: object, hint: object) -> bool:
 def _not_built(error: BaseException, builds: list[Frame], cfg: Config | None) -> UserError | None:
     """What ``build_from_cfg`` itself finds: no type, or one that nobody registered."""
     frame = builds[-1]
+    if not isinstance(error, (KeyError, TypeError)):
+        return None
     variables, where = frame.variables, _key_of(cfg, frame)
     kind, registry = variables.get('obj_type'), variables.get('registry')
     if isinstance(kind, str) and variables.get('obj_cls', variables.get('scheduler_cls')) is None:
@@ -427,7 +432,7 @@ def _by_text(error: BaseException, frames: list[Frame], cfg: Config | None) -> U
         found = re.search(pattern, text)
         if found:
             free = room()
-            values = [group.rstrip('.') for group in found.groups()]
+            values = [group.strip("'.") for group in found.groups()]
             return UsageError(sentence.format(*values, room='nothing' if free is None else f'{free / 1e6:.0f} MB'))
     return None
 
