@@ -154,8 +154,8 @@ def test_nothing_to_resume_starts(small_config, tmp_path):
     assert runner.epoch == 1
     [log] = work_dir.glob('*/*.log')
     assert f'There is no checkpoint to resume from in {work_dir}: training starts.' in log.read_text()
+    (tmp_path / 'nowhere').mkdir()
     with pytest.raises(UsageError, match=r'no checkpoint to resume from in .*nowhere'):
-        (tmp_path / 'nowhere').mkdir()
         train(small_config('erfnet_camvid', work_dir, **BRIEF), resume=str(tmp_path / 'nowhere'))
 
 
