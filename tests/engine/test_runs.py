@@ -28,7 +28,7 @@ def test_a_folder_stands_for_its_best_checkpoint(tmp_path):
 @pytest.mark.parametrize('paths', [('missing.pth',), ('.',), ('a/best_1.pth', 'b/best_1.pth')])
 def test_what_names_no_checkpoint_is_said(tmp_path, monkeypatch, paths):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match='no checkpoint (in )?|One checkpoint is tested at a time'):
+    with pytest.raises(UsageError, match=r'no checkpoint (in )?|One checkpoint is tested at a time'):
         checkpoint_to_test(*paths)
 
 

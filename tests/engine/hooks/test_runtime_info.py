@@ -70,13 +70,14 @@ def test_what_is_logged_is_fetched_together(runner):
 def test_a_loss_that_is_no_number_ends_a_run_within_ten_iterations(runner, stage):
     hook = FiniteLossHook()
     losses = [torch.tensor(1.0), torch.tensor(float('nan')), *[torch.tensor(1.0)] * 7]
+    steps(runner, [hook], losses)
+    sample = SimpleNamespace(img_path='9.png')
+    last = dict(
+        tenth=lambda: hook.after_train_iter(runner, 9, dict(data_samples=[sample]), dict(loss=torch.tensor(1.0))),
+        before_save_checkpoint=lambda: hook.before_save_checkpoint(runner, {}),
+    ).get(stage, lambda: getattr(hook, stage)(runner))
     with pytest.raises(DivergenceError, match=r'The loss is nan at iteration 2 \(epoch 1\) on 1\.png\. Nothing has'):
-        if stage == 'tenth':
-            steps(runner, [hook], [*losses, torch.tensor(1.0)])
-        else:
-            steps(runner, [hook], losses)
-            arguments = (runner, {}) if stage == 'before_save_checkpoint' else (runner,)
-            getattr(hook, stage)(*arguments)
+        last()
 
 
 def test_a_run_logs_what_it_always_has(small_config, tmp_path):
