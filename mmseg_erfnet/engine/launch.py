@@ -21,7 +21,12 @@ from mmengine.runner import Runner
 from mmseg_erfnet.datasets import check_disjoint
 from mmseg_erfnet.engine.amp import amp_advice, to_channels_last, use_amp
 from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint
-from mmseg_erfnet.engine.gpu import copy_without_waiting, feed_gpu, use_fused_optimizer
+from mmseg_erfnet.engine.feeding import (
+    copy_without_waiting,
+    feed_gpu,
+    use_fused_optimizer,
+    without_idle_workers,
+)
 from mmseg_erfnet.engine.log_processor import decimals
 from mmseg_erfnet.engine.memory import keep_freed_memory
 from mmseg_erfnet.engine.runner import SafeRunner
@@ -61,7 +66,7 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
 
 def _for_this_machine(cfg: Config) -> Config:
     """Return a copy of a config, fitted to the machine; without GPUs, several processes are joined in a group here."""
-    cfg = deepcopy(cfg)
+    cfg = without_idle_workers(cfg)
     if cfg.get('launcher', 'none') == 'none':
         return cfg
     if torch.cuda.is_available():

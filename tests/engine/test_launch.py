@@ -11,7 +11,7 @@ from helpers.tools import run_tool
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from mmseg_erfnet.engine.gpu import feed_gpu, use_fused_optimizer
+from mmseg_erfnet.engine.feeding import feed_gpu, use_fused_optimizer, without_idle_workers
 from mmseg_erfnet.engine.launch import evaluate, summary, train
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.errors import StorageError
@@ -98,6 +98,14 @@ def test_a_gpu_gets_pinned_memory(oracle_config, tmp_path, monkeypatch):
     assert 'pin_memory' not in cfg.train_dataloader
     cfg.train_dataloader.pin_memory = False
     assert feed_gpu(cfg).train_dataloader.pin_memory is False, 'what the config says stays'
+
+
+def test_without_workers_none_is_asked_to_live_on():
+    """`--cfg-options train_dataloader.num_workers=0` is a common one, and the configs' workers are persistent."""
+    cfg = Config(dict(train_dataloader=dict(num_workers=0, persistent_workers=True, prefetch_factor=2)))
+    assert without_idle_workers(cfg).train_dataloader == dict(num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.num_workers = 2
+    assert without_idle_workers(cfg) == cfg
 
 
 @pytest.mark.parametrize(

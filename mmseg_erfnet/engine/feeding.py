@@ -1,4 +1,4 @@
-"""What keeps a GPU from waiting: pinned memory, copies in the background, a fused optimiser."""
+"""What keeps training from waiting: workers, pinned memory, copies in the background, a fused optimiser."""
 
 from copy import deepcopy
 
@@ -9,6 +9,17 @@ from torch import nn
 from mmseg_erfnet.models.building import unwrapped
 
 FUSED = ('Adam', 'AdamW', 'SGD')
+
+
+def without_idle_workers(cfg: Config) -> Config:
+    """Return a config whose loaders without workers ask for nothing that needs them, which PyTorch refuses."""
+    cfg = deepcopy(cfg)
+    for part in ('train', 'val', 'test'):
+        loader = cfg.get(f'{part}_dataloader')
+        if loader and loader.get('num_workers', 0) == 0:
+            loader.persistent_workers = False
+            loader.pop('prefetch_factor', None)
+    return cfg
 
 
 def feed_gpu(cfg: Config) -> Config:
