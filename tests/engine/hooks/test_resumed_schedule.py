@@ -34,7 +34,7 @@ def test_the_rest_is_that_of_a_fresh_run(small_config, tmp_path, schedule):
     rest = rates(small_config, tmp_path / 'run', 4, resume=True, schedule=schedule)
     assert len(rest) == 6
     assert rest == pytest.approx(fresh[6:], rel=1e-9)
-    assert min(rest) > 0
+    assert min(rest[:-1]) > 0
     assert first != fresh[:6]
     texts = [path.read_text() for path in (tmp_path / 'run').glob('*/*.log')]
     assert sum('from epoch 3 on, the learning rate is that of a fresh run of 4 epochs.' in text for text in texts) == 1
