@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 SCALARS = Path('vis_data', 'scalars.json')
+LARGEST = 1e15  # no value of a run is larger, and charts cannot draw it
 NUMBER_FILE = 'number.json'  # in the folder of a run: which of the runs of its work dir it is
 
 
@@ -60,8 +61,8 @@ def run_folders(work_dir: Path) -> list[Path]:
 
 def _number(folder: Path) -> int | None:
     try:
-        number = json.loads((folder / NUMBER_FILE).read_text())
-    except (OSError, ValueError):
+        number = json.loads((folder / NUMBER_FILE).read_text()) if (folder / NUMBER_FILE).is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None
     return number if isinstance(number, int) else None
 
@@ -115,6 +116,8 @@ def read_history(work_dir: Path) -> History:
 
 def _lines(folder: Path) -> Iterator[tuple[str, dict]]:
     """Yield for each line of a run's log the attribute of :class:`History` that it belongs to, and its values."""
+    if not (folder / SCALARS).is_file():  # nor anything that would wait for its reader
+        return
     try:
         text = (folder / SCALARS).read_text(errors='replace')
     except OSError:
@@ -122,12 +125,15 @@ def _lines(folder: Path) -> Iterator[tuple[str, dict]]:
     for line in text.splitlines():
         try:
             line = json.loads(line)
-        except ValueError:  # the last line of a run that was killed
+        except (ValueError, RecursionError):  # the last line of a run that was killed, or a damaged file
             continue
         if not isinstance(line, dict):
             continue
         values = {key.removeprefix('train/').removeprefix('val/'): value for key, value in line.items()}
-        values = {key: value for key, value in values.items() if isinstance(value, (int, float))}
+        # NaN is less than nothing, and so left out.
+        values = {
+            key: value for key, value in values.items() if isinstance(value, (int, float)) and abs(value) < LARGEST
+        }
         if 'lr' in values:
             kind, step = 'train', values.get('epoch', values.get('iter'))
         else:
@@ -141,13 +147,13 @@ def _forget(history: History, start: int) -> None:
         lines[:] = [line for line in lines if line['x'] < start]
 
 
-def draw_curves(history: History) -> Figure:
-    """Draw loss, mIoU and learning rate.
+def draw_curves(history: History, stacked: bool = False) -> Figure:
+    """Draw loss, mIoU and learning rate side by side, or below one another.
 
     The training loss of an epoch is the mean of what was logged in it.
     """
-    figure = Figure(figsize=(15, 4.2), layout='constrained')
-    loss, score, rate = figure.subplots(1, 3)
+    figure = Figure(figsize=(5, 10.5) if stacked else (15, 4.2), layout='constrained')
+    loss, score, rate = figure.subplots(3) if stacked else figure.subplots(1, 3)
     _plot(loss, history.train, 'loss', 'train, as it learns')
     _plot(loss, history.val, 'loss', 'val')
     _plot(score, history.train_scores, 'mIoU', 'train, without augmentation')
