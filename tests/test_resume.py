@@ -37,8 +37,9 @@ BRIEF = {
 
 @pytest.fixture
 def config_file(small_config, tmp_path) -> Path:
-    """The CamVid config, shrunk, with two workers, as a file."""
-    cfg = small_config('erfnet_camvid', **{'train_dataloader.num_workers': 2, 'val_dataloader.num_workers': 2})
+    """The CamVid config, shrunk, with two workers that live as long as the run, as a file."""
+    workers = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}
+    cfg = small_config('erfnet_camvid', **workers, **{'val_dataloader.num_workers': 2})
     cfg.dump(tmp_path / 'config.py')
     return tmp_path / 'config.py'
 
@@ -154,8 +155,8 @@ def test_nothing_to_resume_starts(small_config, tmp_path):
     assert runner.epoch == 1
     [log] = work_dir.glob('*/*.log')
     assert f'There is no checkpoint to resume from in {work_dir}: training starts.' in log.read_text()
+    (tmp_path / 'nowhere').mkdir()
     with pytest.raises(UsageError, match=r'no checkpoint to resume from in .*nowhere'):
-        (tmp_path / 'nowhere').mkdir()
         train(small_config('erfnet_camvid', work_dir, **BRIEF), resume=str(tmp_path / 'nowhere'))
 
 

@@ -136,6 +136,7 @@ def _rate(cfg: Config, point: dict, threads: int, iterations: int) -> float:
     cfg = with_size(cfg, point['size'])
     cfg.train_dataloader.batch_size = point['batch']
     cfg.train_dataloader.num_workers = point['workers']
+    cfg.train_dataloader.persistent_workers = point['workers'] > 0
     processes = point['processes']
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))

@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from mmseg_erfnet.engine.amp import amp_advice, to_channels_last, use_amp
 from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint, own_work_dir
 from mmseg_erfnet.engine.config_file import read_config, require_entries
-from mmseg_erfnet.engine.gpu import copy_without_waiting, feed_gpu, use_fused_optimizer
+from mmseg_erfnet.engine.feeding import copy_without_waiting, feed_gpu, use_fused_optimizer
 from mmseg_erfnet.engine.log_processor import decimals
 from mmseg_erfnet.engine.memory import keep_freed_memory
 from mmseg_erfnet.engine.options import merge_options
@@ -29,7 +29,7 @@ from mmseg_erfnet.engine.preflight import check_loader, check_room, check_scored
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.engine.runs import checkpoint_to_test, writing_reported
 from mmseg_erfnet.engine.schedule import shorten
-from mmseg_erfnet.engine.shared_memory import fit_loaders
+from mmseg_erfnet.engine.shared_memory import LOADERS, fit_loaders
 from mmseg_erfnet.engine.tta import use_tta
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.files import make_folder, write_bytes
@@ -56,7 +56,12 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
     Raises:
         UsageError: There is no such file, it is no config of MMSegmentation 1.x, or an option does not fit it.
     """
-    cfg = merge_options(read_config(path), options or {})
+    cfg, options = read_config(path), dict(options or {})
+    for name in LOADERS:
+        # Without workers, those of the config cannot be persistent.
+        if options.get(f'{name}.num_workers') == 0 and (cfg.get(name) or {}).get('persistent_workers'):
+            options.setdefault(f'{name}.persistent_workers', False)
+    cfg = merge_options(cfg, options)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
     return cfg

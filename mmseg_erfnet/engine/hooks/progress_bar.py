@@ -106,8 +106,11 @@ class ProgressBarHook(Hook):
         return line if len(line) <= _columns() else line.replace('  ', ' ')
 
     def _last(self, line: str) -> None:
-        """Leave a line where the bar is; what the terminal has no room for goes."""
-        self._print(self._fitted(line)[: _columns()] + '\n')
+        """Leave a line where the bar is, without the last parts if the terminal has no room for them."""
+        parts = line.split('  ')
+        while len(self._fitted('  '.join(parts))) > _columns() and len(parts) > 1:
+            parts.pop()
+        self._print(f'{self._fitted("  ".join(parts))}\n')
 
     def _print(self, text: str) -> None:
         # The cursor ends at the line's start, so that whoever prints next prints over it.

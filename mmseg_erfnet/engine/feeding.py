@@ -1,4 +1,4 @@
-"""What keeps a GPU from waiting: pinned memory, copies in the background, a fused optimiser."""
+"""What keeps training from waiting: workers, pinned memory, copies in the background, a fused optimiser."""
 
 from copy import deepcopy
 
