@@ -1,5 +1,6 @@
 """A run can be killed, stopped, starved of disk space: what is on disk stays whole, and the rest is done exactly."""
 
+import itertools
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from conftest import ROOT
 from mmengine.hooks import Hook
 from mmseg.apis import init_model
 
+from mmseg_erfnet import files
 from mmseg_erfnet.engine.checkpointing import AtomicBackend, latest_checkpoint
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.errors import CheckpointError, DivergenceError, StorageError, UsageError
@@ -100,12 +102,25 @@ def test_same_seed_same_weights(small_config, tmp_path):
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
+@pytest.fixture
+def full(monkeypatch):
+    """A function that has the kernel answer one of the coming writes into a folder as a full disk does."""
+    numbers = itertools.count(1)
+    monkeypatch.setattr(files.secrets, 'token_hex', lambda length: str(next(numbers)))
+
+    def fill(folder: Path, number: int, suffix: str) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / f'{files.TEMPORARY}{number}{suffix}').symlink_to('/dev/full')
+
+    return fill
+
+
+def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, full):
     path = tmp_path / 'epoch_1.pth'
     backend = AtomicBackend()
     backend.put(b'old', path)
-    (tmp_path / 'epoch_1.pth.partial').symlink_to('/dev/full')
-    with pytest.raises(OSError, match=r'No space left on device.*epoch_1\.pth'):
+    full(tmp_path, 2, '.pth')
+    with pytest.raises(OSError, match=r'epoch_1\.pth cannot be written \(No space left on device\): make room'):
         backend.put(b'new', path)
     assert path.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [path]
@@ -115,33 +130,17 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
     assert (tmp_path / 'folder' / 'last_checkpoint').read_text() == 'epoch_1.pth'
 
 
-def test_latest_checkpoint_is_found_in_spite_of_its_pointer(tmp_path):
-    assert latest_checkpoint(tmp_path) is None
-    pointer = tmp_path / 'last_checkpoint'
-    for step, age in ((9, 20), (10, 10)):
-        path = tmp_path / f'epoch_{step}.pth'
-        path.touch()
-        os.utime(path, (time.time() - age,) * 2)
-    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_10.pth')
-    pointer.write_text('')
-    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_10.pth')
-    pointer.write_text('/where/it/was/trained/epoch_9.pth')
-    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_9.pth')
-    assert Path(latest_checkpoint(tmp_path)).is_file()
-
-
-def test_full_disk(small_config, tmp_path):
+def test_full_disk(small_config, tmp_path, full):
     """The kernel's own answer to a write where there is no room, at the second epoch's checkpoint."""
     work_dir = tmp_path / 'run'
-    work_dir.mkdir()
-    (work_dir / 'epoch_2.pth.partial').symlink_to('/dev/full')
+    full(work_dir, 3, '.pth')  # after the first epoch's and last_checkpoint
     with pytest.raises(
         StorageError,
         match=r'epoch_2\.pth cannot be written \(No space left on device\): make room\. '
         r'The last checkpoint is \S+epoch_1\.pth\.',
     ):
         train(small_config('erfnet_camvid', work_dir, **BRIEF, **{'train_cfg.max_epochs': 2}))
-    assert not list(work_dir.glob('*.partial'))
+    assert not list(work_dir.glob(f'{files.TEMPORARY}*'))
     assert torch.load(work_dir / 'epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
     runner = train(small_config('erfnet_camvid', work_dir, **BRIEF, **{'train_cfg.max_epochs': 2}), resume=True)
     assert runner.epoch == 2

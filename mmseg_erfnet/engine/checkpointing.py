@@ -12,9 +12,10 @@ from mmengine.dist import is_distributed, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import BaseLoop, Runner
 
+from mmseg_erfnet.engine import resuming
 from mmseg_erfnet.engine.resuming import STEP, check_resumable
 from mmseg_erfnet.errors import StorageError, UsageError
-from mmseg_erfnet.files import is_regular, make_folder, storage_error, write_bytes
+from mmseg_erfnet.files import TEMPORARY, is_regular, make_folder, storage_error, write_bytes
 from mmseg_erfnet.models.building import check_pretrained, common_part, unwrapped
 from mmseg_erfnet.models.checkpoints import check_fit, normalise
 
@@ -206,9 +207,18 @@ def own_work_dir(work_dir: str | Path, resume: object, launcher: str = 'none') -
         lock.acquire()
     try:
         check_new_run(work_dir, resume)
+        if lock.key is not None:
+            _remove_unfinished(work_dir)
         yield
     finally:
         lock.release()
+
+
+def _remove_unfinished(work_dir: str | Path) -> None:
+    """Remove checkpoints that a killed run was writing. Only the run that has the lock writes any here."""
+    for path in Path(work_dir).glob(f'{TEMPORARY}*.pth'):
+        if is_regular(path):
+            path.unlink(missing_ok=True)
 
 
 def _is_first(launcher: str) -> bool:
@@ -278,3 +288,19 @@ def check_loaded(runner: Runner, checkpoint: dict) -> None:
     for name in ('config', 'cfg'):
         checkpoint.get('meta', {}).pop(name, None)
         checkpoint.pop(name, None)
+
+
+def check_schedules(runner: Runner, checkpoint: dict) -> None:
+    """Check that a checkpoint to resume from has the schedules of the runner's config.
+
+    MMEngine takes the stored ones, whatever the config says: of another length, they may train on at a rate of 0.
+
+    Args:
+        runner: MMEngine's or ours.
+        checkpoint: After :func:`check_loaded`.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    if purpose_of_loading(runner) == 'resume':
+        resuming.check_schedules(runner.param_schedulers, checkpoint.get('param_schedulers'))

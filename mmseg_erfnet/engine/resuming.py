@@ -66,7 +66,7 @@ def check_resumable(runner: Runner, checkpoint: dict) -> None:
         _refuse('meta.seed')
     _check_average(runner, checkpoint)
     _check_optimizer(runner.optim_wrapper, checkpoint['optimizer'])
-    _check_schedulers(runner.param_schedulers, checkpoint.get('param_schedulers'))
+    _check_schedule_types(checkpoint.get('param_schedulers'))
     _check_hub(runner, checkpoint['message_hub'])
 
 
@@ -181,20 +181,41 @@ def _alike(value: object, own: object) -> bool:
     return type(value) is type(own)
 
 
-def _check_schedulers(schedulers: object, states: object) -> None:
+def _check_schedule_types(states: object) -> None:
+    for some in states.values() if isinstance(states, dict) else [states]:  # of several optimisers, by name
+        if some is None:
+            continue
+        if not isinstance(some, list) or not all(
+            isinstance(state, dict) and all(map(_is_text, state)) for state in some
+        ):
+            _refuse('param_schedulers')
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def check_schedules(schedulers: object, states: object) -> None:
+    """Check that the schedules of a checkpoint are those of a config.
+
+    Args:
+        schedulers: The runner's: a list, or a dict of lists for several optimisers.
+        states: The checkpoint's, of which :func:`check_resumable` has checked the types.
+
+    Raises:
+        CheckpointError: Their number, kinds, lengths or values differ.
+    """
     if not schedulers:
         return
     if states is None:
         _refuse('param_schedulers', 'are missing')
-    if isinstance(schedulers, dict):  # of several optimisers, by name
+    if isinstance(schedulers, dict):
         if not isinstance(states, dict) or states.keys() != schedulers.keys():
-            _refuse('param_schedulers')
+            _refuse('param_schedulers', 'are of other optimisers')
         for name, some in schedulers.items():
-            _check_schedulers(some, states[name])
+            check_schedules(some, states[name])
         return
-    if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
-        _refuse('param_schedulers')
-    if len(states) != len(schedulers):
+    if not isinstance(states, list) or len(states) != len(schedulers):
         _refuse('param_schedulers', f'are {len(states)} instead of {len(schedulers)}')
     for scheduler, state in zip(schedulers, states, strict=True):
         _check_schedule(scheduler.state_dict(), state)

@@ -7,7 +7,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader, Runner
 
-from mmseg_erfnet.engine.checkpointing import check_loaded, prepare_loading, purpose_of_loading
+from mmseg_erfnet.engine.checkpointing import check_loaded, check_schedules, prepare_loading, purpose_of_loading
 from mmseg_erfnet.errors import CheckpointError, UserError
 from mmseg_erfnet.models.building import load_weights
 
@@ -61,6 +61,8 @@ class SafeRunner(Runner):
         # Before any hook uses it: EMAHook puts weights into its own model.
         check_loaded(self, checkpoint)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        # After them: a hook may put another schedule into it.
+        check_schedules(self, checkpoint)
         purpose = purpose_of_loading(self)
         said = load_weights(self.model, checkpoint, partly=purpose == 'start')
         if purpose == 'test':

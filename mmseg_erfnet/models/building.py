@@ -176,7 +176,8 @@ def _account(taken: dict, weights: dict, expected: dict[str, Size]) -> str:
 def _modules(names: Collection[str], among: Collection[str]) -> list[str]:
     """Return the largest modules that have no other weights than those named."""
     named = set(names)
-    others = {start for name in among if name not in named for start in _starts(name)}
+    apart = [name for name in among if name not in named and not name.endswith(COUNTER)]
+    others = {start for name in apart for start in _starts(name)}
     return list(dict.fromkeys(next(start for start in _starts(name) if start not in others) for name in names))
 
 
@@ -239,7 +240,7 @@ def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> 
     if checkpoint is not None:
         loaded = load_checkpoint_file(checkpoint, trust=trust)
         load_weights(model, loaded)
-        model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or {}
+        model.dataset_meta = (loaded.get('meta') or {}).get('dataset_meta') or {}
     # What the config itself says comes first, then what the checkpoint was trained on.
     if innermost_dataset(cfg).get('metainfo') or not {'classes', 'palette'} <= model.dataset_meta.keys():
         model.dataset_meta = dataset_meta(cfg)

@@ -134,6 +134,8 @@ def _load(path: str, name: str, map_location, trust: bool) -> dict:
         raise CheckpointError(
             f'{name} holds neither a state_dict nor tensors by name {found}: give the checkpoint of a segmentor.'
         )
+    if trust and not isinstance(checkpoint.get('meta'), dict):
+        checkpoint.pop('meta', None)  # whatever the code that ran has put there
     normalise(checkpoint, name)
     return _moved(checkpoint, map_location)
 
@@ -152,7 +154,7 @@ def _read(path: str, name: str) -> bytes:
         if not stat.S_ISREG(place.stat().st_mode):
             raise absent
         descriptor = os.open(place, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0))
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError, RuntimeError) as error:
         raise absent from error
     except OSError as error:
         raise CheckpointError(f'{name} cannot be read ({error.strerror}): check the path and permissions.') from error
@@ -175,7 +177,7 @@ def _check_form(data: bytes, name: str) -> None:
         return
     if not zipfile.is_zipfile(io.BytesIO(data)):
         raise CheckpointError(f'{name} is truncated: copy or download it again, or use the checkpoint before it.')
-    members = {member.rpartition('/')[2] for member in members_of(data)[1]}
+    members = {member.rpartition('/')[2] for member in zipfile.ZipFile(io.BytesIO(data)).namelist()}
     if 'constants.pkl' in members:
         raise CheckpointError(f'{name} is a TorchScript archive: give the checkpoint from which it was made.')
     if 'data.pkl' not in members:
@@ -313,20 +315,16 @@ def _check_meta(checkpoint: dict, name: str) -> None:
     if checkpoint.get('meta') is None:
         checkpoint.pop('meta', None)
     meta = checkpoint.get('meta', {})
-    dataset = meta.get('dataset_meta') if isinstance(meta, dict) else None
-    wrong = next(
-        (
-            entry
-            for entry, right in (
-                ('meta', isinstance(meta, dict)),
-                ('meta.dataset_meta', dataset is None or isinstance(dataset, dict)),
-                ('meta.dataset_meta.classes', not isinstance(dataset, dict) or _are_classes(dataset.get('classes'))),
-                ('meta.dataset_meta.palette', not isinstance(dataset, dict) or _is_palette(dataset.get('palette'))),
-            )
-            if not right
-        ),
-        None,
-    )
+    dataset = (meta.get('dataset_meta') or {}) if isinstance(meta, dict) else None
+    wrong = ''
+    if not isinstance(meta, dict):
+        wrong = 'meta'
+    elif not isinstance(dataset, dict):
+        wrong = 'meta.dataset_meta'
+    elif not _are_classes(dataset.get('classes')):
+        wrong = 'meta.dataset_meta.classes'
+    elif not _is_palette(dataset.get('palette')):
+        wrong = 'meta.dataset_meta.palette'
     if wrong:
         raise CheckpointError(f'{name} holds something of a wrong type as {wrong}: use another checkpoint of its run.')
 

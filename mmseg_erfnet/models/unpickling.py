@@ -204,6 +204,10 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode('latin1')
 
 
+def _no_bytes() -> bytes:
+    return b''
+
+
 def _parameter(data: _View, *rest) -> _View:
     return data
 
@@ -220,6 +224,7 @@ STAND_INS = {
     'collections.OrderedDict': _ordered,
     'collections.Counter': _counter,
     'builtins.set': _set,
+    'builtins.bytes': _no_bytes,
     'builtins.getattr': _getattr,
     '_codecs.encode': _encode,
     'torch.Size': _size,

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.oracle import Oracle  # noqa: F401  (registers it)
-from helpers.tools import run_tool
+from helpers.tools import ROOT, run_tool
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from mmseg_erfnet.engine.feeding import feed_gpu, use_fused_optimizer
-from mmseg_erfnet.engine.launch import evaluate, summary, train
+from mmseg_erfnet.engine.launch import evaluate, load_config, summary, train
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.errors import StorageError
 

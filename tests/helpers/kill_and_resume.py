@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Kill a training run with SIGKILL again and again, resume it each time, and compare it with one that nobody killed.
 
-    python tests/kill_and_resume.py configs/erfnet_camvid.py --synthetic --epochs 16 --kills 20
-    python tests/kill_and_resume.py CONFIG --epochs 3 --at validation:2 fsync:4      at chosen moments
+    python tests/helpers/kill_and_resume.py configs/erfnet_camvid.py --synthetic --epochs 16 --kills 20
+    python tests/helpers/kill_and_resume.py CONFIG --epochs 3 --at validation:2 fsync:4      at chosen moments
 
 Moments are random, or EVENT:N, before the Nth such event of a run: `iteration` of training, `validation` of an image,
 `fsync` (a file is written, but not under its name), `rename` (of it), `removal` of an outdated checkpoint. Compared are
@@ -31,7 +31,7 @@ EVENTS = dict(
     iteration=(EpochBasedTrainLoop, 'run_iter'),
     validation=(ValLoop, 'run_iter'),
     fsync=(os, 'fsync'),
-    rename=(Path, 'replace'),
+    rename=(os, 'replace'),
     removal=(AtomicBackend, 'remove'),
 )
 
@@ -123,7 +123,7 @@ def outcome(work_dir: Path) -> dict:
         progress=(last['meta']['epoch'], last['meta']['iter'], hub['last_validated']),
         best=(best.name, hub['best_score']),
         best_weights=torch.load(best, weights_only=True)['state_dict'],
-        files=sorted(path.name for path in work_dir.iterdir() if path.suffix in ('.pth', '.partial')),
+        files=sorted(path.name for path in work_dir.iterdir() if path.suffix == '.pth'),
     )
 
 

@@ -17,6 +17,7 @@ from mmseg_erfnet.engine.checkpointing import (
     AtomicBackend,
     WorkDirLock,
     check_loaded,
+    check_schedules,
     prepare_loading,
 )
 from mmseg_erfnet.engine.resuming import is_own_checkpoint
@@ -130,6 +131,7 @@ class SafeCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not isinstance(runner, SafeRunner):
             check_loaded(runner, checkpoint)
+            check_schedules(runner, checkpoint)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         make_plain(checkpoint)
