@@ -318,7 +318,9 @@ def _check_encoder(
     block_channels: Sequence[int],
 ) -> None:
     if len(downsample_channels) < 2:
-        raise ArchitectureError(f'enc_downsample_channels needs at least two numbers: got {tuple(downsample_channels)}.')
+        raise ArchitectureError(
+            f'enc_downsample_channels needs at least two numbers: got {tuple(downsample_channels)}.'
+        )
     stage_channels = tuple(downsample_channels[1:])
     if len(stage_blocks) != len(stage_channels):
         raise ArchitectureError(

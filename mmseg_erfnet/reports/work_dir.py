@@ -78,8 +78,8 @@ def read_metrics(work_dir: Path) -> dict:
     """Read ``metrics.json``.
 
     Returns:
-        What it holds, with ``classes`` as a list of texts, ``confusion_matrix`` as int64 (classes, classes), ``palette``
-        as RGB triples, and ``IoU`` and ``Acc`` as float64 (classes,), NaN where there is none.
+        What it holds, with ``classes`` as a list of texts, ``confusion_matrix`` as int64 (classes, classes),
+        ``palette`` as RGB triples, and ``IoU`` and ``Acc`` as float64 (classes,), NaN where there is none.
 
     Raises:
         DataError: It is damaged.
@@ -99,8 +99,10 @@ def read_metrics(work_dir: Path) -> dict:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         reason = f'no {error}' if isinstance(error, KeyError) else error
         raise DataError(f'{path} is damaged ({reason}); test again with tools/test.py.') from error
-    return metrics | columns | dict(
-        classes=classes, confusion_matrix=confusion, palette=read_palette(metrics.get('palette'), len(classes))
+    return (
+        metrics
+        | columns
+        | dict(classes=classes, confusion_matrix=confusion, palette=read_palette(metrics.get('palette'), len(classes)))
     )
 
 

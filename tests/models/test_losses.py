@@ -191,7 +191,16 @@ def test_a_file_of_class_weights_runs_nothing(name, tmp_path):
 
 
 def test_wrong_arguments():
-    for class_weight in ([1.0, -1.0], [1.0, float('nan')], [[1.0]], [], 3.0, ['a'], [[1.0], [1.0, 2.0]], dict(road=1.0)):
+    for class_weight in (
+        [1.0, -1.0],
+        [1.0, float('nan')],
+        [[1.0]],
+        [],
+        3.0,
+        ['a'],
+        [[1.0], [1.0, 2.0]],
+        dict(road=1.0),
+    ):
         with pytest.raises(UsageError, match='class_weight must be a list'):
             WeightedCrossEntropyLoss(class_weight)
     for class_weight in ('none.npy', 'none.json', 'weights.txt'):

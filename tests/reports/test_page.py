@@ -50,7 +50,14 @@ def test_pictures_are_inside(page):
 def test_a_file_that_is_no_picture_is_never_inside(tmp_path):
     report = Report('a page')
     secret = tmp_path / 'secret.png'
-    for content in (b'secret', b'', b'<svg>secret</svg>', b'%!PS-Adobe secret', b'\x89PNG\r\n\x1a\nsecret', b'\xff\xd8\xffsecret'):
+    for content in (
+        b'secret',
+        b'',
+        b'<svg>secret</svg>',
+        b'%!PS-Adobe secret',
+        b'\x89PNG\r\n\x1a\nsecret',
+        b'\xff\xd8\xffsecret',
+    ):
         secret.write_bytes(content)
         with pytest.raises(DataError):
             report.picture(secret, 'a file')

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from helpers.browser import visit
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.evaluation.scores import scores
 from mmseg_erfnet.reports.run import EXAMPLES, write_examples, write_run_report
+from mmseg_erfnet.visualization.animation import animate
 
 
 def write_test(work_dir, count: int, absent: int = 2) -> list[str]:
@@ -57,6 +59,13 @@ def write_test(work_dir, count: int, absent: int = 2) -> list[str]:
     return classes
 
 
+def write_timelapse(work_dir) -> None:
+    (work_dir / 'timelapse').mkdir()
+    pictures = [np.full((40, 400, 3), value, np.uint8) for value in (0, 90)]
+    for split in ('train', 'val'):
+        (work_dir / 'timelapse' / f'{split}.gif').write_bytes(animate(pictures, [[1, 2, 3]]))
+
+
 def write_training(work_dir) -> None:
     folder = work_dir / '20260101_000000' / 'vis_data'
     folder.mkdir(parents=True)
@@ -69,12 +78,13 @@ def write_training(work_dir) -> None:
     (folder.parent / 'environment.json').write_text(json.dumps({'torch': '1.2.3', 'validated on': 'Set, splits/v.txt'}))
 
 
-@pytest.mark.parametrize('count', [11, 19, 32])
-def test_opens_in_a_browser(count, tmp_path):
+@pytest.mark.parametrize(('count', 'width'), [(3, 390), (11, 1300), (32, 390), (32, 1300)])
+def test_opens_in_a_browser(count, width, tmp_path):
     write_test(tmp_path, count)
     write_training(tmp_path)
-    found = visit(write_run_report(tmp_path), tmp_path)
-    assert found == (5, 0, found.overflow, [], []), 'bars, confusion, two examples, curves'
+    write_timelapse(tmp_path)
+    found = visit(write_run_report(tmp_path), tmp_path, width)
+    assert found == (13, 0, found.overflow, [], []), 'bars, confusion, two examples of 4 panels, timelapses, curves'
     assert found.overflow <= 0
 
 
@@ -134,11 +144,45 @@ def test_examples_replace_those_of_an_earlier_test(tmp_path):
     write_test(tmp_path, 3)
     (tmp_path / EXAMPLES / 'old.jpg').touch()
     write_test(tmp_path, 3)
+    panels = ('errors', 'ground', 'input', 'prediction')
     assert sorted(path.name for path in (tmp_path / EXAMPLES).iterdir()) == [
-        '01_best_frame_best.jpg',
-        '02_worst_frame_worst.jpg',
+        *(f'01_best_frame_best_{panel}.jpg' for panel in panels),
+        *(f'02_worst_frame_worst_{panel}.jpg' for panel in panels),
         'index.json',
     ]
+
+
+def test_pictures_that_no_test_has_written_are_never_removed(tmp_path):
+    (tmp_path / EXAMPLES).mkdir()
+    (tmp_path / EXAMPLES / 'own.jpg').touch()
+    write_test(tmp_path, 3)
+    assert (tmp_path / EXAMPLES / 'own.jpg').exists()
+
+
+def test_an_image_of_a_long_name_has_examples(tmp_path):
+    image, labels = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    example = dict(kind='best', name='ä' * 125, mIoU=1.0, aAcc=2.0, image=image, prediction=labels, ground_truth=labels)
+    write_examples(tmp_path, [example], ['a'], [[1, 2, 3]])
+    assert len(list(tmp_path.glob('*.jpg'))) == 4
+
+
+def test_pictures_come_first(tmp_path):
+    write_test(tmp_path, 11)
+    write_training(tmp_path)
+    write_timelapse(tmp_path)
+    page = write_run_report(tmp_path).read_text()
+    headings = re.findall(r'<h2 id="([^"]+)"', page)
+    assert headings == [
+        'best-and-worst-images',
+        'how-the-predictions-evolved',
+        'training',
+        'classes',
+        'confusion',
+        'how-it-was-scored',
+        'setting',
+    ]
+    assert page.count('src="data:image/gif;base64,') == 2
+    assert 'class 1 &lt;x&gt;</li>' in page, 'the legend of an example'
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):
