@@ -219,7 +219,7 @@ def _conditions(metrics: dict) -> list[tuple[str, str]]:
         'dataset': metrics.get('dataset'),
         'split': metrics.get('split'),
         'images': metrics.get('images'),
-        'scored at': f'{size[0]} x {size[1]} (height x width)' if size else "each label's own size",
+        'scored at': f'{int(size[0])} x {int(size[1])} (height x width)' if size else "each label's own size",
         'test-time augmentation': f'flip, scales {", ".join(map(str, tta["scales"]))}' if tta else 'none',
         'checkpoint': metrics.get('checkpoint'),
     }
