@@ -161,8 +161,8 @@ class WeightedCrossEntropyLoss(nn.Module):
 def no_class(label: int, classes: int) -> DataError:
     """Return the error about a label without a class."""
     return DataError(
-        f'A label is {int(label)}, but the model has {classes} classes: set num_classes in the head, or check the labels '
-        'and ignore_index.'
+        f'A label is {int(label)}, but the model has {classes} classes: set num_classes in the head, or check the '
+        'labels and ignore_index.'
     )
 
 

@@ -19,10 +19,11 @@ from mmseg_erfnet.files import write_bytes, write_text
 from mmseg_erfnet.registry import DATASETS
 from mmseg_erfnet.reports.page import Report, jpeg
 from mmseg_erfnet.text import listed
-from mmseg_erfnet.visualization.charts import class_bars, png, share_violins, weight_bars
+from mmseg_erfnet.visualization.charts import NARROW, WIDTH, class_bars, png, share_violins, weight_bars
 from mmseg_erfnet.visualization.painting import colour_map, legend, overlay, panel
 
 GAP = 4
+WIDTHS = WIDTH, NARROW  # of charts, in inches: on a desk, on a phone
 FORMULAS = {
     'log': "1 / ln({c:g} + p), p a class's share of the pixels (ENet)",
     'median': "median(f) / f, f a class's share of the pixels of the images in which it occurs; 1 where it never does",
@@ -79,10 +80,10 @@ def write_dataset_report(
 
     page = _DatasetPage(name, train, counted, out)
     page.add_images(samples)
+    page.add_augmentations(augmented, variants, seed)
     page.add_classes()
     page.add_splits(statistics, missing)
     page.add_weights(weights, {kind: formula.format(c=c) for kind, formula in FORMULAS.items()})
-    page.add_augmentations(augmented, variants, seed)
     page.report.write(out / 'report.html')
     return page.classes, weights
 
@@ -116,10 +117,16 @@ class _DatasetPage:
         kinds = dict.fromkeys(type(part).__name__ for part in (train, *inner))
         self.report = Report(f'Data of {name}', f'{" of ".join(kinds)}, {source}')
 
-    def show(self, file: str, picture: Figure | np.ndarray, caption: str) -> None:
-        """Write a picture as a file, and add it to the page."""
-        write_bytes(self.out / file, png(picture) if isinstance(picture, Figure) else jpeg(picture))
-        self.report.picture(self.out / file, caption)
+    def show(
+        self, file: str, picture: Figure | np.ndarray, caption: str, narrow: Figure | np.ndarray | None = None
+    ) -> None:
+        """Write a picture as a file, and add it to the page, for phones another one."""
+        data = png(picture) if isinstance(picture, Figure) else jpeg(picture)
+        write_bytes(self.out / file, data)
+        self.report.picture(data, caption, narrow)
+
+    def _indices(self, number: int) -> list[int]:
+        return evenly_spaced(len(frames_of(self.train)), number)
 
     def add_images(self, samples: int) -> None:
         """Add the numbers of images and sizes, and a contact sheet."""
@@ -132,12 +139,17 @@ class _DatasetPage:
                 'ignored pixels': f'{100 * counted.ignored / max(counted.ignored + counted.pixels.sum(), 1):.2f} %',
             }
         )
+        indices = self._indices(samples)
+        self.show(
+            'samples.jpg',
+            contact_sheet(self.train, indices),
+            'Training images, evenly spaced, with their labels over them.',
+            contact_sheet(self.train, indices, columns=2, width=240),
+        )
         self.report.table(
             [(f'{height} x {width}', number) for (height, width), number in sorted(counted.sizes.items())],
             ('size (height x width)', 'images'),
         )
-        sheet = contact_sheet(self.train, evenly_spaced(len(frames_of(self.train)), samples))
-        self.show('samples.jpg', sheet, 'Training images, evenly spaced, with their labels over them.')
 
     def add_classes(self) -> None:
         """Add the shares of the classes."""
@@ -146,17 +158,15 @@ class _DatasetPage:
         if len(present) < len(self.classes):
             absent = ', '.join(_absent(counted))
             self.report.text(f'Left out of the charts, because no training image contains them: {absent}.')
-        self.show(
-            'distribution.png',
-            share_violins(counted.counts[:, present], self.names, self.colours),
-            'How large a class is in the images in which it occurs.',
-        )
+        charts = [share_violins(counted.counts[:, present], self.names, self.colours, width) for width in WIDTHS]
+        self.show('distribution.png', charts[0], 'How large a class is in the images in which it occurs.', charts[1])
         shares = (100 * counted.pixels / counted.pixels.sum())[present]
         label = 'share of all labelled pixels in % (log scale)'
-        chart = class_bars(shares, self.names, self.colours, label, decimals=3, log=True)
-        self.show('pixels.png', chart, 'Pixels of each class.')
-        chart = class_bars(counted.images[present], self.names, self.colours, 'images in which the class occurs', 0)
-        self.show('images.png', chart, f'Images of each class, of {counted.num_images}.')
+        charts = [class_bars(shares, self.names, self.colours, label, 3, log=True, width=width) for width in WIDTHS]
+        self.show('pixels.png', charts[0], 'Pixels of each class.', charts[1])
+        label, images = 'images in which the class occurs', counted.images[present]
+        charts = [class_bars(images, self.names, self.colours, label, 0, width=width) for width in WIDTHS]
+        self.show('images.png', charts[0], f'Images of each class, of {counted.num_images}.', charts[1])
 
     def add_splits(self, statistics: dict[str, LabelStatistics], missing: dict[str, str]) -> None:
         """Add what each split contains."""
@@ -175,8 +185,8 @@ class _DatasetPage:
         self.report.section('Class weights')
         kinds = [formula.split(',')[0] for formula in formulas.values()]
         charted = [values[self.present] for values in weights.values()]
-        chart = weight_bars(dict(zip(kinds, charted, strict=True)), self.names)
-        self.show('weights.png', chart, 'Both kinds, each relative to its mean.')
+        charts = [weight_bars(dict(zip(kinds, charted, strict=True)), self.names, width) for width in WIDTHS]
+        self.show('weights.png', charts[0], 'Both kinds, each relative to its mean.', charts[1])
         columns = (values.tolist() for values in weights.values())
         self.report.table(zip(self.classes, *columns, strict=True), ('class', *kinds))
         for kind, values in weights.items():
@@ -194,9 +204,14 @@ class _DatasetPage:
     def add_augmentations(self, augmented: int, variants: int, seed: int) -> None:
         """Add a sheet of augmented images."""
         self.report.section('Augmentations')
-        sheet = augmentation_sheet(self.train, evenly_spaced(len(frames_of(self.train)), augmented), variants, seed)
+        indices = self._indices(augmented)
         caption = 'Left: the image and its labels. Right: random results of the training pipeline. Ignored pixels are '
-        self.show('augmentations.jpg', sheet, caption + 'white.')
+        self.show(
+            'augmentations.jpg',
+            augmentation_sheet(self.train, indices, variants, seed),
+            caption + 'white.',
+            augmentation_sheet(self.train, indices, min(variants, 1), seed),
+        )
 
 
 def _other(cfg: Config, split: str) -> BaseSegDataset | None:

@@ -28,7 +28,7 @@ h3 { margin: 1.5rem 0 .5rem; font-size: 1rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; } a { color: #0b57a4; }
 figure { margin: 1rem 0; } figcaption { color: #444; } img { max-width: 100%; height: auto; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--panel)), 1fr)); gap: 1rem; }
-.panels figure { margin: 0; } .panels img { display: block; width: 100%; }
+.panels figure { margin: 0; } .panels img { display: block; width: 100%; outline: 1px solid #ddd; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .5rem 0; padding: 0; list-style: none; }
 .legend span { display: inline-block; width: .9em; height: .9em; margin-right: .4em; border: 1px solid #444;
                vertical-align: -.1em; }

@@ -27,6 +27,7 @@ from mmseg_erfnet.visualization.painting import error_map, overlay
 
 EXAMPLES = 'examples'
 MAX_EXAMPLES = 50
+FEW = 6  # classes whose confusion matrix fits a phone; others scroll there
 VALIDATED_ON = 'validated on'  # in environment.json: dataset and split
 NAME_BYTES = 120  # of an image's name in that of its example
 CONFIG_BYTES = 2 * 1000**2
@@ -187,10 +188,12 @@ def _add_confusion(report: Report, metrics: dict) -> None:
         return
     report.section('Confusion')
     names = [metrics['classes'][index] for index in defined]
+    confusion = metrics['confusion_matrix'][np.ix_(defined, defined)]
     report.picture(
-        confusion_chart(metrics['confusion_matrix'][np.ix_(defined, defined)], names),
+        confusion_chart(confusion, names),
         'Of the pixels of each true class (row), the percentage predicted as each class (column). Shares '
         'below 0.5 % carry no number; grey rows have no pixels.',
+        confusion_chart(confusion, names, with_bar=False) if len(names) <= FEW else None,
     )
 
 
@@ -216,7 +219,7 @@ def _conditions(metrics: dict) -> list[tuple[str, str]]:
         'dataset': metrics.get('dataset'),
         'split': metrics.get('split'),
         'images': metrics.get('images'),
-        'scored at': f'{size[0]} x {size[1]} (height x width)' if size else "each label's own size",
+        'scored at': f'{int(size[0])} x {int(size[1])} (height x width)' if size else "each label's own size",
         'test-time augmentation': f'flip, scales {", ".join(map(str, tta["scales"]))}' if tta else 'none',
         'checkpoint': metrics.get('checkpoint'),
     }

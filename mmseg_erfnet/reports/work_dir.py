@@ -78,8 +78,8 @@ def read_metrics(work_dir: Path) -> dict:
     """Read ``metrics.json``.
 
     Returns:
-        What it holds, with ``classes`` as a list of texts, ``confusion_matrix`` as int64 (classes, classes), ``palette``
-        as RGB triples, and ``IoU`` and ``Acc`` as float64 (classes,), NaN where there is none.
+        What it holds, with ``classes`` as a list of texts, ``confusion_matrix`` as int64 (classes, classes),
+        ``palette`` as RGB triples, and ``IoU`` and ``Acc`` as float64 (classes,), NaN where there is none.
 
     Raises:
         DataError: It is damaged.

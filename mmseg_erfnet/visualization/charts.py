@@ -69,19 +69,20 @@ def class_bars(
     return figure
 
 
-def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
+def confusion_chart(confusion: np.ndarray, classes: Sequence[str], with_bar: bool = True) -> Figure:
     """Draw a confusion matrix whose rows, the true classes, sum to 100 percent.
 
     Args:
         confusion: Pixels, (classes, classes), rows true, columns predicted. A row without pixels stays grey.
         classes: The names.
+        with_bar: Add a bar of the colours.
     """
     count = len(classes)
     labelled = confusion.sum(1, keepdims=True)
     shares = np.where(labelled > 0, 100 * confusion / np.maximum(labelled, 1), np.nan)
     # Large enough for the labels of axes and colour bar, however few the classes.
     side = max(0.38 * count, 2.4)
-    figure = Figure(figsize=(side + 3.2, side + 1.9), layout='constrained')
+    figure = Figure(figsize=(side + (3.2 if with_bar else 1.9), side + 1.9), layout='constrained')
     axes = figure.add_subplot()
     axes.set_facecolor('#dddddd')
     image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=100)
@@ -103,7 +104,8 @@ def confusion_chart(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.tick_params(which='minor', length=0)
     axes.set_ylabel('true class')
     axes.set_xlabel('predicted class')
-    figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, label='% of the pixels\nof the true class')
+    if with_bar:
+        figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, label='% of the pixels\nof the true class')
     return figure
 
 

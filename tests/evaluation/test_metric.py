@@ -177,7 +177,7 @@ def test_a_set_that_is_all_void_is_a_sentence_and_leaves_an_earlier_result(argum
     path.write_text('earlier')
     for sample in given:
         sample.gt_sem_seg = PixelData(data=torch.full((1, 12, 16), arguments.get('ignore_index', 255)))
-    with pytest.raises(DataError, match='None of the 2 images has a labelled pixel.*which is ignored; check'):
+    with pytest.raises(DataError, match=r'None of the 2 images has a labelled pixel.*which is ignored; check'):
         evaluate(SegmentationMetric(out_file=str(path), **arguments), given)
     assert path.read_text() == 'earlier'
 

@@ -1,5 +1,6 @@
 """Opens a page in a headless Chromium and says what a reader would meet."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -19,13 +20,13 @@ FLAGS = (
     '--disable-background-networking',
     '--disable-component-update',
     '--enable-logging=stderr',
-    '--window-size=1300,1000',
+    '--window-size=1400,1100',
     '--host-resolver-rules=MAP * ~NOTFOUND',
 )
 # The document's own words on how it has come out, left in its title for --dump-dom.
-LOOK = """<script>addEventListener('load', () => { document.title = JSON.stringify({
+LOOK = """<script>addEventListener('load', () => { parent.document.title = JSON.stringify({
     pictures: document.images.length, broken: [...document.images].filter(i => !i.naturalWidth).length,
-    overflow: document.documentElement.scrollWidth - innerWidth}); });</script>"""
+    overflow: document.documentElement.scrollWidth - innerWidth, width: innerWidth}); });</script>"""
 
 
 class Visit(NamedTuple):
@@ -38,11 +39,16 @@ class Visit(NamedTuple):
     requests: list[str]
 
 
-def visit(page: Path, tmp_path: Path) -> Visit:
+def visit(page: Path, tmp_path: Path, width: int = 1300) -> Visit:
+    """Open a page in a window of so many pixels; 390 are a phone's."""
     if CHROMIUM is None:
         pytest.skip('no Chromium found to open the report in')
     copy, log = tmp_path / 'visited.html', tmp_path / 'network.json'
-    copy.write_text(page.read_text() + LOOK)
+    # In a frame, because a window is never narrower than 500 pixels.
+    inner = html.escape(page.read_text() + LOOK)
+    copy.write_text(
+        f'<!DOCTYPE html><title></title><iframe style="width: {width}px; height: 1000px; border: 0" srcdoc="{inner}">'
+    )
     done = subprocess.run(
         [
             CHROMIUM,
@@ -58,6 +64,7 @@ def visit(page: Path, tmp_path: Path) -> Visit:
         check=True,
     )
     look = json.loads(done.stdout.split('<title>')[1].split('</title>')[0])
+    assert look.pop('width') == width
     events = json.loads(log.read_text())
     started = events['constants']['logEventTypes']['URL_REQUEST_START_JOB']
     # What the browser asks for on its own account has no origin.

@@ -109,9 +109,11 @@ def test_opens_in_a_browser(page, tmp_path):
 
 def test_the_browser_would_tell(tmp_path):
     page = tmp_path / 'bad.html'
-    page.write_text('<!DOCTYPE html><title></title><img src="http://127.0.0.1:9/a.png"><script>nope()</script>')
-    found = visit(page, tmp_path)
+    wide = '<p style="width: 400px">'
+    page.write_text(f'<!DOCTYPE html><title></title><img src="http://127.0.0.1:9/a.png"><script>nope()</script>{wide}')
+    found = visit(page, tmp_path, 390)
     assert found.broken == 1
+    assert found.overflow > 0
     assert found.requests == ['http://127.0.0.1:9/a.png']
     assert len(found.console) == 1
     assert 'nope is not defined' in found.console[0]
