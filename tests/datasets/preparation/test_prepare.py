@@ -1,5 +1,6 @@
 """One's own data: from each form that is recognised, from broken ones, by two processes at a time, on a full disk."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def label(out: Path, index: int) -> np.ndarray:
 
 @pytest.mark.parametrize('form', exports.EXPORTS)
 def test_every_form(form, tmp_path):
-    """The ids are right in each label, the classes have their names, every split loads, a second run changes nothing."""
+    """Each label has the right ids, the classes their names, every split loads, a second run changes nothing."""
     out = tmp_path / 'out'
     prepared = prepare_dataset(exports.EXPORTS[form](tmp_path / 'source'), out)
     names = [name.strip('_') for name in prepared.classes.names]
@@ -138,12 +139,12 @@ def test_values_of_a_list(tmp_path):
         (
             'indices',
             lambda mask: np.where(mask == 4, 77, mask),
-            r'street_0003\.png holds what is no class of --classes: 77 ',
+            r'0003\.png holds what is no class of --classes: 77 ',
         ),
         (
             'roboflow',
             lambda mask: np.where(mask == 1, 99, mask),
-            r'_mask\.png holds what is no class of .*_classes\.csv: 99',
+            r'_mask\.png holds what is no class .*_classes\.csv: 99',
         ),
         (
             'cvat_masks',
@@ -183,9 +184,7 @@ def test_labels_that_leave_open_what_they_mean(tmp_path):
     source = exports.plain(tmp_path / 'values')
     for path in (source / 'masks').iterdir():
         put(path, np.array([0, 128, 255, 255, 0], np.uint8)[cv2.imread(str(path), cv2.IMREAD_UNCHANGED)])
-    with pytest.raises(
-        DataError, match=r'hold the values 0, 128, 255, and no list says what classes they are; write a cl'
-    ):
+    with pytest.raises(DataError, match=r'hold the values 0, 128, 255, and no list says what classes they are'):
         prepare_dataset(source, tmp_path / 'out')
     source = exports.plain(tmp_path / 'smooth', 'colours')
     for path in (source / 'masks').iterdir():
@@ -201,9 +200,7 @@ def test_labels_that_leave_open_what_they_mean(tmp_path):
     for path in (source / 'masks').iterdir():
         put(path.with_suffix('.jpg'), cv2.imread(str(path)))
         path.unlink()
-    with pytest.raises(
-        DataError, match=r'is a JPEG, whose compression changes the values of labels; export labels as PNG'
-    ):
+    with pytest.raises(DataError, match=r'is a JPEG, whose compression changes the values of labels'):
         prepare_dataset(source, tmp_path / 'out')
 
 
@@ -304,9 +301,7 @@ def test_frames_without_counterpart(tmp_path):
 def test_two_exports_at_once(tmp_path):
     exports.cvat_masks(tmp_path / 'source/a')
     put(exports.cvat_masks(tmp_path / 'source/b') / 'labelmap.txt', 'sea:0,0,0::\n')
-    with pytest.raises(
-        DataError, match=r'a/labelmap\.txt and .*b/labelmap\.txt list other classes; prepare one export'
-    ):
+    with pytest.raises(DataError, match=r'a/labelmap\.txt and .*b/labelmap\.txt list other classes'):
         prepare_dataset(tmp_path / 'source', tmp_path / 'out')
 
 
@@ -321,8 +316,6 @@ def test_what_systems_leave_behind_is_skipped(tmp_path):
 
 
 def test_links_and_pipes(tmp_path):
-    import os
-
     exports.plain(tmp_path / 'real')
     source = tmp_path / 'source'
     source.mkdir()
@@ -399,9 +392,7 @@ def test_another_split_is_refused(tmp_path):
     splits = {seed: prepare_dataset(source, tmp_path / f'try{seed}', seed=seed).splits for seed in range(4)}
     other = next(seed for seed in splits if splits[seed] != splits[0])
     before = contents(tmp_path / 'try0')
-    with pytest.raises(
-        DataError, match=r'try0 holds another split \(train 8, val 2\), which is kept; ask for that split'
-    ):
+    with pytest.raises(DataError, match=r'try0 holds another split \(train 8, val 2\), which is kept'):
         prepare_dataset(source, tmp_path / 'try0', seed=other)
     assert contents(tmp_path / 'try0') == before
 
@@ -412,9 +403,7 @@ def test_the_same_picture_in_two_splits(tmp_path):
     (mask,) = (source / 'train').glob('street_0002*_mask.png')
     put(source / 'test/copy.jpg', frame.read_bytes())
     put(source / 'test/copy_mask.png', mask.read_bytes())
-    with pytest.raises(
-        DataError, match=r'street_0002.* in train and copy in test are the same picture .*--duplicates drop'
-    ):
+    with pytest.raises(DataError, match=r'street_0002.* in train and copy in test are the same picture.*--duplicates'):
         prepare_dataset(source, tmp_path / 'out')
     prepared = prepare_dataset(source, tmp_path / 'out', duplicates='drop')
     assert {part: len(names) for part, names in prepared.splits.items()} == {'train': 5, 'val': 2, 'test': 3}
@@ -483,10 +472,9 @@ def test_two_at_once(tmp_path, monkeypatch):
         'prepare_dataset(*sys.argv[1:])\n'
     )
     with subprocess.Popen([sys.executable, '-c', code, source, out], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == 'waiting\n'
-        with pytest.raises(
-            UsageError, match=r'out is being prepared by another process; wait for it, or choose another'
-        ):
+        while (line := process.stdout.readline()) != 'waiting\n':
+            assert line, 'it ended'
+        with pytest.raises(UsageError, match=r'out is being prepared by another process; wait'):
             prepare_dataset(source, out)
         process.kill()
     assert not out.exists()
