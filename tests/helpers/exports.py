@@ -7,6 +7,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,12 @@ SPLITS = {'train': range(6), 'val': range(6, 8), 'test': range(8, 10)}
 
 def scene(index: int, size: tuple[int, int] = SIZE) -> tuple[np.ndarray, np.ndarray]:
     """A frame, BGR, and its class ids."""
+    frame, ids = _scene(index, size)
+    return frame.copy(), ids.copy()
+
+
+@cache
+def _scene(index: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     frame, painted = render(size, 7, index)
     ids = np.zeros(size, np.uint8)
     for number, group in enumerate(('Road', 'Building', 'Sky', 'Car'), 1):

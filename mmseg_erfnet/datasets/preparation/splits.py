@@ -172,9 +172,7 @@ def draw(
         members.setdefault(groups.get(name, f'frame {name}'), []).append(name)
     if len(members) < 2:
         what = 'one group' if len(names) > 1 else 'one frame'
-        raise DataError(
-            f'there is but {what}, which cannot be split in frames to train on and to validate on; add more.'
-        )
+        raise DataError(f'there is but {what}, which leaves nothing to validate on; add more.')
     if parts is None:
         parts = SHARES if len(names) >= SMALL and len(members) >= 3 else {'val': 0.2}
     drawn = sorted(members, key=lambda group: hashlib.sha256(f'{seed}:{group}'.encode(errors='replace')).digest())

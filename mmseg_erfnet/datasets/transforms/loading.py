@@ -106,8 +106,9 @@ class LoadSegLabels(BaseTransform):
     def _checked_classes(self, labels: np.ndarray, stored: np.ndarray, path: str) -> np.ndarray:
         """Check that the dataset has a class for each id, which datasets without a label map leave unchecked."""
         classes = _classes_of_caller()
-        without = labels >= classes if classes else np.zeros(1, bool)
-        without &= labels != IGNORE
+        if classes is None:
+            return labels
+        without = (labels >= classes) & (labels != IGNORE)
         if not without.any():
             return labels
         if self.unknown == IGNORE:
