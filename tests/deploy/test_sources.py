@@ -87,6 +87,7 @@ def test_the_folder_of_the_results_is_left_out(folder):
     assert 'out/painted/0' in names(folder)
     assert set(names(folder, out=folder / 'out')) == {'0', '1', 'below/2', 'drive'}
     assert set(names(folder, out=folder)) >= {'0', 'out/painted/0'}
+    assert set(names('in/**/*.png', out=folder / 'out')) == {'0', 'below/2'}
     assert 'out/painted/0' not in names(folder, is_result=lambda path: path.parent.name == 'painted')
 
 
