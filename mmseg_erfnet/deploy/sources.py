@@ -195,7 +195,12 @@ def _below(folder: str, out: str | Path | None, is_result: Callable[[Path], bool
         {os.path.realpath(out)} if out is not None and os.path.realpath(out) != os.path.realpath(folder) else set()
     )
     entered, found = set(left_out), {}
-    for place, folders, names in os.walk(folder, followlinks=True):
+
+    def note(error: OSError) -> None:
+        # What cannot be listed is named among what cannot be read.
+        found[error.filename] = 'image'
+
+    for place, folders, names in os.walk(folder, onerror=note, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith('.') and name not in FOREIGN_FOLDERS)
         real = os.path.realpath(place)
         if real in entered:

@@ -128,3 +128,15 @@ def test_what_is_not_there(folder, tmp_path):
             find_sources([text])
     with pytest.raises(UsageError, match='camera 0 is given twice'):
         find_sources(['0', '0'])
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith('below'):
+            raise PermissionError(13, 'Permission denied', os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    assert names(folder) == {'0': 'image', '1': 'image', 'below': 'image', 'drive': 'video'}
