@@ -200,7 +200,7 @@ def write_if_absent(path: str | Path, data: bytes) -> bool:
             os.replace(linked, path)
         return True
     except OSError as error:
-        raise error if isinstance(error, StorageError) else storage_error(path, error) from error
+        raise storage_error(path, OSError(error.errno, os.strerror(error.errno or 0))) from error
     finally:
         with suppress(OSError):
             linked.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from mmseg_erfnet.files import png_chunk, shown
 # Of files that are taken for images.
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 FORMATS = 'PNG, JPEG, BMP, TIFF, WebP or PPM'
-# Above, a file is refused by its header: 8192x8192. A frame of this size takes 0.2 GB, its prediction 2 GB.
+# Above, a file is refused by its header: 8192x8192. A prediction takes about 60 bytes a pixel (4000x4000: 1 GB).
 MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 29  # of a file; 8192x8192 without compression have 0.2 GB
 REPLACE = 'put the original file in its place'
@@ -125,7 +125,7 @@ def read_header(data: bytes, path: str | PathLike) -> ImageHeader:
     try:
         name = image_format(data)
         if name is None:
-            raise DataError(f'{shown(path)} is no image in {FORMATS}; convert it to one of them, or {REPLACE}.')
+            raise DataError(f'{shown(path)} cannot be read as an image (it is none in {FORMATS}); {REPLACE}.')
         header = READERS[name](data)
         if not (header.height > 0 and header.width > 0):
             raise _Damaged(f'is damaged (its size is {header.width}x{header.height})')
@@ -135,11 +135,12 @@ def read_header(data: bytes, path: str | PathLike) -> ImageHeader:
                 'shrink it, or cut it into tiles.'
             )
     except _Damaged as error:
-        raise DataError(f'{shown(path)} {error}; {REPLACE}.') from error
+        text = str(error) if name == 'PNG' else f'cannot be read as an image (it {error})'
+        raise DataError(f'{shown(path)} {text}; {REPLACE}.') from error
     except (struct.error, LookupError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f'{shown(path)} is truncated or damaged; {REPLACE}.') from error
+        raise DataError(f'{shown(path)} cannot be read as an image (it is truncated or damaged); {REPLACE}.') from error
     return header
 
 
@@ -579,4 +580,4 @@ def _check_jpeg_end(data: bytes, path: str | PathLike, image: np.ndarray, flags:
     end = data.rfind(b'\xff\xd9')
     longer = data[:end] + bytes(range(1, 200, 3)) * 4 + data[end:]
     if not np.array_equal(_decode(longer, path, flags), image):
-        raise DataError(f'{shown(path)} is truncated at {len(data)} bytes; {REPLACE}.')
+        raise DataError(f'{shown(path)} cannot be read as an image (it is truncated at {len(data)} bytes); {REPLACE}.')

@@ -21,6 +21,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePath
 
+import cv2
+
 from mmseg_erfnet.cli.common import (
     add_config_options,
     add_trust_checkpoint,
@@ -48,6 +50,8 @@ SHOWN = 10  # paths and failures
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
+    # What it remarks on a damaged file or an absent camera is said in a sentence.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     model, inputs = split_words(args.words)
     if not inputs:
         raise UsageError(
@@ -55,20 +59,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     find_sources(inputs)  # a wrong name is said before a model is loaded
     predictor = _predictor(model, args)
-    stop = _Stop()
-    result = predict(
-        predictor,
-        inputs,
-        args.out,
-        args.write,
-        args.overwrite,
-        args.shard,
-        args.max_frames,
-        args.every,
-        args.codec,
-        stop.asked,
-    )
-    _end(result, stop, args.out)
+    with _Stop() as stop:
+        result = predict(
+            predictor,
+            inputs,
+            args.out,
+            args.write,
+            args.overwrite,
+            args.shard,
+            args.max_frames,
+            args.every,
+            args.codec,
+            stop.asked,
+        )
+        _end(result, stop, args.out)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,8 +181,14 @@ class _Stop:
 
     def __init__(self) -> None:
         self.number = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+
+    def __enter__(self) -> '_Stop':
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
         if self.number:

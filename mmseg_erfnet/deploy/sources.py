@@ -1,6 +1,7 @@
 """What the inputs of a prediction are: images, clips and live sources, and the names of their results."""
 
 import glob
+import itertools
 import os
 import re
 import stat
@@ -129,16 +130,7 @@ def _files(text: str, out: str | Path | None, is_result: Callable[[Path], bool])
     """The files that an input means with their kinds, and the folder below which they are named."""
     path, mode = os.path.abspath(text), _mode(text)  # noqa: PTH100 (links keep their names)
     if mode is None:
-        matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []  # noqa: PTH207
-        if not matches:
-            raise UsageError(
-                f'There is no {shown(text)}: give an image, a folder, a pattern, a video, an address or the number of '
-                'a camera.'
-            )
-        files: dict[str, str] = {}
-        for match in map(os.path.abspath, matches):
-            files |= _below(match, out, is_result) if stat.S_ISDIR(_mode(match) or 0) else _listed(match)
-        _refuse_none(files, text)
+        files = _matching(text, out, is_result)
         return os.path.commonpath([Path(file).parent for file in files]), files
     if stat.S_ISDIR(mode):
         files = _below(path, out, is_result)
@@ -147,6 +139,32 @@ def _files(text: str, out: str | Path | None, is_result: Callable[[Path], bool])
     if not stat.S_ISREG(mode):
         raise UsageError(f'{shown(text)} is no regular file; give an image, a folder or a video.')
     return str(Path(path).parent), _listed(path) or {path: _kind_by_content(path)}
+
+
+def _matching(pattern: str, out: str | Path | None, is_result: Callable[[Path], bool]) -> dict[str, str]:
+    """The images and clips that a pattern names, and those below the folders that it names."""
+    matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
+    if not matches:
+        raise UsageError(
+            f'There is no {shown(pattern)}: give an image, a folder, a pattern, a video, an address or the number of '
+            'a camera.'
+        )
+    literal = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)).resolve()
+    results = Path(out).resolve() if out is not None else None
+    inside = results is not None and results != literal and results.is_relative_to(literal)
+    files: dict[str, str] = {}
+    for match in map(os.path.abspath, matches):
+        path = Path(match)
+        if stat.S_ISDIR(_mode(match) or 0):
+            files |= _below(match, out, is_result)
+        elif not (
+            is_result(path)
+            or (inside and path.resolve().is_relative_to(results))
+            or set(path.parts) & set(FOREIGN_FOLDERS)
+        ):
+            files |= _listed(match)
+    _refuse_none(files, pattern)
+    return files
 
 
 def _kind_by_content(path: str) -> str:
@@ -177,7 +195,12 @@ def _below(folder: str, out: str | Path | None, is_result: Callable[[Path], bool
         {os.path.realpath(out)} if out is not None and os.path.realpath(out) != os.path.realpath(folder) else set()
     )
     entered, found = set(left_out), {}
-    for place, folders, names in os.walk(folder, followlinks=True):
+
+    def note(error: OSError) -> None:
+        # What cannot be listed is named among what cannot be read.
+        found[error.filename] = 'image'
+
+    for place, folders, names in os.walk(folder, onerror=note, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith('.') and name not in FOREIGN_FOLDERS)
         real = os.path.realpath(place)
         if real in entered:

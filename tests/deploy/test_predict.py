@@ -371,7 +371,7 @@ def test_the_tool_runs_a_config_and_a_checkpoint(folder, tmp_path, capsys):
         *options,
     )
     assert ended.status == 1
-    assert ended.sentence.startswith(f'{folder}/1.png is no image in PNG, JPEG')
+    assert ended.sentence.startswith(f'{folder}/1.png cannot be read as an image (it is none in PNG, JPEG')
     assert len(written(tmp_path / 'out')) == 5
     assert labels_of(tmp_path / 'out/labels/3.png').shape == (20, 30)
     said = capsys.readouterr()

@@ -87,6 +87,7 @@ def test_the_folder_of_the_results_is_left_out(folder):
     assert 'out/painted/0' in names(folder)
     assert set(names(folder, out=folder / 'out')) == {'0', '1', 'below/2', 'drive'}
     assert set(names(folder, out=folder)) >= {'0', 'out/painted/0'}
+    assert set(names('in/**/*.png', out=folder / 'out')) == {'0', 'below/2'}
     assert 'out/painted/0' not in names(folder, is_result=lambda path: path.parent.name == 'painted')
 
 
@@ -127,3 +128,15 @@ def test_what_is_not_there(folder, tmp_path):
             find_sources([text])
     with pytest.raises(UsageError, match='camera 0 is given twice'):
         find_sources(['0', '0'])
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith('below'):
+            raise PermissionError(13, 'Permission denied', os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    assert names(folder) == {'0': 'image', '1': 'image', 'below': 'image', 'drive': 'video'}

@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 
-from mmseg_erfnet.visualization.painting import colour_map, comparison, error_map, legend, overlay
+from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.visualization.painting import check_names, colour_map, comparison, error_map, legend, overlay
 
 PALETTE = [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 CLASSES = ['red', 'green', 'blue']
@@ -69,3 +71,47 @@ def test_legend_of_many_classes_fits_a_narrow_picture():
     strip = legend(range(32), names, [[index * 8, 0, 0] for index in range(32)], 256)
     assert (strip[:, -1] == 255).all()
     assert (strip[-1] == 255).all()
+
+
+def test_a_black_background_does_not_darken_the_picture():
+    image = np.full((1, 4, 3), 100, np.uint8)
+    palette = [[0, 0, 0], [255, 0, 0], [0, 0, 0]]
+    painted = overlay(image, np.array([[0, 1, 2, 255]], np.uint8), palette, opacity=0.5)
+    assert painted.tolist() == [[[100] * 3, [50, 50, 178], [100] * 3, [100] * 3]]
+
+
+def test_labels_that_are_a_view_are_painted():
+    labels = np.zeros((4, 6), np.uint8)
+    labels[:, 3:] = 1
+    assert colour_map(labels.T, PALETTE)[5, 0].tolist() == [0, 255, 0]
+    image = np.full((4, 3, 3), 100, np.uint8)
+    assert overlay(image, labels[:, ::2], PALETTE, 1).tolist()[0] == [[0, 0, 255], [0, 0, 255], [0, 255, 0]]
+
+
+needs_fonts = pytest.mark.skipif(int(cv2.__version__.split('.')[0]) < 5, reason='OpenCV 4 has no such fonts')
+
+
+@needs_fonts
+@pytest.mark.parametrize('name', ['Straße', '道路', 'Дорога', 'Δρόμος', '한국어', 'ひらがな', 'nai\u0308ve', '100 %?'])
+def test_names_beyond_ascii_are_drawn(name):
+    check_names([name])
+    strip = legend([0], [name], PALETTE, 300)
+    question_marks = legend([0], ['?' * len(name)], PALETTE, 300)
+    assert strip.shape[0] == question_marks.shape[0]
+    assert not np.array_equal(strip, question_marks)
+
+
+@needs_fonts
+@pytest.mark.parametrize('name', ['सड़क', 'ถนน', 'طريق', 'דרך', '\U0001f697', 'a\tb', 'a\nb', '\udcff', 'x\u0323\u0301'])
+def test_names_that_would_be_drawn_wrong_are_refused(name):
+    with pytest.raises(UsageError, match='has letters that OpenCV cannot draw: give it a name in other letters'):
+        legend([1], ['fine', name], PALETTE, 300)
+
+
+def test_names_beyond_ascii_need_opencv_5(monkeypatch):
+    monkeypatch.setattr(cv2, '__version__', '4.12.0')
+    check_names(['Road', 'two words'])
+    with pytest.raises(
+        UsageError, match=r"'道路' cannot be drawn by OpenCV 4\.12\.0: pip install \"opencv-python>=5\""
+    ):
+        check_names(['道路'])
