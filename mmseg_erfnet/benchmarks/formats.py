@@ -47,8 +47,8 @@ def measure_formats(
         trust_checkpoint: Load a checkpoint that holds more than data.
 
     Returns:
-        ``machine``, ``threads``, ``images``, ``load``, the load average before, ``pytorch`` with its ``mIoU`` and
-        ``median`` in ms, and ``rows``, one per model: ``file``, ``bytes``, ``format``, ``int8``, ``runtime``, ``where``,
+        ``machine``, ``threads``, ``images``, ``size``, ``load``, the load average before, ``pytorch`` with its ``mIoU``
+        and ``median`` in ms, and ``rows``, one per model: ``file``, ``bytes``, ``format``, ``runtime``, ``where``,
         ``needs``, ``version``, ``equal`` (share of labels equal to PyTorch's, percent), ``mIoU`` and ``median``.
 
     Raises:
@@ -132,8 +132,8 @@ def formats_table(result: dict) -> str:
         [
             *lines,
             '',
-            f'{result["images"]} frames of CamVid val, {height}x{width}; {facts["cpu"]}, {result["threads"]} threads, load '
-            f'average {result["load"]:.1f} before the run. Labels and mIoU do not depend on the load; latencies do.',
+            f'{result["images"]} frames of CamVid val, {height}x{width}; {facts["cpu"]}, {result["threads"]} threads, '
+            f'load average {result["load"]:.1f} before the run. Latencies depend on the load, labels and mIoU do not.',
         ]
     )
 

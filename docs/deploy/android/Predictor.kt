@@ -13,6 +13,7 @@ class Predictor(context: Context, name: String) : AutoCloseable {
     private val height = about.getJSONArray("picture").getInt(0)
     private val width = about.getJSONArray("picture").getInt(1)
     private val fill = about.getJSONArray("fill").let { FloatArray(3) { index -> it.getDouble(index).toFloat() } }
+    private val keepRatio = about.optJSONObject("resize")?.getBoolean("keep_ratio") ?: false
     private val model = CompiledModel.create(context.assets, "$name.tflite", CompiledModel.Options(Accelerator.CPU))
     private val inputs = model.createInputBuffers()
     private val outputs = model.createOutputBuffers()
@@ -22,11 +23,13 @@ class Predictor(context: Context, name: String) : AutoCloseable {
     fun predict(bgr: ByteArray, frameHeight: Int, frameWidth: Int): ByteArray {
         require(bgr.size == frameHeight * frameWidth * 3) { "A frame has height x width x 3 bytes." }
         val picture = FloatArray(3 * height * width)
-        frameToPicture(bgr, frameHeight, frameWidth, picture, height, width, fill)
+        frameToPicture(bgr, frameHeight, frameWidth, picture, height, width, fill, keepRatio)
         inputs[0].writeFloat(picture)
         model.run(inputs, outputs)
         val labels = ByteArray(frameHeight * frameWidth)
-        logitsToLabels(outputs[0].readFloat(), classes.size, height, width, labels, frameHeight, frameWidth)
+        logitsToLabels(
+            outputs[0].readFloat(), classes.size, height, width, labels, frameHeight, frameWidth, keepRatio,
+        )
         return labels
     }
 
@@ -34,10 +37,12 @@ class Predictor(context: Context, name: String) : AutoCloseable {
 
     private external fun frameToPicture(
         bgr: ByteArray, frameHeight: Int, frameWidth: Int, picture: FloatArray, height: Int, width: Int, fill: FloatArray,
+        keepRatio: Boolean,
     )
 
     private external fun logitsToLabels(
         logits: FloatArray, classes: Int, height: Int, width: Int, labels: ByteArray, frameHeight: Int, frameWidth: Int,
+        keepRatio: Boolean,
     )
 
     private companion object {

@@ -1,5 +1,5 @@
-// What is around the network on a phone: a frame becomes the float picture that it takes, its logits become labels. Frames
-// keep their proportions, at the top left of the picture; sizes and sampling are those of mmseg_erfnet.deploy.fixed.
+// What is around the network on a phone: a frame becomes the float picture that it takes, its logits become labels. Where
+// frames keep their proportions, they lie at the top left of the picture. As mmseg_erfnet.deploy.fixed does it in Python.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -12,7 +12,8 @@ struct Size {
     int height, width;
 };
 
-Size placed(int frame_height, int frame_width, int height, int width) {
+Size placed(int frame_height, int frame_width, int height, int width, bool keep_ratio) {
+    if (!keep_ratio) return {height, width};
     const double scale = std::min(double(height) / frame_height, double(width) / frame_width);
     return {std::clamp(int(frame_height * scale + 0.5), 1, height), std::clamp(int(frame_width * scale + 0.5), 1, width)};
 }
@@ -39,8 +40,8 @@ extern "C" {
 
 // uint8 (frame_height, frame_width, 3) BGR to float32 (3, height, width).
 void frame_to_picture(const uint8_t* bgr, int frame_height, int frame_width, float* picture, int height, int width,
-                      const float* fill) {
-    const Size size = placed(frame_height, frame_width, height, width);
+                      const float* fill, bool keep_ratio) {
+    const Size size = placed(frame_height, frame_width, height, width, keep_ratio);
     const auto rows = taps(frame_height, size.height), columns = taps(frame_width, size.width);
     for (int c = 0; c < 3; ++c)
         for (int y = 0; y < height; ++y)
@@ -60,8 +61,8 @@ void frame_to_picture(const uint8_t* bgr, int frame_height, int frame_width, flo
 
 // float32 (classes, height, width) to uint8 (frame_height, frame_width).
 void logits_to_labels(const float* logits, int classes, int height, int width, uint8_t* labels, int frame_height,
-                      int frame_width) {
-    const Size size = placed(frame_height, frame_width, height, width);
+                      int frame_width, bool keep_ratio) {
+    const Size size = placed(frame_height, frame_width, height, width, keep_ratio);
     const auto rows = taps(size.height, frame_height), columns = taps(size.width, frame_width);
     for (int y = 0; y < frame_height; ++y)
         for (int x = 0; x < frame_width; ++x) {
@@ -86,11 +87,11 @@ void logits_to_labels(const float* logits, int classes, int height, int width, u
 
 extern "C" JNIEXPORT void JNICALL Java_org_example_segment_Predictor_frameToPicture(
     JNIEnv* env, jobject, jbyteArray bgr, jint frame_height, jint frame_width, jfloatArray picture, jint height, jint width,
-    jfloatArray fill) {
+    jfloatArray fill, jboolean keep_ratio) {
     jbyte* from = env->GetByteArrayElements(bgr, nullptr);
     jfloat* to = env->GetFloatArrayElements(picture, nullptr);
     jfloat* colour = env->GetFloatArrayElements(fill, nullptr);
-    frame_to_picture(reinterpret_cast<uint8_t*>(from), frame_height, frame_width, to, height, width, colour);
+    frame_to_picture(reinterpret_cast<uint8_t*>(from), frame_height, frame_width, to, height, width, colour, keep_ratio);
     env->ReleaseFloatArrayElements(fill, colour, JNI_ABORT);
     env->ReleaseFloatArrayElements(picture, to, 0);
     env->ReleaseByteArrayElements(bgr, from, JNI_ABORT);
@@ -98,10 +99,11 @@ extern "C" JNIEXPORT void JNICALL Java_org_example_segment_Predictor_frameToPict
 
 extern "C" JNIEXPORT void JNICALL Java_org_example_segment_Predictor_logitsToLabels(
     JNIEnv* env, jobject, jfloatArray logits, jint classes, jint height, jint width, jbyteArray labels, jint frame_height,
-    jint frame_width) {
+    jint frame_width, jboolean keep_ratio) {
     jfloat* from = env->GetFloatArrayElements(logits, nullptr);
     jbyte* to = env->GetByteArrayElements(labels, nullptr);
-    logits_to_labels(from, classes, height, width, reinterpret_cast<uint8_t*>(to), frame_height, frame_width);
+    logits_to_labels(from, classes, height, width, reinterpret_cast<uint8_t*>(to), frame_height, frame_width,
+                     keep_ratio);
     env->ReleaseByteArrayElements(labels, to, 0);
     env->ReleaseFloatArrayElements(logits, from, JNI_ABORT);
 }
