@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     inference.add_argument('--batch', type=int, default=1, metavar='N', help='frames at a time (default: 1)')
     inference.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='what to measure (default: all)')
+    inference.add_argument('--models', nargs='+', default=(), metavar='MODEL', help='exported files to measure, too')
     inference.add_argument('--rounds', type=int, default=10, help='turns of each row, of 5 runs each (default: 10)')
     add_trust_checkpoint(inference)
     formats = verbs.add_parser('formats', help='exported models beside PyTorch: labels, mIoU on val, latency, size')
@@ -73,7 +74,15 @@ def _inference(args: argparse.Namespace) -> tuple[dict, str]:
 
     cfg = load_config(args.config, options=parse_options(args.cfg_options))
     result = benchmark(
-        cfg, args.checkpoint, args.sizes, args.batch, args.threads, args.rounds, args.rows, args.trust_checkpoint
+        cfg,
+        args.checkpoint,
+        args.sizes,
+        args.batch,
+        args.threads,
+        args.rounds,
+        args.rows,
+        args.trust_checkpoint,
+        models=args.models,
     )
     return result, table(result)
 
