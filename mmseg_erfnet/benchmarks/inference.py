@@ -459,11 +459,11 @@ def table(result: dict) -> str:
             '| --- |' + ' ---: |' * (6 + agreement),
         ]
         for row in part['rows']:
-            whole, network = row['frame_to_labels'], row.get('network')
+            whole = row['frame_to_labels']
+            network = f'{row["network"]["median"]:.1f}' if 'network' in row else ''
             limit = f'{row["of_limit"]:.0%}' if row['of_limit'] else ''
             lines.append(
                 f'| {row["name"]} | {whole["median"]:.1f} | {whole["p90"]:.1f} | {whole["fps"]:.1f} | '
-                f'{row["ratio"]:.2f} | {f"{network['median']:.1f}" if network else ""} | {limit} |'
-                + (f' {row["agreement"]:.2%} |' if agreement else '')
+                f'{row["ratio"]:.2f} | {network} | {limit} |' + (f' {row["agreement"]:.2%} |' if agreement else '')
             )
     return '\n'.join(lines)
