@@ -56,9 +56,10 @@ def measure_formats(
     """
     threads = threads or len(os.sched_getaffinity(0))
     result = dict(machine=machine(), threads=threads, load=os.getloadavg()[0])
+    # Loading the model sets the scope in which the dataset's parts are found.
+    reference = torch_predictor(cfg, checkpoint, 'cpu', threads, trust_checkpoint)
     dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
     indices = evenly_spaced(len(dataset), images or len(dataset))
-    reference = torch_predictor(cfg, checkpoint, 'cpu', threads, trust_checkpoint)
     predictors = {str(path): Predictor(path, threads=threads) for path in models}
     runs = {name: _Run(predictor) for name, predictor in {'': reference, **predictors}.items()}
     with progress('Formats', len(indices), 'images') as bar:

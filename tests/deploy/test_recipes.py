@@ -67,7 +67,7 @@ def test_the_native_part_for_android_does_what_python_does(size, keep_ratio, lib
     fill = np.array(about['fill'], np.float32)
     library.frame_to_picture(pointer(frame), *size, pointer(picture), 72, 96, pointer(fill), keep_ratio)
     assert np.abs(picture - backend.pictures[0]).max() <= 1
-    logits, labels = backend._logits(picture), np.empty(size, np.uint8)
+    logits, labels = np.ascontiguousarray(backend._logits(picture)), np.empty(size, np.uint8)
     library.logits_to_labels(pointer(logits), 5, 72, 96, pointer(labels), *size, keep_ratio)
     assert (labels == expected).mean() > 0.98
 
