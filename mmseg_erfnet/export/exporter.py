@@ -77,6 +77,7 @@ def export(
         QuantizationError: The model in int8 loses too much.
         StorageError: The folder cannot be written.
     """
+    formats = list(dict.fromkeys(formats))
     _check_request(formats, output, size, batch, int8, max_drop)
     model = _Model(cfg, load_segmentor(cfg, checkpoint, trust_checkpoint), frame_resize(cfg, scale), size, batch)
     metadata = describe(cfg, model.segmentor, checkpoint, scale) | dict(output=output, size=size, batch=batch)

@@ -37,7 +37,8 @@ int main(int argc, char** argv) try {
     ov::Core core;
     std::shared_ptr<ov::Model> model = core.read_model(argv[1]);
     model->reshape({{"frames", ov::PartialShape(shape)}});
-    ov::CompiledModel compiled = core.compile_model(model, "CPU", ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
+    ov::CompiledModel compiled = core.compile_model(model, "CPU", ov::hint::inference_precision(ov::element::f32),
+                                                    ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
     ov::InferRequest request = compiled.create_infer_request();
     request.set_input_tensor(ov::Tensor(ov::element::u8, shape, frame.bgr.data()));
     request.infer();  // the first one warms up
