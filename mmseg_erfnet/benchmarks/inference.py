@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmseg_erfnet.benchmarks import ROWS
 from mmseg_erfnet.benchmarks.stock import stock_backbone
 from mmseg_erfnet.deploy.backends import OnnxRuntime, OpenVINO
+from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.environment import machine, versions
 from mmseg_erfnet.export.exporter import sample_frames
@@ -42,6 +43,7 @@ def benchmark(
     rows: Sequence[str] = ROWS,
     trust_checkpoint: bool = False,
     report: Callable[[str], None] = print,
+    models: Sequence[str | Path] = (),
 ) -> dict:
     """Measure a config's model, from frame to labels and the network alone, in every backend that is installed.
 
@@ -59,6 +61,7 @@ def benchmark(
         rows: What to measure beside the baseline, of :data:`~mmseg_erfnet.benchmarks.ROWS`.
         trust_checkpoint: Load a checkpoint that holds more than data.
         report: Takes a line for each step of the preparation.
+        models: Exported files of the same model, to be measured beside it.
 
     Returns:
         ``machine``, ``versions``, ``threads``, ``batch`` and ``sizes``. For each size: ``parameters``, ``macs`` of one
@@ -86,6 +89,7 @@ def benchmark(
         pictures = sample_frames(cfg, max(batch, CALIBRATION_FRAMES))
         frames = np.stack([cv2.resize(picture, size[::-1]) for picture in pictures])
         runs = list(_prepare(cfg, segmentor, frames, batch, threads, rows, report))
+        runs += [_file_run(path, frames[:batch], threads) for path in models]
         limits, macs = _measure(runs, convolutions, rounds), count_macs(segmentor, size)
         result['sizes'].append(
             dict(
@@ -106,13 +110,14 @@ class _Run:
         self,
         name: str,
         frame_to_labels: Callable[[], np.ndarray],
-        network: Callable[[], object],
+        network: Callable[[], object] | None,
         device: str = 'CPU',
         precision: str | None = None,
     ) -> None:
         self.name, self.device, self.precision = name, device, precision
-        self.functions = dict(frame_to_labels=frame_to_labels, network=network)
-        self.seconds: dict[str, list[float]] = dict(frame_to_labels=[], network=[])
+        # Of an exported file, the network alone cannot be run.
+        self.functions = dict(frame_to_labels=frame_to_labels) | (dict(network=network) if network else {})
+        self.seconds: dict[str, list[float]] = {what: [] for what in self.functions}
 
 
 # --- What is run ------------------------------------------------------------------------------------------------------
@@ -179,6 +184,13 @@ def _prepare(
         yield _graph_run('PyTorch, ours, folded, CUDA', folded, inputs, image, GPU)
         yield _graph_run('PyTorch, ours, folded, CUDA, AMP', folded, inputs, image, GPU, amp=True)
         yield from _compiled_run('PyTorch, ours, compiled, CUDA graphs', folded, inputs, image, report, GPU)
+
+
+def _file_run(path: str | Path, inputs: np.ndarray, threads: int) -> _Run:
+    """What a :class:`Predictor` makes of an exported file, its checks included."""
+    predictor = Predictor(path, threads=threads)
+    precision = 'int8' if 'int8' in predictor.metadata else 'f32'
+    return _Run(Path(path).name, lambda: predictor.predict_batch(inputs), None, precision=precision)
 
 
 def _segmentor_run(name: str, segmentor: nn.Module, inputs: np.ndarray, image: Tensor, device: str = 'cpu') -> _Run:
@@ -433,11 +445,11 @@ def table(result: dict) -> str:
             '| --- |' + ' ---: |' * (6 + agreement),
         ]
         for row in part['rows']:
-            whole, network = row['frame_to_labels'], row['network']
+            whole = row['frame_to_labels']
+            network = f'{row["network"]["median"]:.1f}' if 'network' in row else ''
             limit = f'{row["of_limit"]:.0%}' if row['of_limit'] else ''
             lines.append(
                 f'| {row["name"]} | {whole["median"]:.1f} | {whole["p90"]:.1f} | {whole["fps"]:.1f} | '
-                f'{row["ratio"]:.2f} | {network["median"]:.1f} | {limit} |'
-                + (f' {row["agreement"]:.2%} |' if agreement else '')
+                f'{row["ratio"]:.2f} | {network} | {limit} |' + (f' {row["agreement"]:.2%} |' if agreement else '')
             )
     return '\n'.join(lines)

@@ -2,6 +2,7 @@
 
     python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --size 360x480 256x256
     python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --rows openvino-int8 --json benchmark.json
+    python tools/benchmark.py formats configs/erfnet_camvid11.py best.pth deployed/*.xml deployed/*.onnx     on val
     python tools/benchmark.py training configs/erfnet_camvid.py               beside MMSegmentation's own pipeline
     python tools/benchmark.py training configs/erfnet_camvid.py --scaling     over batch, workers, size and processes
 
@@ -32,7 +33,7 @@ from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    verbs = parser.add_subparsers(dest='what', required=True, metavar='{inference,training}')
+    verbs = parser.add_subparsers(dest='what', required=True, metavar='{inference,formats,training}')
     inference = verbs.add_parser('inference', help='latency of a model in every backend that is installed')
     inference.add_argument('config', help='config file')
     inference.add_argument('checkpoint', nargs='?', help='checkpoint file (default: random weights)')
@@ -41,13 +42,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     inference.add_argument('--batch', type=int, default=1, metavar='N', help='frames at a time (default: 1)')
     inference.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='what to measure (default: all)')
+    inference.add_argument('--models', nargs='+', default=(), metavar='MODEL', help='exported files to measure, too')
     inference.add_argument('--rounds', type=int, default=10, help='turns of each row, of 5 runs each (default: 10)')
     add_trust_checkpoint(inference)
+    formats = verbs.add_parser('formats', help='exported models beside PyTorch: labels, mIoU on val, latency, size')
+    formats.add_argument('config', help='config file')
+    formats.add_argument('checkpoint', help='checkpoint file that the models were exported from')
+    formats.add_argument('models', nargs='+', metavar='MODEL', help='exported models')
+    formats.add_argument('--images', type=int, metavar='N', help='so many validation images, evenly spread')
+    add_trust_checkpoint(formats)
     training = verbs.add_parser('training', help='images per second of training, at the size and batch of the config')
     training.add_argument('config', help='config file')
     training.add_argument('--scaling', action='store_true', help='over batch, workers, size and processes instead')
     training.add_argument('--rounds', type=int, help='turns of each row, of 2 iterations each (default: 3)')
-    for verb in (inference, training):
+    for verb in (inference, formats, training):
         verb.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
         verb.add_argument('--json', type=Path, metavar='FILE', help='write the results there, too')
         add_config_options(verb)
@@ -58,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         given(args.trust_checkpoint, '--trust-checkpoint', args.checkpoint is not None, 'without a checkpoint')
     require_mmseg()
-    result, text = (_inference if args.what == 'inference' else _training)(args)
+    result, text = dict(inference=_inference, formats=_formats, training=_training)[args.what](args)
     print(text)
     if args.json:
         write_json(args.json, result)
@@ -71,9 +79,27 @@ def _inference(args: argparse.Namespace) -> tuple[dict, str]:
 
     cfg = load_config(args.config, options=parse_options(args.cfg_options))
     result = benchmark(
-        cfg, args.checkpoint, args.sizes, args.batch, args.threads, args.rounds, args.rows, args.trust_checkpoint
+        cfg,
+        args.checkpoint,
+        args.sizes,
+        args.batch,
+        args.threads,
+        args.rounds,
+        args.rows,
+        args.trust_checkpoint,
+        models=args.models,
     )
     return result, table(result)
+
+
+def _formats(args: argparse.Namespace) -> tuple[dict, str]:
+    with export_packages():
+        from mmseg_erfnet.benchmarks.formats import formats_table, measure_formats
+    from mmseg_erfnet.engine.launch import load_config
+
+    cfg = load_config(args.config, options=parse_options(args.cfg_options))
+    result = measure_formats(cfg, args.checkpoint, args.models, args.images, args.threads, args.trust_checkpoint)
+    return result, formats_table(result)
 
 
 def _training(args: argparse.Namespace) -> tuple[dict | list, str]:

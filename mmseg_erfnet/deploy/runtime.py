@@ -55,7 +55,10 @@ class Predictor:
         contents = read_files(path)
         sealed = check_seal(path, contents)
         backend = BACKENDS[path.suffix](path, device, threads, precision, contents=contents)
-        text = backend.metadata(METADATA_KEY)
+        try:
+            text = backend.metadata(METADATA_KEY)
+        except (RuntimeError, ValueError):  # not UTF-8, or of a type that is no text
+            text = None
         if not text:
             raise UsageError(f'{path} was not written by tools/export.py: it lacks the names of its classes.')
         if not sealed:

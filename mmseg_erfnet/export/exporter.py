@@ -77,10 +77,11 @@ def export(
         QuantizationError: The model in int8 loses too much.
         StorageError: The folder cannot be written.
     """
+    formats = list(dict.fromkeys(formats))
     _check_request(formats, output, size, batch, int8, max_drop)
     model = _Model(cfg, load_segmentor(cfg, checkpoint, trust_checkpoint), frame_resize(cfg, scale), size, batch)
     metadata = describe(cfg, model.segmentor, checkpoint, scale) | dict(output=output, size=size, batch=batch)
-    name = name or Path(cfg.filename).stem
+    name = name or Path(cfg.filename or 'model').stem
     with _unfinished(Path(out)) as folder:
         reference = Reference(cfg, model.segmentor, model.resize, sample_frames(cfg, PARITY_FRAMES))
         files = [folder / _file_name(name, kind) for kind in formats]

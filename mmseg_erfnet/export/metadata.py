@@ -18,7 +18,7 @@ def describe(cfg: Config, segmentor: nn.Module, checkpoint: str | None, scale: f
         checksum=OPEN_CHECKSUM,
         classes=list(segmentor.dataset_meta['classes']),
         palette=[list(map(int, colour)) for colour in segmentor.dataset_meta['palette']],
-        config=Path(cfg.filename).name,
+        config=Path(cfg.filename or 'config.py').name,
         config_text=cfg.pretty_text,
         resize=None if resize is None else vars(frame_resize(cfg, scale)),
         scale=scale,

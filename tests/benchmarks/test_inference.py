@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.small_models import checkpoint, config
+from helpers.small_models import checkpoint, config, exported
 
 from mmseg_erfnet.models.building import load_segmentor
 
@@ -42,6 +42,7 @@ def test_rows_agree_and_are_compared_with_the_first(no_rates):
             rounds=1,
             report=lambda line: None,
             rows=('ours', 'folded', 'bf16', 'onnxruntime', 'openvino-f32', 'openvino-bf16'),
+            models=[exported() / 'erfnet_camvid11.onnx'],
         )
     finally:
         torch.set_num_threads(threads)
@@ -55,6 +56,9 @@ def test_rows_agree_and_are_compared_with_the_first(no_rates):
     ]
     assert 'OpenVINO, f32' in rows
     assert rows['PyTorch, MMSegmentation']['ratio'] == 1
+    exported_row = rows.pop('erfnet_camvid11.onnx')
+    assert exported_row['frame_to_labels']['median'] > 0
+    assert 'network' not in exported_row
     for row in rows.values():
         assert row['agreement'] > (0.999 if row['precision'] == 'f32' else 0.8)
         whole = row['frame_to_labels']
@@ -65,7 +69,7 @@ def test_rows_agree_and_are_compared_with_the_first(no_rates):
     assert first['of_limit'] == pytest.approx(2 * macs / 100e9 * 1000 / first['frame_to_labels']['median'])
     assert json.dumps(result)
     table = benchmark.table(result).splitlines()
-    assert sum(line.startswith('| ') for line in table) == len(rows) + 2
+    assert sum(line.startswith('| ') for line in table) == len(rows) + 3
     assert '1 threads, batch 2' in table[0]
 
 

@@ -161,6 +161,10 @@ def test_models_that_cannot_be_run_are_named(tmp_path):
     onnx.save(foreign, tmp_path / 'foreign.onnx')
     with pytest.raises(UsageError, match='has no checksum'):
         Predictor(tmp_path / 'foreign.onnx')
+    content = (tmp_path / 'foreign.onnx').read_bytes()
+    (tmp_path / 'foreign.onnx').write_bytes(content.replace(b'{}', b'\xff\xfe'))
+    with pytest.raises(UsageError, match=r'was not written by|cannot read'):
+        Predictor(tmp_path / 'foreign.onnx')
 
 
 @pytest.mark.parametrize(

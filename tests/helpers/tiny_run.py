@@ -11,7 +11,6 @@ from mmengine.runner import Runner
 from mmseg_erfnet.engine.hooks import SafeCheckpointHook
 from mmseg_erfnet.engine.runner import SafeRunner
 
-
 NUMBERS = itertools.count()
 
 

@@ -1,0 +1,118 @@
+"""The formats of one size, ncnn and LiteRT: around the network by itself, and each with its own packages."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.small_models import BINARY, RESIZE, SCALE, checkpoint, config, without_resize
+
+from mmseg_erfnet.datasets.synthetic import render
+from mmseg_erfnet.deploy import Predictor
+from mmseg_erfnet.deploy.metadata import OPEN_CHECKSUM, seal
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.models.building import load_segmentor
+
+pytest.importorskip('onnx')
+exporter = pytest.importorskip('mmseg_erfnet.export.exporter')
+from mmseg_erfnet.export import fixed  # noqa: E402
+from mmseg_erfnet.export.folding import fold  # noqa: E402
+from mmseg_erfnet.export.graph import FrameToLabels, frame_resize  # noqa: E402
+from mmseg_erfnet.export.torch_backend import torch_predictor  # noqa: E402
+
+PACKAGES = {'ncnn': ('pnnx', 'ncnn'), 'litert': ('litert_torch', 'ai_edge_litert')}
+
+
+def street(height: int = 72, width: int = 96) -> np.ndarray:
+    return render((height, width), seed=1, index=0)[0][..., ::-1].copy()
+
+
+@pytest.mark.parametrize('options', [{}, {'model.decode_head.type': 'mmseg.FCNHead'}])
+def test_a_picture_gives_the_logits_of_the_graph(options):
+    cfg = config('erfnet_camvid11', **options)
+    graph = FrameToLabels(fold(load_segmentor(cfg, checkpoint('erfnet_camvid11'))), None, 'logits')
+    network = fixed.PictureToLogits(graph).eval()
+    assert not any(
+        isinstance(layer, torch.nn.ConvTranspose2d) and any(layer.output_padding) for layer in network.modules()
+    )
+    picture = torch.from_numpy(street()).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        found, expected = network(picture), graph(torch.from_numpy(street())[None])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_transposed_convolution_is_cut_to_the_same_bits():
+    torch.manual_seed(0)
+    conv = torch.nn.ConvTranspose2d(5, 3, 3, stride=2, padding=1, output_padding=1).double()
+    x = torch.randn(2, 5, 7, 4).double()
+    assert torch.allclose(fixed.CutTransposed(conv).double()(x), conv(x), rtol=0, atol=1e-15)
+
+
+def test_the_size_is_fixed_by_the_config_or_by_hand():
+    cfg = config('erfnet_camvid11')
+    graph = FrameToLabels(fold(load_segmentor(cfg, checkpoint('erfnet_camvid11'))), None)
+    assert fixed.picture_size(graph, frame_resize(cfg), None) == (360, 480)
+    assert fixed.picture_size(graph, frame_resize(cfg, 1.25), None) == (448, 600)
+    assert fixed.picture_size(graph, None, (61, 99)) == (64, 104)
+    with pytest.raises(UsageError, match='give --size'):
+        fixed.picture_size(graph, None, None)
+    graph.align_corners = True
+    with pytest.raises(UsageError, match='align_corners=False'):
+        fixed.picture_size(graph, None, (64, 64))
+
+
+@pytest.mark.parametrize('name', ['ncnn', 'litert'])
+def test_absent_packages_are_one_sentence(name, tmp_path, monkeypatch):
+    for package in PACKAGES[name]:
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UsageError, match=rf'The format {name} needs .*: pip install .*{name}'):
+        exporter.export(config('erfnet_camvid11', **{SCALE: (96, 72)}), None, tmp_path / 'out', (name,))
+    assert not (tmp_path / 'out').exists()
+    path = tmp_path / f'model{fixed.FIXED_FORMATS[name]}'
+    about = dict(
+        checksum=OPEN_CHECKSUM,
+        **dict(classes=['a'], palette=[[0, 0, 0]], output='labels', size=None, batch=None),
+        **dict(picture=[8, 8], fill=[0, 0, 0], threshold=None, resize=None),
+    )
+    for suffix, text in ((path.suffix, 'x'), ('.bin', 'x'), ('.json', json.dumps(about))):
+        path.with_suffix(suffix).write_text(text)
+    seal(path)
+    with pytest.raises(UsageError, match='pip install'):
+        Predictor(path)
+
+
+@pytest.mark.formats
+@pytest.mark.parametrize('name', ['ncnn', 'litert'])
+def test_labels_are_those_of_pytorch(name, tmp_path):
+    for package in PACKAGES[name]:
+        pytest.importorskip(package)
+    cfg = config('erfnet_camvid11', **{RESIZE: dict(type='Resize', scale=(96, 72), keep_ratio=True)})
+    lines = []
+    (path,) = exporter.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, (name,), report=lines.append)
+    assert lines[0].startswith(f'erfnet_camvid11_{name}{path.suffix}: logits within ')
+    predictor, expected = Predictor(path, threads=1), torch_predictor(cfg, checkpoint('erfnet_camvid11'))
+    assert predictor.classes == expected.classes
+    for size in ((72, 96), (144, 192), (90, 96)):
+        frame = street(*size)
+        assert (predictor.predict(frame) == expected.predict(frame)).mean() > 0.98
+    assert np.array_equal(predictor.predict_batch([frame, frame])[1], predictor.predict(frame))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match='is damaged'):
+        Predictor(path)
+    with pytest.raises(UsageError, match='on the CPU alone'):
+        type(predictor._backend)(path, 'GPU')
+
+
+@pytest.mark.formats
+def test_frames_as_they_are_and_binary_heads(tmp_path):
+    for package in PACKAGES['ncnn']:
+        pytest.importorskip(package)
+    cfg = without_resize(config('erfnet_camvid11', **BINARY))
+    (path,) = exporter.export(cfg, None, tmp_path, ('ncnn',), size=(72, 96), report=lambda line: None)
+    predictor = Predictor(path, threads=1)
+    assert set(np.unique(predictor.predict(street()))) <= {0, 1}
+    with pytest.raises(DataError, match='takes frames of 72x96 alone'):
+        predictor.predict(street(80, 96))
