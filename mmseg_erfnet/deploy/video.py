@@ -25,7 +25,7 @@ from mmseg_erfnet.deploy.overlap import Behind, ahead
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import Source, find_sources
 from mmseg_erfnet.errors import DataError, UsageError
-from mmseg_erfnet.files import append_record, make_folder, replacing, storage_error, with_record, write_bytes
+from mmseg_erfnet.files import append_record, make_folder, replacing, shown, storage_error, with_record, write_bytes
 from mmseg_erfnet.images import encode_png
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.visualization import painting
@@ -444,7 +444,7 @@ def _run(
         painted or contextlib.nullcontext(),
         Behind() as writer,
         contextlib.closing(ahead(frames, stopped)) as items,
-        progress(Path(clip.source.name).name, total, 'frames') as bar,
+        progress(shown(Path(clip.source.name).name), total, 'frames') as bar,
     ):
         for seconds, frame in items:
             if count % every == 0 or labels.shape != frame.shape[:2]:

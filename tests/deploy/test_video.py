@@ -1,13 +1,19 @@
 """Clips in and out: damaged ones, those with uneven times, and what browsers play."""
 
 import importlib.util
+import json
 import os
+import queue
+import subprocess
+import threading
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.browser import CHROMIUM, FLAGS
 
 from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.deploy.predict import predict
@@ -298,3 +304,55 @@ def test_stopped_before_the_first_frame(tmp_path):
     with pytest.raises(DataError, match='was stopped before its first frame'):
         predict_video(predictor(), clip(tmp_path / 'x.mp4', 4), tmp_path / 'y.mp4', codec='mp4v', stopped=lambda: True)
     assert not (tmp_path / 'y.mp4').exists()
+
+
+# A page that seeks a video to its end and reports what came of it.
+PLAYER = b"""<video muted src="video"></video><script>
+const video = document.querySelector('video');
+const say = what => fetch('said', {method: 'POST', body: JSON.stringify(what)});
+video.onerror = () => say({error: video.error.message});
+video.onloadeddata = () => { video.currentTime = video.duration - 0.05; };
+video.onseeked = () => say({width: video.videoWidth, height: video.videoHeight, duration: video.duration});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium')
+@pytest.mark.parametrize('codec', ['vp8', pytest.param('h264', marks=needs_av)])
+def test_a_browser_plays_it(tmp_path, codec):
+    target, said = tmp_path / f'x{CODECS[codec]}', queue.Queue()
+    predict_video(predictor(), clip(tmp_path / 'in.mp4', 24), target, codec=codec)
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self):
+            kind, body = ('video/*', target.read_bytes()) if self.path == '/video' else ('text/html', PLAYER)
+            self.send_response(200)
+            self.send_header('Content-Type', kind)
+            self.send_header('Content-Length', str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            said.put(json.loads(self.rfile.read(int(self.headers['Content-Length']))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/'
+        flags = [flag for flag in FLAGS if 'host-resolver' not in flag]
+        browser = subprocess.Popen(
+            [CHROMIUM, *flags, '--remote-debugging-port=0', f'--user-data-dir={tmp_path / "profile"}', address],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            found = said.get(timeout=60)
+        finally:
+            browser.kill()
+            browser.wait()
+            server.shutdown()
+    assert 'error' not in found
+    assert (found['width'], found['height'] > 48) == (64, True)
+    assert found['duration'] == pytest.approx(2, abs=0.1)
