@@ -23,6 +23,7 @@ from mmseg_erfnet.visualization import painting
 
 CONTENTS = ('labels', 'painted', 'video')
 RECORD = 'predicted_by.json'
+RECORDED = ('.png', '.mp4', '.webm')  # files that carry a record
 # A file that cannot be written for one of these is no reason to leave the others.
 OF_ONE_FILE = (ENAMETOOLONG, EACCES, EISDIR, ENOTDIR)
 
@@ -92,7 +93,7 @@ def predict(
         if value is not None and value < 1:
             raise UsageError(f'{name} is a number of frames from 1 on: got {value}.')
     inputs = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-    sources = find_sources(inputs, out, lambda path: read_record(path) is not None)
+    sources = find_sources(inputs, out, lambda path: path.suffix in RECORDED and read_record(path) is not None)
     options = {'every': every, 'max_frames': max_frames} if (every, max_frames) != (1, None) else {}
     job = _Job(predictor, Path(out), set(contents), overwrite, codec, options)
     job.check(sources)
@@ -118,6 +119,13 @@ class _Job:
         self.overwrite, self.options = overwrite, options
         self.model = dict(model=predictor.name, checkpoint_sha256=predictor.metadata.get('checkpoint_sha256'))
         self._recorded = False
+        self._found: dict[Path, dict | None] = {}
+
+    def found(self, target: Path) -> dict | None:
+        """The record of a file as it was before this run; read once."""
+        if target not in self._found:
+            self._found[target] = read_record(target)
+        return self._found[target]
 
     def kinds(self, source: Source) -> list[str]:
         """What is written of a source."""
@@ -157,7 +165,7 @@ class _Job:
             )
         self._check_model()
         targets = [target for source in sources for target in self._files(source)]
-        check_targets(targets, (source.place for source in sources))
+        check_targets(targets, (source.place for source in sources), lambda path: self.found(path) is not None)
         if not self.overwrite:
             for source in sources:
                 self._check_source(source)
@@ -190,7 +198,7 @@ class _Job:
     def _check_source(self, source: Source) -> None:
         wanted = self.record(source)
         for target in self._files(source):
-            found = read_record(target)
+            found = self.found(target)
             if not found:
                 continue
             if source.kind == 'live':
@@ -211,7 +219,7 @@ class _Job:
         if source.kind == 'video':
             wanted |= dict.fromkeys(('every', 'max_frames')) | self.options | {'whole': True}
         for target in self.targets(source).values():
-            found = read_record(target) or {}
+            found = self.found(target) or {}
             if any(found.get(key) != value for key, value in wanted.items()):
                 return False
         return True
