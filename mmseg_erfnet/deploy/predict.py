@@ -94,7 +94,7 @@ def predict(
             raise UsageError(f'{name} is a number of frames from 1 on: got {value}.')
     inputs = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     sources = find_sources(inputs, out, lambda path: path.suffix in RECORDED and read_record(path) is not None)
-    options = {'every': every, 'max_frames': max_frames} if (every, max_frames) != (1, None) else {}
+    options = ({'every': every} if every > 1 else {}) | ({'max_frames': max_frames} if max_frames else {})
     job = _Job(predictor, Path(out), set(contents), overwrite, codec, options)
     job.check(sources)
     return _run(job, _share(sources, shard), max_frames, every, stopped)
