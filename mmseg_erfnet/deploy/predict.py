@@ -277,34 +277,33 @@ def _run(job: _Job, sources: list[Source], max_frames: int | None, every: int, s
 
 
 def _predict_images(job: _Job, sources: list[Source], result: Result, stopped: Callable[[], bool]) -> None:
-    def write(source: Source, frame: np.ndarray, labels: np.ndarray) -> None:
-        try:
-            for kind, target in job.targets(source).items():
-                write_picture(target, job.predictor, frame, labels, kind, job.record(source))
-            result.pictures.append(job.picture(source))
-        except StorageError as error:
-            if error.errno not in OF_ONE_FILE:
-                raise
-            result.failures.append(str(error))
-        except DataError as error:
-            result.failures.append(_naming(source, error))
-
     job.begin()
     note = f'{result.kept} were there' if result.kept else ''
     done = 0
     with Behind() as writer, progress('Images', len(sources), 'images', note) as bar:
         for source, frame in ahead(map(_read, sources), stopped):
             try:
-                if isinstance(frame, DataError):
-                    raise frame
-                labels = job.predictor.predict(frame)
+                labels = job.predictor.predict(_checked(frame))
             except DataError as error:
                 result.failures.append(_naming(source, error))
+            except MemoryError:
+                result.failures.append(f'{source} does not fit into memory; shrink it, or cut it into tiles.')
             else:
-                writer.submit(write, source, frame, labels)
+                writer.submit(_write_image, job, source, frame, labels, result)
             done += 1
             bar.update()
     result.stopped = done < len(sources)
+
+
+def _write_image(job: _Job, source: Source, frame: np.ndarray, labels: np.ndarray, result: Result) -> None:
+    try:
+        for kind, target in job.targets(source).items():
+            write_picture(target, job.predictor, frame, labels, kind, job.record(source))
+        result.pictures.append(job.picture(source))
+    except (DataError, StorageError) as error:
+        if isinstance(error, StorageError) and error.errno not in OF_ONE_FILE:
+            raise
+        result.failures.append(_naming(source, error))
 
 
 def _read(source: Source) -> tuple[Source, np.ndarray | DataError]:
@@ -312,6 +311,12 @@ def _read(source: Source) -> tuple[Source, np.ndarray | DataError]:
         return source, decode_frame(read_image_file(source.place), source.place)
     except DataError as error:
         return source, error
+
+
+def _checked(frame: np.ndarray | DataError) -> np.ndarray:
+    if isinstance(frame, DataError):
+        raise frame
+    return frame
 
 
 def _naming(source: Source, error: UserError) -> str:

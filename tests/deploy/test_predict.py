@@ -186,6 +186,31 @@ def test_a_frame_that_the_model_refuses_stops_nothing(folder, tmp_path):
     assert len(written(tmp_path / 'out')) == 5
 
 
+def test_a_frame_without_room_in_memory_stops_nothing(folder, tmp_path, monkeypatch):
+    run = Brightness.run
+
+    def fail(self, frames):
+        if frames.shape[1] == 21:
+            raise MemoryError
+        return run(self, frames)
+
+    monkeypatch.setattr(Brightness, 'run', fail)
+    picture(folder / '1.png', 0, (21, 30))
+    failures = predict(predictor(), str(folder), tmp_path / 'out', ['labels']).failures
+    assert failures == [f'{folder}/1.png does not fit into memory; shrink it, or cut it into tiles.']
+    assert len(written(tmp_path / 'out')) == 5
+
+
+def test_pictures_of_any_shape(tmp_path):
+    shapes = [(1, 1), (1, 3000), (3000, 1), (2, 2), (7, 40000)]
+    for index, shape in enumerate(shapes):
+        picture(tmp_path / f'in/{index}.png', 0, shape)
+    assert predict(predictor(), str(tmp_path / 'in'), tmp_path / 'out').failures == []
+    for index, shape in enumerate(shapes):
+        assert labels_of(tmp_path / f'out/labels/{index}.png').shape == shape
+        assert cv2.imread(str(tmp_path / f'out/painted/{index}.png')).shape[1] == shape[1]
+
+
 def test_shares_are_disjoint_and_whole(folder, tmp_path):
     with ThreadPoolExecutor(4) as pool:
         # Into one folder at once.
