@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.images import BROKEN, FORMATS, encoded, png
 from PIL import Image
 
 from mmseg_erfnet import images
@@ -29,26 +30,12 @@ from mmseg_erfnet.images import (
     read_image_file,
 )
 
-FORMATS = {'PNG': {}, 'JPEG': {'quality': 95}, 'BMP': {}, 'TIFF': {}, 'WebP': {'lossless': True}, 'PPM': {}}
-
 
 @pytest.fixture(scope='module')
 def picture() -> np.ndarray:
     """A smooth RGB picture, 40x60, without middle grey in its corners."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (15, 15), 4) // 2 + 100
-
-
-def encoded(picture: np.ndarray, name: str = 'PNG', mode: str | None = None, **options) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture, mode).save(stream, name, **{**FORMATS[name], **options})
-    return stream.getvalue()
-
-
-def png(pixels: bytes, width: int = 32, height: int = 24, bits: int = 8, colour: int = 2, extra: bytes = b'') -> bytes:
-    header = struct.pack('>IIBBBBB', width, height, bits, colour, 0, 0, 0)
-    body = png_chunk(b'IDAT', pixels) if pixels else b''
-    return images.PNG_SIGNATURE + png_chunk(b'IHDR', header) + extra + body + png_chunk(b'IEND', b'')
 
 
 @pytest.mark.parametrize('name', FORMATS)
@@ -135,43 +122,13 @@ def test_a_jpeg_that_is_grey_is_whole(picture):
         check_frame(data, 'x.jpg')
 
 
-WHOLE = zlib.compress((b'\0' + b'\7' * 96) * 24)
-BROKEN = {
-    'empty': b'',
-    'text': b'no image at all',
-    'no pixels': png(b''),
-    'no compression': png(b'junk'),
-    'too few pixels': png(zlib.compress((b'\0' + b'\7' * 96) * 5)),
-    'too many pixels': png(zlib.compress((b'\0' + b'\7' * 96) * 25)),
-    'cut before compression': png(WHOLE[:-4]),
-    'wrong sum of pixels': png(WHOLE[:-1] + b'x'),
-    'unknown filter': png(zlib.compress((b'\x09' + b'\7' * 96) * 24)),
-    'no palette': png(zlib.compress((b'\0' + b'\7' * 32) * 24), colour=3),
-    'depth of none': png(WHOLE, bits=3),
-    'colours of none': png(WHOLE, colour=5),
-    'no width': png(WHOLE, width=0),
-    'no header': images.PNG_SIGNATURE + png_chunk(b'IDAT', WHOLE) + png_chunk(b'IEND', b''),
-    'signature alone': images.PNG_SIGNATURE,
-    'jpeg without picture': b'\xff\xd8\xff\xd9',
-    'jpeg cut in its header': b'\xff\xd8\xff\xc0\0\x11\x08\0',
-    'bmp cut': b'BM' + bytes(20),
-    'tiff without folder': b'II*\0\xff\xff\xff\x7f',
-    'tiff without size': b'II*\0\x08\0\0\0\0\0',
-    'webp without picture': b'RIFF\4\0\0\0WEBP',
-    'ppm without size': b'P6\nx',
-    'ppm cut': b'P6\n10 10\n255\nabc',
-    'postscript': b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n',
-    'gif': b'GIF89a' + bytes(40),
-    'photoshop': b'8BPS\0\1' + bytes(60),
-    'icon': b'\0\0\1\0\1\0\x10\x10' + bytes(60),
-}
-
-
 @pytest.mark.parametrize('kind', BROKEN)
 @pytest.mark.parametrize('check', [check_image, check_frame, decode_frame, decode_rgb_labels, decode_index_labels])
 def test_what_no_decoder_reads_is_said_by_the_check(kind, check):
     if check is decode_frame and kind == 'too many pixels':
-        pytest.skip('what is too much does no harm to a picture')
+        # What is too much does no harm to a picture.
+        assert decode_frame(BROKEN[kind], 'x.png').shape == (24, 32, 3)
+        return
     with pytest.raises(DataError, match=r'^/data/x\.png (is|has|cannot be read) .*(put the original|convert it)'):
         check(BROKEN[kind], '/data/x.png')
 

@@ -23,6 +23,7 @@ from mmseg_erfnet.visualization import painting
 
 CONTENTS = ('labels', 'painted', 'video')
 RECORD = 'predicted_by.json'
+RECORDED = ('.png', '.mp4', '.webm')  # files that carry a record
 # A file that cannot be written for one of these is no reason to leave the others.
 OF_ONE_FILE = (ENAMETOOLONG, EACCES, EISDIR, ENOTDIR)
 
@@ -92,8 +93,8 @@ def predict(
         if value is not None and value < 1:
             raise UsageError(f'{name} is a number of frames from 1 on: got {value}.')
     inputs = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-    sources = find_sources(inputs, out, lambda path: read_record(path) is not None)
-    options = {'every': every, 'max_frames': max_frames} if (every, max_frames) != (1, None) else {}
+    sources = find_sources(inputs, out, lambda path: path.suffix in RECORDED and read_record(path) is not None)
+    options = ({'every': every} if every > 1 else {}) | ({'max_frames': max_frames} if max_frames else {})
     job = _Job(predictor, Path(out), set(contents), overwrite, codec, options)
     job.check(sources)
     return _run(job, _share(sources, shard), max_frames, every, stopped)
@@ -118,6 +119,13 @@ class _Job:
         self.overwrite, self.options = overwrite, options
         self.model = dict(model=predictor.name, checkpoint_sha256=predictor.metadata.get('checkpoint_sha256'))
         self._recorded = False
+        self._found: dict[Path, dict | None] = {}
+
+    def found(self, target: Path) -> dict | None:
+        """The record of a file as it was before this run; read once."""
+        if target not in self._found:
+            self._found[target] = read_record(target)
+        return self._found[target]
 
     def kinds(self, source: Source) -> list[str]:
         """What is written of a source."""
@@ -157,7 +165,7 @@ class _Job:
             )
         self._check_model()
         targets = [target for source in sources for target in self._files(source)]
-        check_targets(targets, (source.place for source in sources))
+        check_targets(targets, (source.place for source in sources), lambda path: self.found(path) is not None)
         if not self.overwrite:
             for source in sources:
                 self._check_source(source)
@@ -190,7 +198,7 @@ class _Job:
     def _check_source(self, source: Source) -> None:
         wanted = self.record(source)
         for target in self._files(source):
-            found = read_record(target)
+            found = self.found(target)
             if not found:
                 continue
             if source.kind == 'live':
@@ -211,7 +219,7 @@ class _Job:
         if source.kind == 'video':
             wanted |= dict.fromkeys(('every', 'max_frames')) | self.options | {'whole': True}
         for target in self.targets(source).values():
-            found = read_record(target) or {}
+            found = self.found(target) or {}
             if any(found.get(key) != value for key, value in wanted.items()):
                 return False
         return True
@@ -269,34 +277,33 @@ def _run(job: _Job, sources: list[Source], max_frames: int | None, every: int, s
 
 
 def _predict_images(job: _Job, sources: list[Source], result: Result, stopped: Callable[[], bool]) -> None:
-    def write(source: Source, frame: np.ndarray, labels: np.ndarray) -> None:
-        try:
-            for kind, target in job.targets(source).items():
-                write_picture(target, job.predictor, frame, labels, kind, job.record(source))
-            result.pictures.append(job.picture(source))
-        except StorageError as error:
-            if error.errno not in OF_ONE_FILE:
-                raise
-            result.failures.append(str(error))
-        except DataError as error:
-            result.failures.append(_naming(source, error))
-
     job.begin()
     note = f'{result.kept} were there' if result.kept else ''
     done = 0
     with Behind() as writer, progress('Images', len(sources), 'images', note) as bar:
         for source, frame in ahead(map(_read, sources), stopped):
             try:
-                if isinstance(frame, DataError):
-                    raise frame
-                labels = job.predictor.predict(frame)
+                labels = job.predictor.predict(_checked(frame))
             except DataError as error:
                 result.failures.append(_naming(source, error))
+            except MemoryError:
+                result.failures.append(f'{source} does not fit into memory; shrink it, or cut it into tiles.')
             else:
-                writer.submit(write, source, frame, labels)
+                writer.submit(_write_image, job, source, frame, labels, result)
             done += 1
             bar.update()
     result.stopped = done < len(sources)
+
+
+def _write_image(job: _Job, source: Source, frame: np.ndarray, labels: np.ndarray, result: Result) -> None:
+    try:
+        for kind, target in job.targets(source).items():
+            write_picture(target, job.predictor, frame, labels, kind, job.record(source))
+        result.pictures.append(job.picture(source))
+    except (DataError, StorageError) as error:
+        if isinstance(error, StorageError) and error.errno not in OF_ONE_FILE:
+            raise
+        result.failures.append(_naming(source, error))
 
 
 def _read(source: Source) -> tuple[Source, np.ndarray | DataError]:
@@ -304,6 +311,12 @@ def _read(source: Source) -> tuple[Source, np.ndarray | DataError]:
         return source, decode_frame(read_image_file(source.place), source.place)
     except DataError as error:
         return source, error
+
+
+def _checked(frame: np.ndarray | DataError) -> np.ndarray:
+    if isinstance(frame, DataError):
+        raise frame
+    return frame
 
 
 def _naming(source: Source, error: UserError) -> str:

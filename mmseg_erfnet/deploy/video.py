@@ -25,7 +25,16 @@ from mmseg_erfnet.deploy.overlap import Behind, ahead
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import Source, find_sources
 from mmseg_erfnet.errors import DataError, UsageError
-from mmseg_erfnet.files import append_record, make_folder, replacing, storage_error, with_record, write_bytes
+from mmseg_erfnet.files import (
+    append_record,
+    make_folder,
+    read_record,
+    replacing,
+    shown,
+    storage_error,
+    with_record,
+    write_bytes,
+)
 from mmseg_erfnet.images import encode_png
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.visualization import painting
@@ -100,23 +109,27 @@ class Clip:
     """
 
     def __init__(self, source: Source) -> None:
-        self.source, self.live = source, source.kind == 'live'
+        self.source, self.read, self.undecoded = source, 0, 0
+        self._times: list[float] = []
+        self._busy = False
         self._stack = contextlib.ExitStack()
-        if source.place.isdecimal() and self.live:
+        elsewhere = source.kind == 'live'
+        if source.place.isdecimal() and elsewhere:
             self._capture = cv2.VideoCapture(int(source.place))
         else:
-            place = source.place if self.live else self._stack.enter_context(_plain(source.place))
+            place = source.place if elsewhere else self._stack.enter_context(_plain(source.place))
             ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends() and not place.startswith('/dev/')
             self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
         if not self._capture.isOpened():
             self._stack.close()
-            what = 'connect it, or give another' if self.live else 'it is no image and no whole video'
+            what = 'connect it, or give another' if elsewhere else 'it is no image and no whole video'
             raise DataError(f'{source} cannot be opened: {what}.')
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if RATES[0] <= rate <= RATES[1] else DEFAULT_RATE
-        self.total = 0 if self.live else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self._exact = not self.live and _counts_its_frames(source.place)
-        self.read, self.undecoded, self._times = 0, 0, []
+        self.total = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        # An address may be that of a file.
+        self.live = elsewhere and not self.total
+        self._exact = not elsewhere and _counts_its_frames(source.place)
 
     def frames(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yield each frame, BGR, with its time in seconds from the first."""
@@ -140,7 +153,9 @@ class Clip:
     def _next(self) -> np.ndarray | None:
         """The next frame that can be decoded. OpenCV says no at a damaged one as at the end, but goes on after it."""
         for attempt in range(min(max(self.total - self.read, ATTEMPTS[0]), ATTEMPTS[1]) if not self.live else 1):
+            self._busy = True
             done, frame = self._capture.read()
+            self._busy = False
             if done and frame is not None and frame.size:
                 self.undecoded += attempt
                 return frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
@@ -148,10 +163,12 @@ class Clip:
 
     def fault(self) -> str | None:
         """After the last frame: a sentence if there should have been more."""
-        if self.live:
-            return None
         if not self.read:
             return f'{self.source} holds no frame that can be decoded.'
+        if self.live:
+            return (
+                f'{self.source} gave no further frame after {self.read}: connect it, and run again into another --out.'
+            )
         lost = self._lost()
         if not lost:
             return None
@@ -174,8 +191,9 @@ class Clip:
         return missing if steady and steps.max() > LOST_BETWEEN * middle else 0
 
     def close(self) -> None:
-        """Release the clip or the camera."""
-        self._capture.release()
+        """Release the clip or the camera, unless a thread waits for a frame, as of a stream that stands still."""
+        if not self._busy:
+            self._capture.release()
         self._stack.close()
 
     def __enter__(self) -> 'Clip':
@@ -418,13 +436,25 @@ def predict_video(
         count = _run(predictor, clip, painted, folders, every, max_frames, stopped, record)
         seconds = time.monotonic() - started
         ended = stopped() and not clip.live
-        fault = None if ended or count == max_frames else clip.fault()
         if not count:
-            raise DataError(fault or f'{source} was stopped before its first frame.')
+            raise DataError(f'{source} was stopped before its first frame.' if stopped() else clip.fault())
+        fault = None if stopped() or count == max_frames else clip.fault()
+        for folder in folders.values():
+            _remove_stale(folder, count, record)
         if painted is not None:
             whole = not ended and fault is None
             append_record(temporary, record | dict(frames=count, whole=whole))
     return PredictedVideo(count, seconds, fault, ended)
+
+
+def _remove_stale(folder: Path, count: int, record: dict) -> None:
+    """Remove pictures of an earlier run with another input or model, which had more frames."""
+    for path in folder.iterdir():
+        if path.suffix == '.png' and path.stem.isdecimal() and int(path.stem) >= count:
+            found = read_record(path)
+            # Where this run ends early, what is beyond its end may still be right.
+            if found is not None and any(found.get(key) != record[key] for key in record.keys() - {'max_frames'}):
+                path.unlink()
 
 
 def _run(
@@ -444,7 +474,7 @@ def _run(
         painted or contextlib.nullcontext(),
         Behind() as writer,
         contextlib.closing(ahead(frames, stopped)) as items,
-        progress(Path(clip.source.name).name, total, 'frames') as bar,
+        progress(shown(Path(clip.source.name).name), total, 'frames') as bar,
     ):
         for seconds, frame in items:
             if count % every == 0 or labels.shape != frame.shape[:2]:

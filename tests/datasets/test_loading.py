@@ -1,13 +1,16 @@
 """Labels in, class ids out: exactly, or with a sentence that says what is wrong."""
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.images import BROKEN
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
+from mmseg_erfnet.datasets.base import CheckedSegDataset
 from mmseg_erfnet.datasets.camvid import CLASSES, COLOURS, PALETTE
 from mmseg_erfnet.datasets.transforms import LoadSegLabels
 from mmseg_erfnet.errors import DataError, UsageError
@@ -230,3 +233,67 @@ def test_index_label_of_another_kind(tmp_path, pixels):
 def test_wrong_arguments(arguments, sentence):
     with pytest.raises(UsageError, match=sentence):
         LoadSegLabels(**arguments)
+
+
+# --- Frames -----------------------------------------------------------------------------------------------------------
+
+
+def dataset(folder: Path, **options) -> CheckedSegDataset:
+    """A dataset of the one frame `x.png`, with MMSegmentation's loader."""
+    return CheckedSegDataset(
+        data_prefix={'img_path': str(folder)},
+        img_suffix='.png',
+        pipeline=[{'type': 'LoadImageFromFile'}],
+        metainfo={'classes': ['one'], 'palette': [[1, 2, 3]]},
+        test_mode=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize('cache_gb', [0, 0.01])
+@pytest.mark.parametrize('kind', BROKEN)
+def test_a_frame_that_cannot_be_decoded_is_named(tmp_path, kind, cache_gb):
+    """MMCV ends in an AssertionError without a name."""
+    (tmp_path / 'x.png').write_bytes(BROKEN[kind])
+    with pytest.raises(DataError, match=r'x\.png (is|has|cannot be read) .*(put the original|convert it)'):
+        dataset(tmp_path, cache_gb=cache_gb)[0]
+
+
+def test_frames_and_labels_that_are_pipes_are_not_waited_for(tmp_path, ids):
+    Image.fromarray(np.dstack([ids] * 3)).save(tmp_path / 'x.png')
+    frames = dataset(tmp_path)
+    assert frames[0]['img'].shape == (*SHAPE, 3)
+    (tmp_path / 'x.png').unlink()
+    os.mkfifo(tmp_path / 'x.png')
+    with pytest.raises(DataError, match=r'x\.png is no regular file; restore it'):
+        frames[0]
+    with pytest.raises(DataError, match=r'x\.png is no regular file'):
+        load(str(tmp_path / 'x.png'))
+
+
+def test_an_error_of_the_loader_is_said_of_the_frame_or_raised(tmp_path, ids, monkeypatch):
+    """An older decoder may refuse what the check accepts. What is no fault of the frame stays an error of its own."""
+    Image.fromarray(np.dstack([ids] * 3)).save(tmp_path / 'x.png')
+    frames = dataset(tmp_path)
+
+    def fail(results):
+        raise AssertionError
+
+    monkeypatch.setattr(frames.pipeline, 'transforms', [fail])
+    with pytest.raises(AssertionError):
+        frames[0]
+    monkeypatch.setattr('mmseg_erfnet.images.cv2.imdecode', lambda data, flags: None)
+    with pytest.raises(DataError, match=r'x\.png is damaged and cannot be decoded'):
+        frames[0]
+
+
+@pytest.mark.parametrize('orientation', [3, 6])
+def test_turned_frames(tmp_path, ids, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(np.dstack([ids] * 3)).save(tmp_path / 'x.png', exif=exif)
+    if orientation == 3:  # the label may be turned or not
+        with pytest.raises(DataError, match=r'x\.png is stored turned \(EXIF orientation 3\)'):
+            dataset(tmp_path)[0]
+    else:  # it has another size if it is not turned, too
+        assert dataset(tmp_path)[0]['ori_shape'] == SHAPE[::-1]

@@ -1,5 +1,6 @@
 """Prediction into files, with a model that tells classes by brightness."""
 
+import importlib.util
 import json
 import os
 import re
@@ -183,6 +184,31 @@ def test_a_frame_that_the_model_refuses_stops_nothing(folder, tmp_path):
         'brightness takes frames of 20x30 alone: got 8x8. Resize them, or export a model without --size.'
     ]
     assert len(written(tmp_path / 'out')) == 5
+
+
+def test_a_frame_without_room_in_memory_stops_nothing(folder, tmp_path, monkeypatch):
+    run = Brightness.run
+
+    def fail(self, frames):
+        if frames.shape[1] == 21:
+            raise MemoryError
+        return run(self, frames)
+
+    monkeypatch.setattr(Brightness, 'run', fail)
+    picture(folder / '1.png', 0, (21, 30))
+    failures = predict(predictor(), str(folder), tmp_path / 'out', ['labels']).failures
+    assert failures == [f'{folder}/1.png does not fit into memory; shrink it, or cut it into tiles.']
+    assert len(written(tmp_path / 'out')) == 5
+
+
+def test_pictures_of_any_shape(tmp_path):
+    shapes = [(1, 1), (1, 3000), (3000, 1), (2, 2), (7, 40000)]
+    for index, shape in enumerate(shapes):
+        picture(tmp_path / f'in/{index}.png', 0, shape)
+    assert predict(predictor(), str(tmp_path / 'in'), tmp_path / 'out').failures == []
+    for index, shape in enumerate(shapes):
+        assert labels_of(tmp_path / f'out/labels/{index}.png').shape == shape
+        assert cv2.imread(str(tmp_path / f'out/painted/{index}.png')).shape[1] == shape[1]
 
 
 def test_shares_are_disjoint_and_whole(folder, tmp_path):
@@ -488,8 +514,9 @@ def test_a_full_disk_leaves_no_half_file(folder, tmp_path):
         (tmp_path / 'noise.png', 20_000, []),
         (source, 8_000, ['--codec', 'mp4v']),
         (source, 8_000, ['--codec', 'vp8']),
+        *([(source, 8_000, ['--codec', 'h264'])] if importlib.util.find_spec('av') else []),
     ):
-        out = tmp_path / f'out{len(options)}{given.stem}'
+        out = tmp_path / f'out{given.stem}{"".join(options)}'
         ended = subprocess.run(
             [sys.executable, '-c', code, str(limit), str(given), '--out', str(out), *options],
             capture_output=True,

@@ -1,13 +1,20 @@
 """Clips in and out: damaged ones, those with uneven times, and what browsers play."""
 
+import functools
 import importlib.util
+import json
 import os
+import queue
+import subprocess
+import threading
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.browser import CHROMIUM, FLAGS
 
 from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.deploy.predict import predict
@@ -298,3 +305,124 @@ def test_stopped_before_the_first_frame(tmp_path):
     with pytest.raises(DataError, match='was stopped before its first frame'):
         predict_video(predictor(), clip(tmp_path / 'x.mp4', 4), tmp_path / 'y.mp4', codec='mp4v', stopped=lambda: True)
     assert not (tmp_path / 'y.mp4').exists()
+
+
+def test_an_address_of_a_file_is_a_clip(tmp_path):
+    clip(tmp_path / 'x.mp4', 9)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/x.mp4'
+        result = predict(predictor(), address, tmp_path / 'out', codec='mp4v')
+        server.shutdown()
+    assert result.failures == []
+    (video,) = result.pictures
+    assert video.name == f'127.0.0.1_{server.server_port}_x.mp4.mp4'
+    assert times(video)[-1] == pytest.approx(8 / 12, abs=0.01)
+    # It is not known whether it is the same again.
+    with pytest.raises(UsageError, match='gave before: choose another --out, or --overwrite it'):
+        predict(predictor(), address, tmp_path / 'out', codec='mp4v')
+
+
+class Camera:
+    """A capture device that gives a number of frames and then no more."""
+
+    def __init__(self, frames: int):
+        self.left = frames
+
+    def isOpened(self):
+        return True
+
+    def get(self, key):
+        return -1.0
+
+    def read(self):
+        self.left -= 1
+        return (True, np.zeros((48, 64, 3), np.uint8)) if self.left >= 0 else (False, None)
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize('end', ['lost', 'asked'])
+def test_the_end_of_a_camera(tmp_path, monkeypatch, end):
+    """Ctrl-C is its ordinary end; a camera that is unplugged is named."""
+    source = Source('0', 'camera0', 'live')
+    writer = cv2.VideoCapture
+    monkeypatch.setattr(
+        'mmseg_erfnet.deploy.video.cv2.VideoCapture', lambda place, *rest: Camera(9) if place == 0 else writer(place)
+    )
+    model = predictor()
+    stopped = (lambda: model._backend.calls >= 5) if end == 'asked' else (lambda: False)
+    result = predict_video(model, source, tmp_path / 'x.mp4', codec='mp4v', stopped=stopped)
+    assert not result.stopped
+    if end == 'asked':
+        assert (result.frames, result.fault) == (5, None)
+    else:
+        assert result.frames == 9
+        assert result.fault.startswith('camera 0 gave no further frame after 9: connect it')
+
+
+def test_pictures_of_an_older_and_longer_clip_do_not_stay(tmp_path):
+    source = clip(tmp_path / 'x.mp4', 9)
+    predict(predictor(), str(source), tmp_path / 'out', ['labels'])
+    (tmp_path / 'out/labels/x/notes.txt').touch()
+    clip(source, 6)
+    predict(predictor(), str(source), tmp_path / 'out', ['labels'])
+    assert written(tmp_path / 'out') == [f'labels/x/{index:06}.png' for index in range(6)]
+    assert (tmp_path / 'out/labels/x/notes.txt').exists()
+    # The same clip, cut short: what is beyond is still right.
+    predict(predictor(), str(source), tmp_path / 'out', ['labels'], max_frames=2)
+    assert len(written(tmp_path / 'out')) == 6
+
+
+# A page that seeks a video to its end and reports what came of it.
+PLAYER = b"""<video muted src="video"></video><script>
+const video = document.querySelector('video');
+const say = what => fetch('said', {method: 'POST', body: JSON.stringify(what)});
+video.onerror = () => say({error: video.error.message});
+video.onloadeddata = () => { video.currentTime = video.duration - 0.05; };
+video.onseeked = () => say({width: video.videoWidth, height: video.videoHeight, duration: video.duration});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium')
+@pytest.mark.parametrize('codec', ['vp8', pytest.param('h264', marks=needs_av)])
+def test_a_browser_plays_it(tmp_path, codec):
+    target, said = tmp_path / f'x{CODECS[codec]}', queue.Queue()
+    predict_video(predictor(), clip(tmp_path / 'in.mp4', 24), target, codec=codec)
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self):
+            kind, body = ('video/*', target.read_bytes()) if self.path == '/video' else ('text/html', PLAYER)
+            self.send_response(200)
+            self.send_header('Content-Type', kind)
+            self.send_header('Content-Length', str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            said.put(json.loads(self.rfile.read(int(self.headers['Content-Length']))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/'
+        flags = [flag for flag in FLAGS if 'host-resolver' not in flag]
+        browser = subprocess.Popen(
+            [CHROMIUM, *flags, '--remote-debugging-port=0', f'--user-data-dir={tmp_path / "profile"}', address],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            found = said.get(timeout=60)
+        finally:
+            browser.kill()
+            browser.wait()
+            server.shutdown()
+    assert 'error' not in found
+    assert (found['width'], found['height'] > 48) == (64, True)
+    assert found['duration'] == pytest.approx(2, abs=0.1)
