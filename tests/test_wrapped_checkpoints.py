@@ -47,7 +47,7 @@ def test_scores(files, tmp_path, tta):
 
 def test_predictions(files, tmp_path):
     def predict(file, path, folder) -> list[bytes]:
-        image = sorted((workshop() / 'camvid').rglob('*.png'))[0]
+        image = min((workshop() / 'camvid').rglob('*.png'))
         assert run_tool('predict', file, path, image, '--out', folder).status == 0
         return [found.read_bytes() for found in sorted(folder.rglob('*.png')) if 'label' in str(found)]
 
@@ -59,7 +59,7 @@ def test_predictions(files, tmp_path):
 def test_exported_models(files, tmp_path):
     def export(file, path, folder) -> np.ndarray:
         assert run_tool('export', file, path, '--out', folder, '--format', 'onnx').status == 0
-        image = cv2.imread(str(sorted((workshop() / 'camvid').rglob('*.png'))[0]))
+        image = cv2.imread(str(min((workshop() / 'camvid').rglob('*.png'))))
         (model,) = folder.glob('*.onnx')
         return Predictor(model).predict(image)
 
