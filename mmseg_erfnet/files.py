@@ -111,7 +111,11 @@ def check_new(path: str | Path, data: bytes) -> None:
         UsageError: There is something else of this name.
     """
     path = Path(path)
-    if os.path.lexists(path) and not (is_regular(path) and path.read_bytes() == data):
+    try:
+        same = is_regular(path) and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        same = False
+    if os.path.lexists(path) and not same:
         raise UsageError(f'{path} exists and is not what would be written: remove it, or give another name.')
 
 

@@ -146,7 +146,10 @@ def train(
         cfg = use_amp(cfg)
     if resume:
         cfg.resume, cfg.load_from = True, _checkpoint_to_resume(cfg, resume)
-    with full_disk_reported(cfg.work_dir), own_work_dir(cfg.work_dir, resume or cfg.get('resume'), cfg.launcher):
+    with (
+        full_disk_reported(cfg.work_dir),
+        own_work_dir(cfg.work_dir, resume or cfg.get('resume'), cfg.get('launcher', 'none')),
+    ):
         runner = SafeRunner.from_cfg(cfg)
         if cfg.get('val_dataloader') is not None:
             # A frame in both training and validation would make every figure too good.
