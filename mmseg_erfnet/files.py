@@ -206,6 +206,21 @@ def write_if_absent(path: str | Path, data: bytes) -> bool:
             linked.unlink(missing_ok=True)
 
 
+def check_new(path: str | Path, data: bytes) -> None:
+    """Refuse to replace a file with another content, so that a target which is the input, or a user's own, is kept.
+
+    Raises:
+        UsageError: There is something else of this name.
+    """
+    path = Path(path)
+    try:
+        same = is_regular(path) and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        same = False
+    if os.path.lexists(path) and not same:
+        raise UsageError(f'{path} exists and is not what would be written: remove it, or give another name.')
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file as UTF-8; see :func:`write_bytes`."""
     write_bytes(path, text.encode())
@@ -213,7 +228,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: object) -> None:
     """Write a JSON file; a float that is not finite becomes null, since JSON has none. See :func:`write_bytes`."""
-    write_text(path, json.dumps(_finite(value), indent=1, allow_nan=False))
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """Return what :func:`write_json` writes."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
 def _finite(value: object) -> object:

@@ -1,13 +1,14 @@
 """Publishing weights, and the results table of the README."""
 
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
 
 from mmseg_erfnet.errors import DataError
-from mmseg_erfnet.files import write_json
-from mmseg_erfnet.models.checkpoints import load_checkpoint_file, publishable, save_checkpoint_file
+from mmseg_erfnet.files import check_new, json_text, replacing
+from mmseg_erfnet.models.checkpoints import checkpoint_bytes, load_checkpoint_file, publishable
 from mmseg_erfnet.reports.history import read_history
 
 
@@ -24,14 +25,21 @@ def publish(source: str | Path, target: str | Path, trust_checkpoint: bool = Fal
 
     Raises:
         CheckpointError: The source cannot be loaded.
+        UsageError: Another file has the name of one of the two.
+        StorageError: One of the two cannot be written; then neither is.
     """
     target = Path(target)
-    data = save_checkpoint_file(publishable(load_checkpoint_file(source, trust=trust_checkpoint)), target)
+    data = checkpoint_bytes(publishable(load_checkpoint_file(source, trust=trust_checkpoint)))
     history = read_history(Path(source).parent)
     # Of each epoch the last line.
     last = {line['x']: {key: line[key] for key in ('iter', 'loss', 'lr') if key in line} for line in history.train}
     log = {'unit': history.unit, 'train': last, 'val': history.val, 'train_frames': history.train_scores}
-    write_json(target.with_suffix('.log.json'), log)
+    written = {target: data, target.with_suffix('.log.json'): json_text(log).encode()}
+    for path, content in written.items():
+        check_new(path, content)
+    with ExitStack() as stack:  # both are written before either has its name
+        for path, content in written.items():
+            stack.enter_context(replacing(path)).write_bytes(content)
     return f'{target}: {len(data) / 1e6:.2f} MB, SHA-256 {hashlib.sha256(data).hexdigest()}'
 
 

@@ -1,14 +1,16 @@
 """What is handed on of a run: its weights, small, and its log."""
 
 import hashlib
+import itertools
 import json
 
 import pytest
 import torch
 
+from mmseg_erfnet import files
 from mmseg_erfnet.engine.launch import train
-from mmseg_erfnet.errors import CheckpointError
-from mmseg_erfnet.models.checkpoints import load_checkpoint_file
+from mmseg_erfnet.errors import CheckpointError, StorageError, UsageError
+from mmseg_erfnet.models.checkpoints import load_checkpoint_file, save_checkpoint_file
 from mmseg_erfnet.release import publish
 
 
@@ -37,3 +39,53 @@ def test_what_is_no_checkpoint_publishes_nothing(tmp_path):
     with pytest.raises(CheckpointError, match=r'no\.pth'):
         publish(tmp_path / 'no.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A checkpoint without its run."""
+    torch.save(
+        dict(state_dict={'module.conv.weight': torch.full((1, 1, 1, 1), 1e6)}, meta=dict(epoch=3)), tmp_path / 'a.pth'
+    )
+    return tmp_path / 'a.pth'
+
+
+def test_weights_beyond_the_range_of_float16_stay_as_they_are(source, tmp_path):
+    publish(source, tmp_path / 'out.pth')
+    assert load_checkpoint_file(tmp_path / 'out.pth')['state_dict']['conv.weight'].item() == 1e6
+
+
+def test_publishing_replaces_nothing_but_what_it_wrote(source, tmp_path):
+    before = source.read_bytes()
+    target = tmp_path / 'out.pth'
+    publish(source, target)
+    publish(source, target)
+    for name in ('out.pth', 'out.log.json'):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(b'precious')
+        with pytest.raises(UsageError, match=rf'{name} exists and is not what would be written'):
+            publish(source, target)
+        assert (tmp_path / name).read_bytes() == b'precious'
+        (tmp_path / name).write_bytes(whole)
+    with pytest.raises(UsageError, match=r'a\.pth exists'):
+        publish(source, source)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize('number', [1, 2])
+def test_a_full_disk_publishes_neither_file(source, tmp_path, monkeypatch, number):
+    """The kernel answers the first or the second write."""
+    numbers = itertools.count(1)
+    monkeypatch.setattr(files.secrets, 'token_hex', lambda length: str(next(numbers)))
+    (tmp_path / f'{files.TEMPORARY}{number}{(".pth", ".json")[number - 1]}').symlink_to('/dev/full')
+    with pytest.raises(StorageError, match=r'out\.(pth|log\.json) cannot be written \(No space left on device\)'):
+        publish(source, tmp_path / 'out.pth')
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_converting_onto_the_source_is_refused(tmp_path):
+    torch.save({'layer.weight': torch.ones(2)}, tmp_path / 'a.pth')
+    before = (tmp_path / 'a.pth').read_bytes()
+    with pytest.raises(UsageError, match=r'a\.pth exists and is not what would be written'):
+        save_checkpoint_file(dict(state_dict={}), tmp_path / 'a.pth')
+    assert (tmp_path / 'a.pth').read_bytes() == before

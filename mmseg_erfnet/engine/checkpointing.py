@@ -145,7 +145,7 @@ class WorkDirLock:
         self.work_dir, self.key = work_dir, None
 
     def acquire(self) -> None:
-        """Take the lock, if this process does not have it yet.
+        """Take the lock, if this process does not have it yet, and remove what a killed run was writing.
 
         Raises:
             UsageError: Another process trains in the folder.
@@ -181,6 +181,7 @@ class WorkDirLock:
             os.pwrite(descriptor, f'process {os.getpid()} on {socket.gethostname()}'.encode(), 0)
         except OSError:  # a full disk; who has the lock is only said
             pass
+        _remove_unfinished(self.work_dir)
 
     def release(self) -> None:
         """Give the lock back, if this object took it."""
@@ -207,8 +208,6 @@ def own_work_dir(work_dir: str | Path, resume: object, launcher: str = 'none') -
         lock.acquire()
     try:
         check_new_run(work_dir, resume)
-        if lock.key is not None:
-            _remove_unfinished(work_dir)
         yield
     finally:
         lock.release()

@@ -169,7 +169,7 @@ def train(
     cfg = feed_gpu(use_fused_optimizer(cfg))
     if resume:
         notes += _resume(cfg, resume)
-    lock = own_work_dir(cfg.work_dir, resume or cfg.get('resume'), cfg.launcher)
+    lock = own_work_dir(cfg.work_dir, resume or cfg.get('resume'), cfg.get('launcher', 'none'))
     with full_disk_reported(cfg.work_dir), writing_reported(cfg.work_dir), lock:
         runner = SafeRunner.from_cfg(cfg)
         check_training(cfg, runner)

@@ -4,18 +4,21 @@ MMEngine hands these states to ``load_state_dict`` of objects that take over wha
 the schedules as far as both lists reach. What fits is taken; all else is refused by name.
 """
 
+import inspect
 import math
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mmseg_erfnet.errors import CheckpointError
 from mmseg_erfnet.files import is_regular
@@ -87,8 +90,9 @@ def _plain_names(averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 # --- The state of the optimiser and the schedules ---------------------------------------------------------------------
 
-# Options that a version of torch may add to all optimisers; and what MMEngine's schedulers add.
-OPTIONAL = {'foreach', 'fused', 'maximize', 'capturable', 'differentiable', 'decoupled_weight_decay', 'params'}
+IMPLEMENTATION = {'foreach', 'fused', 'capturable', 'differentiable'}
+# What a version of torch, or a schedule, may add to all optimisers.
+OPTIONAL = IMPLEMENTATION | {'maximize', 'decoupled_weight_decay', 'initial_lr', 'params'}
 # What makes MMEngine's schedulers what they are; their other entries change as they step.
 SCHEDULE = {
     'begin',
@@ -121,14 +125,17 @@ def _check_optimizer(wrapper: object, state: object) -> None:
     current = wrapper.optimizer.param_groups
     if len(groups) != len(current):
         _refuse('optimizer', f'has {len(groups)} parameter groups instead of {len(current)}')
+    seen = set()
     for group, own in zip(groups, current, strict=True):
         _check_group(group, own)
-    parameters = [parameter for group in current for parameter in group['params']]
-    indices = [index for group in groups for index in group['params']]
-    if len(set(indices)) < len(indices) or not states.keys() <= set(indices):
+        kept = _kept_of_a_parameter(wrapper.optimizer, group, own)
+        for index, parameter in zip(group['params'], own['params'], strict=True):
+            _check_parameter_state(states.get(index, {}), parameter, kept)
+        if seen & set(group['params']) or len(set(group['params'])) < len(group['params']):
+            _refuse('optimizer')
+        seen |= set(group['params'])
+    if not states.keys() <= seen:
         _refuse('optimizer')
-    for index, parameter in zip(indices, parameters, strict=True):
-        _check_parameter_state(states.get(index, {}), parameter)
     _check_scaler(getattr(wrapper, 'loss_scaler', None), state)
 
 
@@ -140,30 +147,63 @@ def _check_scaler(scaler: object, state: dict) -> None:
 
 
 def _check_group(group: object, own: dict) -> None:
-    if not isinstance(group, dict) or not isinstance(group.get('params'), list):
+    if not isinstance(group, dict) or not isinstance(group.get('params'), list) or not all(map(_is_text, group)):
         _refuse('optimizer')
     if not all(type(index) is int for index in group['params']) or len(group['params']) != len(own['params']):
         _refuse('optimizer', 'is of another number of parameters')
-    names = group.keys() - OPTIONAL - {'initial_lr'} ^ own.keys() - OPTIONAL - {'initial_lr'}
-    kind = 'decoupled_weight_decay'  # what tells AdamW from Adam
-    if names or group.get(kind, own.get(kind)) != own.get(kind):
-        _refuse('optimizer', ANOTHER.format('kind') + (f' ({listed(sorted(map(str, names)))})' if names else ''))
+    # How a step is computed, not what; the config may have changed it.
+    group.update({name: own[name] for name in IMPLEMENTATION & own.keys()})
+    names = {name for name in group.keys() ^ own.keys() if name not in OPTIONAL}
+    # Such as amsgrad, and what tells AdamW from Adam.
+    names |= {name for name, value in own.items() if isinstance(value, bool) and group.get(name, value) is not value}
+    if names:
+        _refuse('optimizer', ANOTHER.format('kind') + f' ({listed(sorted(names))})')
     for name, value in group.items():
         if name != 'params' and name in own and not _alike(value, own[name]):
             _refuse(f'optimizer ({name})')
 
 
-def _check_parameter_state(state: object, parameter: Tensor) -> None:
+def _kept_of_a_parameter(optimizer: Optimizer, group: dict, own: dict) -> dict | None:
+    """Return what such an optimiser keeps of a parameter after a step; None if a trial tells nothing."""
+    try:
+        _try_step(optimizer, own)
+    except Exception:  # an optimiser of the user's own, which needs more
+        return None
+    try:
+        return _try_step(optimizer, group)
+    except Exception as error:
+        return _refuse(
+            'optimizer', f'has values that it does not take ({next(iter(str(error).splitlines()), "")[:100]})'
+        )
+
+
+def _try_step(optimizer: Optimizer, group: dict) -> dict:
+    known = inspect.signature(type(optimizer)).parameters
+    options = {name: value for name, value in group.items() if name in known and name != 'params'}
+    parameter = torch.nn.Parameter(torch.ones(2, 3, device=optimizer.param_groups[0]['params'][0].device))
+    parameter.grad = torch.ones_like(parameter)
+    trial = type(optimizer)([parameter], **options)
+    trial.step()
+    return dict(trial.state[parameter])
+
+
+def _check_parameter_state(state: object, parameter: Tensor, kept: dict | None) -> None:
     if not isinstance(state, dict):
         _refuse('optimizer')
+    if state and kept is not None and state.keys() != kept.keys():
+        _refuse('optimizer', ANOTHER.format('kind') + f' ({listed(sorted(map(str, state.keys() ^ kept.keys())))})')
     for name, value in state.items():
+        own = (kept or {}).get(name, value)
         if isinstance(value, Tensor):
             if kind_of(value) or not is_finite(value):
                 _refuse('optimizer', f'holds NaN, infinity or no dense tensor as {name}')
-            if value.numel() != 1 and value.shape != parameter.shape:
+            if value.shape != (parameter.shape if isinstance(own, Tensor) and own.numel() > 1 else torch.Size()):
                 _refuse('optimizer', 'is of parameters of other shapes')
-        elif not (value is None or isinstance(value, (bool, int, float))):
-            _refuse('optimizer')
+        # Before torch 1.12 the number of steps was no tensor. SGD may have no momentum yet.
+        elif not (_alike(value, own) or name == 'momentum_buffer') or (
+            isinstance(own, Tensor) and own.numel() > 1 and value is not None
+        ):
+            _refuse(f'optimizer ({name})')
 
 
 def _alike(value: object, own: object) -> bool:
@@ -173,7 +213,9 @@ def _alike(value: object, own: object) -> bool:
     if isinstance(value, (bool, str)) or isinstance(own, (bool, str)) or value is None or own is None:
         return type(value) is type(own) or {type(value), type(own)} <= {bool, type(None)}
     if isinstance(value, (int, float)):
-        return isinstance(own, (int, float)) and math.isfinite(value)
+        return isinstance(own, (int, float)) and (
+            abs(value) < 1 << 62 or (isinstance(value, float) and math.isfinite(value))
+        )
     if isinstance(value, (list, tuple)):
         return isinstance(own, (list, tuple)) and len(value) == len(own) and all(map(_alike, value, own))
     if isinstance(value, dict) and isinstance(own, dict):

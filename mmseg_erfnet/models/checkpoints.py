@@ -22,7 +22,7 @@ from mmengine.runner import checkpoint as zoo
 from torch import Tensor, nn
 
 from mmseg_erfnet.errors import CheckpointError
-from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.files import check_new, write_bytes
 from mmseg_erfnet.models.unpickling import NotDense, Plain, Refused, loads, members_of
 from mmseg_erfnet.text import listed
 
@@ -375,15 +375,16 @@ def checkpoint_bytes(checkpoint: dict) -> bytes:
     return buffer.getvalue()
 
 
-def save_checkpoint_file(checkpoint: dict, path: str | Path) -> bytes:
-    """Write a checkpoint whole or not at all; return what was written.
+def save_checkpoint_file(checkpoint: dict, path: str | Path) -> None:
+    """Write a new checkpoint whole or not at all.
 
     Raises:
+        UsageError: Another file has the name.
         StorageError: It cannot be written.
     """
     data = checkpoint_bytes(checkpoint)
+    check_new(path, data)
     write_bytes(path, data)
-    return data
 
 
 def publishable(checkpoint: Mapping) -> dict:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mmseg_erfnet.errors import CheckpointError
 from mmseg_erfnet.models.checkpoints import compare, normalise
 from mmseg_erfnet.models.erfnet import ERFNet
 
@@ -133,6 +134,9 @@ def to_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict[st
     )
 
     converted = {f'module.{theirs}': weights[ours] for theirs, (ours, _) in table.items() if ours in weights}
-    for name, value in checkpoint.get('encoder_head', {}).items():
+    head = checkpoint.get('encoder_head') or {}
+    if not isinstance(head, dict) or not all(isinstance(value, Tensor) for value in head.values()):
+        raise CheckpointError('The checkpoint holds something of a wrong type as encoder_head: convert it anew.')
+    for name, value in head.items():
         converted[f'module.encoder.output_conv.{name}'] = value
     return converted

@@ -23,6 +23,7 @@ from mmseg_erfnet.engine.checkpointing import (
     own_work_dir,
     run_checkpoints,
 )
+from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.errors import CheckpointError, StorageError, UsageError
 
@@ -98,6 +99,13 @@ def test_a_new_run_in_the_folder_of_another_is_refused(tmp_path):
     check_new_run(tmp_path, resume=True)
     with pytest.raises(UsageError, match=r'holds epoch_1\.pth of an earlier run: .* --resume, .* with --work-dir\.$'):
         check_new_run(tmp_path, resume=False)
+
+
+def test_training_anew_in_the_folder_of_a_run_writes_nothing(small_config, tmp_path):
+    touched(tmp_path, 'epoch_1.pth')
+    with pytest.raises(UsageError, match=r'epoch_1\.pth of an earlier run'):
+        train(small_config('erfnet_camvid', tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {'epoch_1.pth', LOCK}
 
 
 HOLDER = """

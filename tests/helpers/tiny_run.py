@@ -62,23 +62,21 @@ def tiny_run(
     torch.manual_seed(0)
     data = dict(dataset=[dict(inputs=torch.tensor([index, 1.0])) for index in range(8)], batch_size=4)
     loader = dict(data, collate_fn=dict(type='default_collate'), sampler=dict(type='DefaultSampler', shuffle=False))
-    hook = dict(type=SafeCheckpointHook, **(checkpoint or {}))
+    hook = dict(type=SafeCheckpointHook, interval=1, **(checkpoint or {}))
     if scores:
         metric = Scores(scores)
         hook = dict(hook, save_best='score', rule='greater')
         options |= dict(val_dataloader=loader, val_cfg=dict(), val_evaluator=[metric])
-    options = dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)), **options) | options
-    runner = kind(
-        Model(),
-        str(work_dir),
+    settings = dict(
         train_dataloader=loader,
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        param_scheduler=options.pop('param_scheduler', dict(type='CosineAnnealingLR', T_max=8, end=8, by_epoch=True)),
+        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
+        param_scheduler=dict(type='CosineAnnealingLR', T_max=8, end=8, by_epoch=True),
         default_hooks=dict(checkpoint=hook),
         experiment_name=f'{work_dir.name}_{next(NUMBERS)}',  # MMEngine tells runs apart by name and second
         default_scope='mmengine',
-        **options,
     )
+    runner = kind(Model(), str(work_dir), **settings | options)
     if scores:
         metric.runner = runner
     return runner
