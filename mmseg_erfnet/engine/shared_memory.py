@@ -101,7 +101,7 @@ def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]
     before = wanted()
     while free is not None and wanted() > free:
         name, loader = max(loaders.items(), key=lambda item: _spare(item[1], samples[item[0]]))
-        if not _spare(loader, samples[name]):
+        if not any(_spare(loader, samples[name])):
             raise UsageError(
                 f'/dev/shm has {_megabytes(free)} free, and one batch that a worker makes ahead needs '
                 f'{_megabytes(wanted())}; give the container more (docker run --shm-size=1g), or set a smaller '
@@ -124,10 +124,10 @@ def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]
     return text
 
 
-def _spare(loader: DataLoader, sample: object) -> int:
-    """Return what a loader takes, or 0 where it cannot take less."""
-    least = not loader.num_workers or (loader.num_workers == 1 and loader.prefetch_factor == 1)
-    return 0 if least else needed(loader, sample)
+def _spare(loader: DataLoader, sample: object) -> tuple[int, int]:
+    """Return what a loader takes where it could make fewer batches ahead, and where it could have fewer workers."""
+    wanted = needed(loader, sample)
+    return wanted * bool(loader.num_workers and loader.prefetch_factor > 1), wanted * (loader.num_workers > 1)
 
 
 def _megabytes(number: int) -> str:
