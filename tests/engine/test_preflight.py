@@ -23,7 +23,7 @@ def masks(tmp_path):
             data_root=str(tmp_path),
             data_prefix=dict(img_path='images', seg_map_path='masks'),
             metainfo=dict(classes=('ground', 'crack')),
-            pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')],
+            pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')],
         )
 
     return make
@@ -32,8 +32,8 @@ def masks(tmp_path):
 def test_masks_of_0_and_255(masks):
     (line,) = look_at_labels(masks(0, 255)).remarks()
     assert line == (
-        'the 4 labels looked at hold 0 and 255 alone, and 255 is ignored, so that ground is the only class that counts; '
-        'write crack as 1.'
+        'the 4 labels looked at hold 0 and 255 alone, and 255 is ignored, so that ground is the only class that '
+        'counts; write crack as 1.'
     )
 
 
