@@ -222,7 +222,7 @@ def test_masks_of_0_and_255(tmp_path):
     options['model.decode_head.loss_decode.class_weight'] = None
     path = str(ROOT / 'configs' / 'erfnet_camvid.py')
     wrong = [str(finding) for finding in doctor.examine(path, options) if finding.remedy]
-    assert any('hold 0 and 255 alone' in line and line.endswith('; write crack as 1') for line in wrong)
+    assert any('hold 0 and 255 alone' in line and line.endswith('; write crack as 1') for line in wrong), wrong
 
 
 def test_overlap_that_is_allowed(data):

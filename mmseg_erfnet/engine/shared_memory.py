@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,7 +72,10 @@ def needed(loader: DataLoader, sample: object) -> int:
 
 def room() -> int | None:
     """Return the free bytes of /dev/shm, or None where there is none."""
-    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+    if not SHARED_MEMORY.is_dir():
+        return None
+    found = os.statvfs(SHARED_MEMORY)
+    return found.f_bavail * found.f_frsize
 
 
 def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]) -> str:
