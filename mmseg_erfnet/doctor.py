@@ -316,7 +316,7 @@ def _label_findings(part: str, found, sizes: str) -> Iterator[Finding]:
         occur += f', not {listed(found.missing)}, while 255, which is ignored, does'
     yield Finding(part, f'of {found.number} looked at: {sizes}; {occur}')
     if found.is_mask:
-        yield Finding(part, *found.remarks()[0].rsplit('; ', 1))
+        yield Finding(part, *found.remarks()[0].rstrip('.').rsplit('; ', 1))
     elif found.void:
         yield Finding(
             part,

@@ -2,6 +2,10 @@
 
 The contract: whatever a user can cause (an option, a config value, a file, a folder, a device, a missing package) ends
 every tool with exit status 1 and one sentence that names the thing and the remedy. A traceback means a bug.
+
+Code of this project raises the classes below. What other packages raise for the same causes is translated in one place,
+:mod:`mmseg_erfnet.engine.translation`, which also says what counts as a bug; :func:`mmseg_erfnet.cli.common.tool` calls
+it.
 """
 
 

@@ -182,3 +182,76 @@ def test_tool_ends_with_1_if_anything_is_wrong(tmp_path):
     assert result.stdout.endswith('1 problem.\n')
     assert 'PROBLEM config: There is no config nowhere.py' in result.stdout
     assert 'OneDL' not in result.stdout + result.stderr
+
+
+def findings(data, config: str = 'erfnet_camvid', **options) -> list[str]:
+    path = str(ROOT / 'configs' / f'{config}.py')
+    return [str(finding) for finding in doctor.examine(path, {'data_root': str(data), **options})]
+
+
+def test_folder_that_each_split_reads(data):
+    lines = findings(data)
+    frames = data / '701_StillsRaw_full'
+    assert any(f'train: 10 frames, 32 classes, from {frames} by {data}/splits/train.txt' in line for line in lines)
+    assert any(f'val: 3 frames, 32 classes, from {frames} by {data}/splits/val.txt' in line for line in lines)
+
+
+def test_test_pipeline_is_that_of_the_test_set(data):
+    """The variable ``test_pipeline`` is not read: what is looked at is what the dataset of the split does."""
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels', size=(48, 24))]
+    lines = findings(data, **{'test_dataloader.dataset.pipeline': pipeline})
+    assert any('test: of 3 looked at: frames of 128x96, labels of 48x24' in line for line in lines)
+
+
+def test_masks_of_0_and_255(tmp_path):
+    for kind in ('images', 'masks'):
+        (tmp_path / kind).mkdir()
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / 'images' / f'{index}.jpg'), np.zeros((64, 64, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / 'masks' / f'{index}.png'), np.eye(64, dtype=np.uint8) * 255)
+    load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    dataset = dict(
+        type='BaseSegDataset',
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images', seg_map_path='masks'),
+        metainfo=dict(classes=('ground', 'crack')),
+        pipeline=load,
+    )
+    options = {f'{part}_dataloader.dataset': {**dataset, '_delete_': True} for part in ('train', 'val', 'test')}
+    options['model.decode_head.num_classes'] = 2
+    options['model.decode_head.loss_decode.class_weight'] = None
+    path = str(ROOT / 'configs' / 'erfnet_camvid.py')
+    wrong = [str(finding) for finding in doctor.examine(path, options) if finding.remedy]
+    assert any('hold 0 and 255 alone' in line and line.endswith('; write crack as 1') for line in wrong), wrong
+
+
+def test_overlap_that_is_allowed(data):
+    shutil.copy(data / 'splits' / 'train.txt', data / 'splits' / 'val.txt')
+    assert problems(data, allow_overlap=True) == []
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'train_dataloader.dataset.type': 'mmseg_erfnet.CamVidDatset'}, 'did you mean mmseg_erfnet.CamVidDataset?'),
+        (
+            {'train_dataloader.dataset.type': 'mmseg.BaseSegDataset'},
+            'dataset.cache_gb is no argument of BaseSegDataset',
+        ),
+        ({'train_dataloader.dataset.metainfo': dict(classes=['Unicorn'])}, 'is not a subset of classes'),
+        ({'optim_wrapper.optimizer.type': 'Adamm'}, "optim_wrapper.optimizer.type is 'Adamm'"),
+        ({'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': True}, 'has persistent_workers'),
+        ({'train_dataloader.dataset.pipeline.3.degree': 999}, 'degree must lie within 0 and 180, got 999'),
+    ],
+)
+def test_remedy_is_that_of_the_mistake(data, options, words):
+    wrong = [line for line in findings(data, **options) if line.startswith('PROBLEM')]
+    assert any(words in line for line in wrong), wrong
+    assert not any('data_prefix' in line for line in wrong)
+
+
+def test_shared_memory_that_is_too_small(data, monkeypatch):
+    from mmseg_erfnet.engine import shared_memory
+
+    monkeypatch.setattr(shared_memory, 'room', lambda: 1000)
+    assert 'shared memory: /dev/shm has 0 MB free' in the_problem(data)

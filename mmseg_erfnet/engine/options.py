@@ -65,7 +65,7 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
         UsageError: A key looks like a misspelt one, or cannot be set. Any other key that the config lacks is one line
             of warning.
     """
-    merged = cfg.copy()
+    merged = deepcopy(cfg)
     if not options:
         return merged
     for key in options:

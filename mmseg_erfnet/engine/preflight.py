@@ -197,8 +197,8 @@ class Labels:
             ]
         if self.missing and IGNORE in self.values and self.number:
             return [
-                f'{listed(self.missing, 8)} in none of the {self.number} labels looked at, while 255, which is '
-                'ignored, is; if one should occur, check the label map.'
+                f'none of the {self.number} labels looked at holds {listed(self.missing, 8)}, while they hold 255, '
+                'which is ignored; if a class should occur, check the label map.'
             ]
         return []
 

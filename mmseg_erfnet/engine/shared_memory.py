@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,7 +72,10 @@ def needed(loader: DataLoader, sample: object) -> int:
 
 def room() -> int | None:
     """Return the free bytes of /dev/shm, or None where there is none."""
-    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+    if not SHARED_MEMORY.is_dir():
+        return None
+    found = os.statvfs(SHARED_MEMORY)
+    return found.f_bavail * found.f_frsize
 
 
 def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]) -> str:
@@ -101,7 +103,7 @@ def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]
     before = wanted()
     while free is not None and wanted() > free:
         name, loader = max(loaders.items(), key=lambda item: _spare(item[1], samples[item[0]]))
-        if not _spare(loader, samples[name]):
+        if not any(_spare(loader, samples[name])):
             raise UsageError(
                 f'/dev/shm has {_megabytes(free)} free, and one batch that a worker makes ahead needs '
                 f'{_megabytes(wanted())}; give the container more (docker run --shm-size=1g), or set a smaller '
@@ -124,10 +126,10 @@ def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]
     return text
 
 
-def _spare(loader: DataLoader, sample: object) -> int:
-    """Return what a loader takes, or 0 where it cannot take less."""
-    least = not loader.num_workers or (loader.num_workers == 1 and loader.prefetch_factor == 1)
-    return 0 if least else needed(loader, sample)
+def _spare(loader: DataLoader, sample: object) -> tuple[int, int]:
+    """Return what a loader takes where it could make fewer batches ahead, and where it could have fewer workers."""
+    wanted = needed(loader, sample)
+    return wanted * bool(loader.num_workers and loader.prefetch_factor > 1), wanted * (loader.num_workers > 1)
 
 
 def _megabytes(number: int) -> str:

@@ -479,10 +479,11 @@ def _file(error: BaseException, frames: list[Frame], cfg: Config | None) -> User
     if error.errno in REMEDIES:
         found = storage_error(error.filename or 'A file', error)
         return found if isinstance(found, StorageError) else None
-    if error.errno == errno.ENOENT or (error.errno is None and 'No such file' in str(error)):
-        path = error.filename
-        if path is not None and not any(frame.is_ours and repr(path)[1:-1] in frame.code for frame in frames):
-            return UsageError(f'There is no {path}; check the path, on the command line and in the config.')
+    if error.errno == errno.ENOENT and error.filename is not None:
+        if not any(frame.is_ours and repr(error.filename)[1:-1] in frame.code for frame in frames):
+            return UsageError(f'There is no {error.filename}; check the path, on the command line and in the config.')
+    elif isinstance(error, FileNotFoundError) and not frames[-1].is_ours:  # MMEngine's, with a text alone
+        return UsageError(f'A file is missing: {reason(error)}; check the path in the config.')
     return None
 
 

@@ -24,18 +24,21 @@ def use_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
     """
     if not scales or any(not scale > 0 for scale in scales):
         raise UsageError(f'--tta-scales are factors above 0, such as 0.75 1 1.25: got {", ".join(map(str, scales))}.')
-    _set_pipelines(cfg.test_dataloader.dataset, scales)
+    cfg.test_dataloader.dataset = _augmented(cfg.test_dataloader.dataset, scales)
     model = cfg.get('tta_model') or dict(type='mmseg.SegTTAModel')
     cfg.model = ConfigDict(**model, module=cfg.model)
 
 
-def _set_pipelines(dataset: dict, scales: Sequence[float]) -> None:
-    """Change the pipeline of a dataset, or of those inside a wrapper."""
+def _augmented(dataset: dict, scales: Sequence[float]) -> ConfigDict:
+    """Return a dataset's config with another pipeline, or a wrapper's with datasets of that kind."""
+    dataset = ConfigDict(dataset)
     if 'pipeline' in dataset:
-        dataset['pipeline'] = tta_pipeline(dataset['pipeline'], scales)
-    inner = dataset.get('dataset', dataset.get('datasets', []))
-    for one in [inner] if isinstance(inner, dict) else inner:
-        _set_pipelines(one, scales)
+        dataset.pipeline = tta_pipeline(dataset.pipeline, scales)
+    if isinstance(dataset.get('dataset'), dict):
+        dataset.dataset = _augmented(dataset.dataset, scales)
+    if 'datasets' in dataset:
+        dataset.datasets = [_augmented(one, scales) for one in dataset.datasets]
+    return dataset
 
 
 def tta_pipeline(pipeline: Sequence[dict], scales: Sequence[float] = (1.0,)) -> list[dict]:

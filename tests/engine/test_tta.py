@@ -48,7 +48,8 @@ def test_scales():
 
 def test_config_without_anything_of_tta_in_a_wrapper():
     cfg = load_config(str(ROOT / 'configs' / 'erfnet_camvid11.py'))
-    del cfg['tta_pipeline'], cfg['tta_model']
+    for name in ('tta_pipeline', 'tta_model'):
+        cfg.pop(name)
     inner = cfg.test_dataloader.dataset
     cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, inner])
     use_tta(cfg)
