@@ -9,6 +9,7 @@ from mmseg_erfnet.engine.hooks.report import ReportHook
 from mmseg_erfnet.engine.hooks.safe_checkpoint import SafeCheckpointHook
 from mmseg_erfnet.engine.hooks.timelapse import TimelapseHook
 from mmseg_erfnet.engine.hooks.train_score import TrainScoreHook
+from mmseg_erfnet.engine.hooks.validation_pictures import ValidationPicturesHook
 
 __all__ = [
     'CurvesHook',
@@ -20,5 +21,6 @@ __all__ = [
     'SafeCheckpointHook',
     'TimelapseHook',
     'TrainScoreHook',
+    'ValidationPicturesHook',
     'seed_worker',
 ]
