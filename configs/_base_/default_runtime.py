@@ -34,6 +34,8 @@ custom_hooks = [
     # mIoU on training frames as they are, without augmentation: what val is compared with.
     dict(type='mmseg_erfnet.TrainScoreHook', num_images=100),
     dict(type='mmseg_erfnet.ClassTableHook'),
+    # A few painted validation frames, some ten times in a run, for TensorBoard.
+    dict(type='mmseg_erfnet.ValidationPicturesHook'),
     # Pictures in the work dir: curves.png after each validation, report.html after training and after a test.
     dict(type='mmseg_erfnet.CurvesHook'),
     dict(type='mmseg_erfnet.ReportHook'),

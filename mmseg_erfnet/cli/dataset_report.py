@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_erfnet.cli.common import add_config_options, make_parser, parse_options, tool
+from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.mmseg_import import require_mmseg
 
 
@@ -23,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--c', type=float, default=1.1, help='of the weights 1 / ln(c + p); default 1.1, in ENet 1.02')
     add_config_options(parser)
     args = parser.parse_args(argv)
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f'--workers is {args.workers}; it takes at least one.')
+    if not 1 < args.c < float('inf'):
+        raise UsageError(f'--c is {args.c:g}; above 1 the weights 1 / ln(c + p) are positive.')
 
     require_mmseg()
     from mmseg_erfnet.engine.launch import load_config

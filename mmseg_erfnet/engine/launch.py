@@ -37,6 +37,8 @@ from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 # They ask for a training loop, which a test has not.
 TRAINING_HOOKS = ('EarlyStoppingHook', 'mmengine.EarlyStoppingHook')
+METRICS = ('SegmentationMetric', 'IoUMetric')
+METRIC_ARGUMENTS = ('ignore_index', 'iou_metrics', 'nan_to_num', 'beta')
 
 
 def load_config(path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none') -> Config:
@@ -268,6 +270,7 @@ def evaluate(
         use_tta(cfg, tta_scales)
     dataset = cfg.test_dataloader.dataset
     cfg.test_evaluator = dict(
+        **_metric_arguments(cfg.get('test_evaluator')),
         type='mmseg_erfnet.SegmentationMetric',
         out_file=str(Path(cfg.work_dir) / 'metrics.json'),
         out_meta=dict(
@@ -303,6 +306,14 @@ def evaluate(
             # The next test replaces the file in the work dir.
             write_bytes(Path(runner.log_dir) / 'metrics.json', (Path(cfg.work_dir) / 'metrics.json').read_bytes())
     return metrics
+
+
+def _metric_arguments(evaluator: object) -> dict:
+    """Return of a config's own metric, ours or MMSegmentation's, the arguments that decide what is scored, and how."""
+    for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+        if isinstance(metric, dict) and str(metric.get('type')).rpartition('.')[2] in METRICS:
+            return {name: metric[name] for name in METRIC_ARGUMENTS if name in metric}
+    return {}
 
 
 class _TestRunner(SafeRunner):

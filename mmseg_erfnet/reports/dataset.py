@@ -75,6 +75,11 @@ def write_dataset_report(
     train = DATASETS.build(cfg.train_dataloader.dataset)
     statistics, missing = _count(cfg, train, workers)
     counted = statistics['train']
+    if not counted.pixels.sum():
+        raise DataError(
+            f'None of the {counted.num_images} training images has a labelled pixel; check ann_file, and the values or '
+            'colours of the labels.'
+        )
     weights = {'log': class_weights(counted.pixels, c), 'median': median_frequency_weights(counted)}
     name = Path(cfg.filename).name if cfg.filename else 'a config'
 

@@ -1,14 +1,17 @@
+import shutil
+
 import cv2
 import numpy as np
 import pytest
 from helpers.browser import visit
+from helpers.tools import run_tool
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmseg_erfnet.datasets import CamVid11Dataset
 from mmseg_erfnet.datasets.statistics import class_weights, label_statistics, median_frequency_weights
 from mmseg_erfnet.datasets.transforms import LoadSegLabels
-from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.registry import DATASETS
 from mmseg_erfnet.reports.dataset import augmentation_sheet, write_dataset_report
 
@@ -72,6 +75,29 @@ def test_augmentations_show_the_pipeline_and_come_again(small_config):
         ).max()
         == 0
     ), 'the image as it is'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (('--workers', '0'), '--workers is 0; it takes'),
+        (('--c', '1'), '--c is 1; above 1'),
+        (('--c', 'nan'), '--c is nan'),
+    ],
+)
+def test_the_tool_ends_in_a_sentence(arguments, sentence, tmp_path):
+    assert run_tool('dataset_report', 'no.py', '--out', tmp_path, *arguments).sentence.startswith(sentence)
+
+
+def test_labels_that_are_all_void_are_a_sentence(small_config, synthetic_camvid, tmp_path):
+    shutil.copytree(synthetic_camvid, tmp_path / 'camvid')
+    for path in (tmp_path / 'camvid').glob('Labeled*/*.png'):
+        cv2.imwrite(str(path), np.zeros((96, 128, 3), np.uint8))
+    cfg = small_config('erfnet_camvid11')
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'camvid')
+    with pytest.raises(DataError, match='training images has a labelled pixel; check'):
+        write_dataset_report(cfg, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
 
 
 def test_nothing_to_report_on(small_config, tmp_path):

@@ -12,6 +12,7 @@ from mmseg_erfnet.engine.hooks.runtime_info import LazyRuntimeInfoHook
 from mmseg_erfnet.engine.hooks.safe_checkpoint import SafeCheckpointHook
 from mmseg_erfnet.engine.hooks.timelapse import TimelapseHook
 from mmseg_erfnet.engine.hooks.train_score import TrainScoreHook
+from mmseg_erfnet.engine.hooks.validation_pictures import ValidationPicturesHook
 from mmseg_erfnet.engine.hooks.visualization import VisualizationHook
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     'SafeCheckpointHook',
     'TimelapseHook',
     'TrainScoreHook',
+    'ValidationPicturesHook',
     'VisualizationHook',
     'seed_worker',
 ]

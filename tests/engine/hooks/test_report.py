@@ -7,6 +7,8 @@ import torch
 from helpers.oracle import Oracle  # noqa: F401  (registers it)
 from matplotlib.image import imread
 
+from mmseg_erfnet.engine.hooks import curves as curves_module
+from mmseg_erfnet.engine.hooks import report as report_module
 from mmseg_erfnet.engine.launch import evaluate, train
 
 
@@ -82,3 +84,45 @@ def test_training_draws_curves_and_a_report(small_config, tmp_path):
     assert 'num_images=100' in page, 'the config'
     [environment] = (tmp_path / 'run').glob('*/environment.json')
     assert json.loads(environment.read_text())['torch'] == torch.__version__
+
+
+@pytest.mark.parametrize('kind', ['mmseg_erfnet.SegmentationMetric', 'IoUMetric'])
+def test_a_test_scores_as_the_config_says(kind, tested):
+    evaluator = dict(type=kind, iou_metrics=['mDice'], nan_to_num=0)
+    work_dir, metrics = tested(test_evaluator=evaluator, **{'test_dataloader.dataset.indices': 2})
+    assert metrics['mDice'] == json.loads((work_dir / 'metrics.json').read_text())['mDice']
+    assert min(values for name, values in metrics.items() if name.startswith('Dice/')) == 0
+    assert len([name for name in metrics if name.startswith('Dice/')]) == 32
+
+
+def oracle_run(small_config, **options):
+    cfg = small_config('erfnet_camvid', **options)
+    cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
+    cfg.custom_hooks = [dict(type='mmseg_erfnet.CurvesHook'), dict(type='mmseg_erfnet.ReportHook')]
+    cfg.train_dataloader.dataset.indices = cfg.val_dataloader.dataset.indices = 2
+    return cfg
+
+
+def test_no_failure_of_report_or_curves_ends_a_run(small_config, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError('no room')
+
+    monkeypatch.setattr(report_module, 'write_run_report', fail)
+    monkeypatch.setattr(report_module, 'describe_environment', fail)
+    monkeypatch.setattr(curves_module, 'draw_curves', fail)
+    train(oracle_run(small_config), epochs=1)
+    assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
+    [log] = (tmp_path / 'run').glob('*/*.log')
+    for what in ('report.html', 'curves.png', 'The environment in the report'):
+        assert f'{what} cannot be drawn, which the run does without: no room' in log.read_text()
+
+
+def test_damaged_logs_of_an_older_run_do_not_end_a_new_one(small_config, tmp_path):
+    old = tmp_path / 'run' / '20200101_000000'
+    (old / 'vis_data').mkdir(parents=True)
+    lines = ['{"lr": 1}', '3', '{"mIoU": "x", "step": 1}', '[' * 100_000, '{"lr": 1, "epoch": 1e999}']
+    (old / 'vis_data' / 'scalars.json').write_bytes('\n'.join(lines).encode() + b'\n\xff\xfe')
+    (old / 'environment.json').write_text('{')
+    train(oracle_run(small_config), epochs=1)
+    assert imread(tmp_path / 'run' / 'curves.png').shape[0] > 300
+    assert 'best mIoU on val, epoch 1' in (tmp_path / 'run' / 'report.html').read_text()

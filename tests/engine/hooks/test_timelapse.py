@@ -8,9 +8,10 @@ from mmengine.hooks import Hook
 from PIL import Image
 
 from mmseg_erfnet.datasets.camvid import PALETTE
-from mmseg_erfnet.engine.hooks import TimelapseHook
+from mmseg_erfnet.engine.hooks import TimelapseHook, timelapse
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.engine.runner import SafeRunner
+from mmseg_erfnet.errors import UsageError
 
 
 def config(small_config, **options):
@@ -40,10 +41,15 @@ def test_animates_and_goes_on_after_a_resume(small_config, tmp_path):
         assert Image.open(folder / f'{split}.gif').n_frames == 2
     first = (folder / 'val' / 'epoch_0001.png').stat().st_mtime_ns
     (folder / 'val' / 'epoch_0009.png').write_bytes((folder / 'val' / 'epoch_0001.png').read_bytes())
+    # What a full disk, or another tool, may leave.
+    (folder / 'train' / 'epoch_0001.png').write_bytes(b'')
+    (folder / 'train' / 'epoch_last.png').write_bytes(b'no picture')
     train(config(small_config), epochs=2, resume=True)
     assert epochs(folder / 'val') == [0, 1, 2], 'the ninth epoch is not of this run'
     assert (folder / 'val' / 'epoch_0001.png').stat().st_mtime_ns == first
     assert Image.open(folder / 'val.gif').n_frames == 3
+    assert Image.open(folder / 'train.gif').n_frames == 2, 'all but the damaged one'
+    (folder / 'train' / 'epoch_last.png').unlink()
     assert (folder / 'val.gif').stat().st_size < 8e6
     train(config(small_config), epochs=1)
     assert epochs(folder / 'val') == [0, 1], 'a run that begins anew leaves nothing of the old one'
@@ -117,3 +123,14 @@ def test_interval_and_loop(small_config, tmp_path):
     assert some_sixty.samples == {}
     [log] = tmp_path.glob('run/*/*.log')
     assert 'this run counts iterations: none is made.' in log.read_text()
+    with pytest.raises(UsageError, match='must be 1 or more'):
+        TimelapseHook(num_images=0)
+
+
+def test_no_failure_ends_a_run(small_config, tmp_path, monkeypatch):
+    cfg = config(small_config)
+    monkeypatch.setattr(timelapse, 'colour_map', lambda *args: 1 / 0)
+    train(cfg, epochs=1)
+    assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
+    [log] = (tmp_path / 'run').glob('*/*.log')
+    assert 'The timelapse cannot be drawn, which the run does without: division by zero' in log.read_text()
