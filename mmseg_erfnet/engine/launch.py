@@ -33,7 +33,7 @@ from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.engine.runs import checkpoint_to_test, writing_reported
 from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.files import write_bytes, write_text
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 
@@ -295,7 +295,7 @@ class _TestRunner(SafeRunner):
 
     @master_only
     def dump_config(self) -> None:
-        self.cfg.dump(str(Path(self.log_dir) / Path(self.cfg.filename or 'config.py').name))
+        write_text(Path(self.log_dir) / f'{Path(self.cfg.filename or "config").stem}.py', self.cfg.pretty_text)
 
 
 def _use_tta(cfg: Config, scales: Sequence[float]) -> None:
