@@ -105,7 +105,7 @@ def test_without_workers_none_is_asked_to_live_on():
     cfg = Config(dict(train_dataloader=dict(num_workers=0, persistent_workers=True, prefetch_factor=2)))
     assert without_idle_workers(cfg).train_dataloader == dict(num_workers=0, persistent_workers=False)
     cfg.train_dataloader.num_workers = 2
-    assert without_idle_workers(cfg) == cfg
+    assert without_idle_workers(cfg).train_dataloader == cfg.train_dataloader
 
 
 @pytest.mark.parametrize(
