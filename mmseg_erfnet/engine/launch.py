@@ -32,7 +32,7 @@ from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.engine.shared_memory import LOADERS, fit_loaders
 from mmseg_erfnet.engine.tta import use_tta
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import make_folder, write_bytes
+from mmseg_erfnet.files import make_folder, write_bytes, write_text
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 # They ask for a training loop, which a test has not.
@@ -321,7 +321,7 @@ class _TestRunner(SafeRunner):
 
     @master_only
     def dump_config(self) -> None:
-        self.cfg.dump(str(Path(self.log_dir) / Path(self.cfg.filename or 'config.py').name))
+        write_text(Path(self.log_dir) / f'{Path(self.cfg.filename or "config").stem}.py', self.cfg.pretty_text)
 
 
 def score_summary(cfg: Config, metrics: dict, out_dir: str | None = None, show_dir: str | None = None) -> str:

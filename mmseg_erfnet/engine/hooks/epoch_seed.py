@@ -40,7 +40,7 @@ class EpochSeedHook(Hook):
         # Subset.
         dataset.__getitems__ = _SeededSamples(dataset, runner.seed, self.epoch)
         if isinstance(runner.train_loop, IterBasedTrainLoop):
-            _count_passages(loader.sampler, len(dataset))
+            _count_passages(getattr(loader.batch_sampler, 'sampler', loader.sampler), len(dataset))
             iterator = runner.train_loop.dataloader_iterator
             if getattr(iterator, '_iterator', None) is not None:
                 # MMEngine 0.10.7 has started the workers by now; they would know nothing of all this.

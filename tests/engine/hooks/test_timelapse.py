@@ -2,6 +2,7 @@ import random
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from helpers.oracle import Oracle  # noqa: F401  (registers it)
 from mmengine.hooks import Hook
