@@ -116,7 +116,7 @@ def test_unknown_colours_are_an_error_or_ignored(painted, ids):
     with pytest.raises(
         DataError,
         match=r'x_L\.png has colours outside the palette: RGB \(1, 2, 3\) \(10 pixels\), '
-        r"RGB \(1, 0, 0\) \(1 pixels\); mend the label, or set unknown='ignore'",
+        r"RGB \(1, 0, 0\) \(1 pixels\); correct the label, or set unknown='ignore'",
     ):
         load(painted)
     ids[:2, :5] = ids[9, 9] = 255
@@ -127,7 +127,7 @@ def test_unknown_colours_are_an_error_or_ignored(painted, ids):
 def test_unknown_colours_are_cut_short(tmp_path):
     path = str(tmp_path / 'noise.png')
     cv2.imwrite(path, np.random.RandomState(0).randint(1, 60, (16, 16, 3)).astype(np.uint8))
-    with pytest.raises(DataError, match='and 251 others'):
+    with pytest.raises(DataError, match='and 251 more'):
         load(path)
 
 
