@@ -1,4 +1,4 @@
-"""From an export to an int8 model that predicts a video: the four commands of docs/own_data.md, in a folder of one's own."""
+"""The four commands of docs/own_data.md, from an export to an int8 model and a video; and what the page says."""
 
 import json
 import re
@@ -64,8 +64,8 @@ def test_the_pages_messages_are_those_of_the_code():
 
 def test_the_pages_options_are_there():
     page = (ROOT / 'docs/own_data.md').read_text()
-    tool = (ROOT / 'mmseg_erfnet/cli/prepare_dataset.py').read_text()
-    for option in set(re.findall(r'`(--[a-z]+)', page)):
+    tool = ''.join(path.read_text() for path in (ROOT / 'mmseg_erfnet/cli').glob('*.py'))
+    for option in set(re.findall(r'`(--[a-z-]+)', page)):
         assert f"'{option}'" in tool, option
 
 
