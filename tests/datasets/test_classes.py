@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from helpers.fuzz import mutated
 
 from mmseg_erfnet.datasets import classes, split_lists
 from mmseg_erfnet.datasets.classes import Classes, parse_label_colours, parse_labelmap, parse_names, parse_table
@@ -89,21 +90,3 @@ def test_fuzz():
                 continue
             assert 1 <= len(found.names) <= 254
             assert all(name and name.isprintable() for name in found.names)
-
-
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    data = bytearray(data)
-    for _ in range(chance.randint(0, 6)):
-        place = chance.randrange(len(data) + 1)
-        kind = chance.randrange(5)
-        if kind == 0:
-            data[place : place + 1] = bytes([chance.randrange(256)])
-        elif kind == 1:
-            del data[place : place + chance.randint(1, 9)]
-        elif kind == 2:
-            data[place:place] = chance.choice([b'\n', b'"', b',', b'\0', b'\r', b':', b'\xef\xbb\xbf', b'9' * 30])
-        elif kind == 3:
-            data[place:place] = data[: chance.randint(0, 40)]
-        else:
-            data[place:place] = bytes([chance.randrange(32, 127)]) * chance.choice([1, 300, 6000])
-    return bytes(data)

@@ -4,7 +4,7 @@ import contextlib
 import random
 
 import pytest
-from datasets.test_classes import mutated
+from helpers.fuzz import mutated
 
 from mmseg_erfnet.datasets import FolderDataset
 from mmseg_erfnet.datasets.preparation import sources, splits

@@ -81,5 +81,5 @@ def test_wrong_use(synthetic_camvid):
 
 def test_ids_without_a_class_are_an_error(synthetic_camvid):
     blue_only = LoadSegLabels(palette=[*([index, 1, 2] for index in range(40)), *CamVidDataset.METAINFO['palette']])
-    with pytest.raises(DataError, match=r'_L\.png holds the id \d+, but there are only 32 classes'):
+    with pytest.raises(DataError, match=r'_L\.png holds \d+ \(\d+ pixels\).*, but there are only 32 classes'):
         label_statistics(CamVidDataset(data_root=str(synthetic_camvid), pipeline=[blue_only]))

@@ -171,9 +171,9 @@ def _draw_mask(canvas: np.ndarray, shape: dict, points: np.ndarray, value: int, 
     """A mask: a PNG in base64 of the area between two corners."""
     try:
         data = np.frombuffer(base64.b64decode(shape.get('mask') or '', validate=True), np.uint8)
-    except (binascii.Error, TypeError, ValueError):
-        data = np.zeros(0, np.uint8)
-    mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    except (binascii.Error, TypeError, ValueError, cv2.error):  # an empty array, too, is an error of OpenCV
+        mask = None
     if mask is None:
         raise DataError(f'{shown} has a mask that cannot be decoded; draw it again in labelme.')
     left, top = np.floor(points.min(0)).astype(int).tolist()

@@ -143,9 +143,7 @@ def _decode_frame(data: bytes, shown: str) -> tuple[ImageHeader, np.ndarray, boo
     if header.bits > 8 or header.kind not in ('RGB', 'indexed', 'grey', 'RGBA', 'grey with alpha'):
         check_frame(data, shown)
     alpha = header.kind in ('RGBA', 'grey with alpha')
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise DataError(f'{shown} is damaged and cannot be decoded; put the original file in its place.')
+    pixels = _decode(data, cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR, shown)
     if pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     if pixels.shape[2] == 4:
@@ -155,13 +153,23 @@ def _decode_frame(data: bytes, shown: str) -> tuple[ImageHeader, np.ndarray, boo
     return header, pixels, grey
 
 
+def _decode(data: bytes, flags: int, shown: str) -> np.ndarray:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:  # more pixels than OpenCV takes
+        raise DataError(f'{shown} cannot be decoded ({error.err}); make it smaller.') from error
+    if pixels is None:
+        raise DataError(f'{shown} is damaged and cannot be decoded; put the original file in its place.')
+    return pixels
+
+
 def _decode_label(data: bytes, shown: str) -> Label:
     if data.startswith(JPEG_START):
         raise DataError(f'{shown} is a JPEG, whose compression changes the values of labels; export labels as PNG.')
     header = check_image(data, shown)
     kept = data if data.startswith(PNG_SIGNATURE) else None
     if header.kind == 'grey' and header.bits == 1:  # black and white
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        values = _decode(data, cv2.IMREAD_GRAYSCALE, shown)
         return Label(GREY, np.where(values > 0, 255, 0).astype(np.uint8))
     if header.kind == 'grey':
         return Label(GREY, decode_index_labels(data, shown))

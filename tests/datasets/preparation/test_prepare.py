@@ -125,6 +125,14 @@ def test_masks_of_0_and_255_saved_in_colour(tmp_path):
     np.testing.assert_array_equal(label(tmp_path / 'out', 3), scene(3)[1] == 1)
 
 
+def test_masks_of_one_bit(tmp_path):
+    source = exports.plain(tmp_path / 'source', 'binary')
+    for path in (source / 'masks').iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED), [cv2.IMWRITE_PNG_BILEVEL, 1])
+    assert '255 for foreground' in str(prepare_dataset(source, tmp_path / 'out'))
+    np.testing.assert_array_equal(label(tmp_path / 'out', 3), scene(3)[1] == 1)
+
+
 def test_values_of_a_list(tmp_path):
     source = exports.plain(tmp_path / 'source', 'binary')
     put(source / 'classes.csv', 'name,value\nelse,0\nroad,255\n')

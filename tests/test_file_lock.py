@@ -1,0 +1,45 @@
+"""The lock on a folder or a file: one holder, whoever dies lets go."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mmseg_erfnet.errors import StorageError, UsageError
+from mmseg_erfnet.files import locked
+
+HOLD = (
+    'import sys, time\n'
+    'from mmseg_erfnet.files import locked\n'
+    'with locked(sys.argv[1], ""):\n'
+    '    print("held", flush=True)\n'
+    '    time.sleep(600)\n'
+)
+
+
+@pytest.mark.parametrize('kind', ['folder', 'file'])
+def test_one_holder_at_a_time(tmp_path, kind):
+    path = tmp_path if kind == 'folder' else tmp_path / '.out.lock'
+    with subprocess.Popen([sys.executable, '-c', HOLD, path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == 'held\n'
+        with pytest.raises(UsageError, match='someone else works here'), locked(path, 'someone else works here'):
+            pass
+        process.kill()
+    # Killed, it has let go; and within one process, too, there is one holder.
+    with locked(path, 'no one'), pytest.raises(UsageError, match='I am here'), locked(path, 'I am here'):
+        pass
+    with locked(path, 'no one'):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lock_goes_where_the_body_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path / 'lock', ''):
+        1 / 0  # noqa: B018
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_cannot_be_made(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(StorageError, match='part of the path is a file'), locked(tmp_path / 'file/lock', ''):
+        pass
