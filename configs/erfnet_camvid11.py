@@ -5,7 +5,7 @@ What: the second stage of the recipe: 130 epochs with crops of the whole frame, 
     counts.
 Costs: 47,710 crops of 360x480: 4 hours of one CPU core with AMX and `--amp`.
 Score to expect: the run is not finished. The weights that ship now come from 256 epochs with smaller crops and have
-    69.71 on val, 62.65 on test (docs/results.md). Trained on train and val, others report 68.9 (FBSNet) and 70.5
+    69.71 mIoU on val, 62.65 on test (docs/results.md). Trained on train and val, others report 68.9 (FBSNet) and 70.5
     (LETNet) on test.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
      python tools/train.py configs/erfnet_camvid11.py --amp

@@ -4,7 +4,7 @@ What: AdamW from 1e-3 to 4e-4 by poly 0.9 after a warm-up of 500 iterations, bat
     photometric augmentation, square roots of the class weights, light channel dropout. Small crops cost 44 % of whole
     frames. `erfnet_camvid11.py` and `erfnet_camvid11_trainval.py` start from the last checkpoint.
 Costs: 135,790 crops of 240x320: 4.7 hours of one CPU core with AMX and `--amp`.
-Score to expect: a stage is a means to an end; docs/results.md has its curve.
+Score to expect: no mIoU is published of a stage, which is a means to an end.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
 """
 
