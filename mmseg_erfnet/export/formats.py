@@ -48,7 +48,16 @@ def trace(module: nn.Module, example: torch.Tensor, outputs: list[str], dynamic:
             )
     finally:
         logger.setLevel(level)
-    return program.model_proto
+    return without_traces(program.model_proto)
+
+
+def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove, in place, what the exporter notes on each node: stack traces, with the paths of whoever exports."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ''
+    return model
 
 
 def save(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
