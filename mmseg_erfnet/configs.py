@@ -1,4 +1,4 @@
-"""The configs that this package ships: where they are, and copies of them. Needs nothing but Python."""
+"""The configs and weights that this package ships: where they are, and copies of them. Needs nothing but Python."""
 
 import ast
 from pathlib import Path
@@ -33,15 +33,11 @@ def with_bases(path: Path) -> list[Path]:
     return found
 
 
-def shipped_weights(name: str) -> Path | None:
-    """Return the shipped checkpoint of a name, or None: in the wheel ``weights`` in the package, in a clone beside it.
-
-    Args:
-        name: Its file's name without ``.pth``.
-    """
+def shipped_file(name: str) -> Path | None:
+    """Return a file of the shipped weights, or None: in the wheel ``weights`` in the package, in a clone beside it."""
     for folder in (PACKAGE / 'weights', PACKAGE.parent / 'weights'):
-        if (folder / f'{name}.pth').is_file():
-            return folder / f'{name}.pth'
+        if (folder / name).is_file():
+            return folder / name
     return None
 
 

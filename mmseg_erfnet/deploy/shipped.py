@@ -3,9 +3,9 @@
 import importlib.util
 from pathlib import Path
 
+from mmseg_erfnet.configs import PACKAGE, shipped_file
 from mmseg_erfnet.errors import UsageError
 
-PACKAGE = Path(__file__).resolve().parents[1]
 DEFAULT = 'erfnet_camvid11_trainval'
 # By the package that runs it, the fastest first.
 FILES = {'openvino': f'{DEFAULT}_int8.xml', 'onnxruntime': f'{DEFAULT}.onnx'}
@@ -25,10 +25,9 @@ def default_model() -> Path:
             'Running a model needs OpenVINO or ONNX Runtime: pip install openvino, or from a clone '
             'pip install ".[deploy]".'
         )
-    for name in names:
-        for folder in (PACKAGE / 'weights', PACKAGE.parent / 'weights'):
-            if (folder / name).is_file():
-                return folder / name
+    found = next(filter(None, map(shipped_file, names)), None)
+    if found is not None:
+        return found
     raise UsageError(
         f'The default model {" or ".join(names)} is not in {PACKAGE / "weights"}: install the package again, or name a '
         'model that tools/export.py wrote before the inputs.'

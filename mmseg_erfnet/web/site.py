@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from mmseg_erfnet.configs import shipped_file
 from mmseg_erfnet.deploy.metadata import read_files
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import UsageError
@@ -17,15 +18,14 @@ DESCRIPTION = 'model.json'
 
 
 def default_model() -> Path:
-    """Return the shipped model: in the wheel inside the package, in a clone beside it.
+    """Return the shipped model.
 
     Raises:
         UsageError: It is not there.
     """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / '.mim' / 'weights', package / 'weights', package.parent / 'weights'):
-        if (folder / SHIPPED).is_file():
-            return folder / SHIPPED
+    found = shipped_file(SHIPPED)
+    if found is not None:
+        return found
     raise UsageError(f'{SHIPPED} did not come with the package: name a model, as export --format onnx writes it.')
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mmseg_erfnet import configs
 from mmseg_erfnet.deploy import shipped
 from mmseg_erfnet.errors import UsageError
 
@@ -10,7 +11,7 @@ from mmseg_erfnet.errors import UsageError
 def package(tmp_path, monkeypatch):
     """A package folder, and what is installed: OpenVINO and ONNX Runtime."""
     installed = ['openvino', 'onnxruntime']
-    monkeypatch.setattr(shipped, 'PACKAGE', tmp_path / 'mmseg_erfnet')
+    monkeypatch.setattr(configs, 'PACKAGE', tmp_path / 'mmseg_erfnet')
     monkeypatch.setattr(shipped.importlib.util, 'find_spec', lambda name: name in installed or None)
     return tmp_path, installed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmseg_erfnet.configs import copy_missing_bases, shipped_weights
+from mmseg_erfnet.configs import copy_missing_bases, shipped_file
 from mmseg_erfnet.datasets.preparation.prepare import Prepared
 from mmseg_erfnet.datasets.statistics import class_weights
 from mmseg_erfnet.errors import UsageError
@@ -102,7 +102,7 @@ def write_config(prepared: Prepared, path: Path) -> str:
     following = f'Next: mmseg-erfnet train {path}'
     if path.exists():
         return f'{path} is there and was left as it is.\n{following}'
-    weights = shipped_weights(WEIGHTS)
+    weights = shipped_file(f'{WEIGHTS}.pth')
     write_text(path, config_text(prepared, _short(prepared.out), weights and _short(weights)))
     (height, width), _ = network_size(prepared.sizes)
     start = f'fine-tunes {_short(weights)}' if weights else 'trains from scratch, as no weights came with the package'
