@@ -6,7 +6,7 @@ NAME := $(basename $(notdir $(CONFIG)))
 WORK_DIR ?= work_dirs/$(NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train train-camvid train-synthetic test test-slow test-formats test-openmmlab lint
+.PHONY: help setup demo train train-camvid train-synthetic test test-slow test-formats test-openmmlab lint
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -22,23 +22,31 @@ setup: .venv/.ready ## make .venv with the pinned packages
 
 train: $(if $(wildcard data/camvid),train-camvid,train-synthetic) ## train CONFIG=configs/NAME.py, or without data/camvid a few minutes on synthetic streets
 
-# An interrupted run goes on where it stopped.
 train-camvid: setup
-	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR) $(if $(wildcard $(WORK_DIR)/last_checkpoint),--resume)
-	$(BIN)/python tools/test.py $(CONFIG) $$(ls -t $(WORK_DIR)/best_*.pth $(WORK_DIR)/epoch_*.pth $(WORK_DIR)/iter_*.pth 2>/dev/null | head -1) --work-dir $(WORK_DIR) --show-dir $(WORK_DIR)/painted
+	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume --amp
+	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR) --show-dir $(WORK_DIR)/painted
 
+# Fine-tuned from the shipped weights, with a schedule and augmentation for a few minutes.
 QUICK := work_dirs/quickstart
 SYNTHETIC := $(foreach part,train val test,$(part)_dataloader.dataset.data_root=data/synthetic_camvid)
-
-# Of so few frames small batches, so that there are more steps: 144.
-OFTEN := train_dataloader.batch_size=4 train_cfg.val_interval=4
+P := train_dataloader.dataset.pipeline
+QUICKSTART := load_from=weights/erfnet_camvid11_trainval.pth train_dataloader.batch_size=4 train_cfg.val_interval=8 \
+	model.backbone.dropout_ratio=0.0 model.decode_head.dropout_ratio=0.0 optim_wrapper.optimizer.lr=0.001 \
+	optim_wrapper.paramwise_cfg.custom_keys.conv_seg.lr_mult=10 $P.2.prob=0.2 $P.3.degree=5 $P.4.prob=0.2 \
+	$P.5.prob=0.2 $P.6.prob=0.2 $P.7.prob=0.2
 
 train-synthetic: setup
-	@echo 'There is no data/camvid, so this trains for a few minutes on synthetic street scenes, to show that everything works; for the real frames see "CamVid" in README.md.'
+	@echo 'There is no data/camvid: training for some six minutes on synthetic streets; for the real frames see "Train" in README.md.'
 	test -d data/synthetic_camvid || $(BIN)/python tools/synthesize_camvid.py --out data/synthetic_camvid --images 80
 	rm -rf $(QUICK)
-	$(BIN)/python tools/train.py configs/erfnet_camvid.py --epochs 12 --work-dir $(QUICK) --cfg-options $(SYNTHETIC) $(OFTEN)
-	$(BIN)/python tools/test.py configs/erfnet_camvid.py $(QUICK)/best_mIoU_epoch_*.pth --work-dir $(QUICK) --show-dir $(QUICK)/painted --cfg-options $(SYNTHETIC)
+	$(BIN)/python tools/train.py configs/erfnet_camvid.py --amp --epochs 16 --work-dir $(QUICK) --cfg-options $(SYNTHETIC) $(QUICKSTART)
+	$(BIN)/python tools/test.py configs/erfnet_camvid.py $(QUICK) --show-dir $(QUICK)/painted --cfg-options $(SYNTHETIC)
+
+DEMO := work_dirs/demo
+
+demo: setup ## paint a video of a synthetic street, and say how fast
+	$(BIN)/python tools/synthesize_camvid.py --video $(DEMO)/street.webm --images 150
+	$(BIN)/python tools/predict.py weights/erfnet_synthetic_int8.xml $(DEMO)/street.webm --out $(DEMO)
 
 # Two processes of one thread each: twice as fast on two cores as one process of two.
 test: setup ## run the tests

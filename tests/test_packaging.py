@@ -47,7 +47,7 @@ def test_wheel_depends_on_neither_family_unless_asked(wheel):
     lines = zipfile.ZipFile(wheel).read(metadata).decode().splitlines()
     required = [line.split(': ', 1)[1] for line in lines if line.startswith('Requires-Dist')]
     always = [line for line in required if 'extra' not in line]
-    assert sorted(line.split('>')[0] for line in always) == ['numpy', 'opencv-python']
+    assert sorted(line.split('>')[0] for line in always) == ['numpy', 'opencv-python', 'tqdm']
     for extra, family in (('onedl', 'onedl-mmsegmentation'), ('openmmlab', 'mmsegmentation')):
         assert any(line.startswith(family + '>') and f"extra == '{extra}'" in line for line in required)
     deploy = [line for line in required if "extra == 'deploy'" in line]

@@ -124,7 +124,7 @@ def test_pictures_and_label_maps_are_written(small_config, tmp_path):
     evaluate(
         cfg, str(tmp_path / 'run' / 'epoch_1.pth'), out_dir=str(tmp_path / 'maps'), show_dir=str(tmp_path / 'painted')
     )
-    maps, painted = sorted((tmp_path / 'maps').iterdir()), sorted((tmp_path / 'painted').iterdir())
+    maps, painted = sorted((tmp_path / 'maps').glob('*.png')), sorted((tmp_path / 'painted').glob('*.png'))
     assert [path.name for path in maps] == [path.name for path in painted]
     assert cv2.imread(str(maps[0]), cv2.IMREAD_UNCHANGED).shape == (64, 64)
     assert cv2.imread(str(painted[0])).shape[1] == 3 * 64

@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(
             'There is no input: give an image, a folder, a pattern, a video, an address or a camera number.'
         )
+    _check_options(model, args)
     find_sources(inputs)  # a wrong name is said before a model is loaded
     predictor = _predictor(model, args)
     with _Stop() as stop:
@@ -147,20 +148,26 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     )
 
 
-def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:
+def _check_options(model: list[str], args: argparse.Namespace) -> None:
+    """Refuse options that the kind of model has no use for."""
     exported = len(model) < 2
-    path = (model[0] if model else default_model()) if exported else None
     given(args.cfg_options, '--cfg-options', not exported, 'on an exported model, whose config is inside')
     given(args.trust_checkpoint, '--trust-checkpoint', not exported, 'on an exported model')
-    openvino = exported and PurePath(path).suffix == '.xml'
+    openvino = exported and (not model or PurePath(model[0]).suffix == '.xml')
     given(args.precision, '--precision', openvino, 'but on an OpenVINO model (.xml)')
-    if exported:
+
+
+def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:
+    if len(model) < 2:
+        path = model[0] if model else default_model()
         return Predictor(path, args.device or 'CPU', args.threads, args.precision)
     require_mmseg()
+    from mmseg_erfnet.engine.config_file import require_entries
     from mmseg_erfnet.engine.launch import load_config
     from mmseg_erfnet.export.torch_backend import torch_predictor
 
     cfg = load_config(model[0], options=parse_options(args.cfg_options))
+    require_entries(cfg, 'prediction', 'model')
     _check_segmentor(cfg, model[0])
     return torch_predictor(cfg, model[1], args.device, args.threads, args.trust_checkpoint)
 

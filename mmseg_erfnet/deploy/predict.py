@@ -16,7 +16,7 @@ from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import Source, find_sources
 from mmseg_erfnet.deploy.video import check_codec, default_codec, predict_video, video_path, write_picture
 from mmseg_erfnet.errors import DataError, StorageError, UsageError, UserError
-from mmseg_erfnet.files import check_targets, read_record, shown, write_bytes, write_if_absent
+from mmseg_erfnet.files import check_targets, read_record, shown, storage_error, write_bytes, write_if_absent
 from mmseg_erfnet.images import decode_frame, read_image_file
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.visualization import painting
@@ -183,7 +183,9 @@ class _Job:
         path = self.out / RECORD
         try:
             text = path.read_text() if path.is_file() else None
-        except (OSError, ValueError):
+        except OSError as error:
+            raise storage_error(self.out, error) from error
+        except ValueError:
             text = ''
         if text is None:
             return

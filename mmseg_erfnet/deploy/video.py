@@ -10,7 +10,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -321,6 +321,23 @@ class _PyAVWriter:
         for thing in (self._container, self._file):
             with contextlib.suppress(OSError, ValueError):
                 thing.close()
+
+
+def write_clip(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.0) -> int:
+    """Write frames, BGR, uint8 (H, W, 3), as a clip in VP8, which browsers play; return how many there were.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    number = 0
+    with replacing(path) as unfinished:
+        writer = None
+        for number, frame in enumerate(frames, 1):
+            writer = writer or _OpenCVWriter(unfinished, 'vp8', rate, frame.shape[1::-1])
+            writer.write(frame, (number - 1) / rate)
+        if writer is not None:
+            writer.close()
+    return number
 
 
 class PaintedVideo:

@@ -1,5 +1,6 @@
 """The metric of validation and test: exact metrics, the whole confusion matrix, and on request the loss."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,8 +51,8 @@ class SegmentationMetric(BaseMetric):
 
     Raises:
         UsageError: An argument is out of range, or there is another number of weights than of classes.
-        DataError: A prediction and its label differ in size, hold values that are no class, there is no label, no pixel
-            of any label is scored, or two images would be written to one file.
+        DataError: A prediction and its label differ in size, hold values that are no class, there is no label, or two
+            images would be written to one file.
         StorageError: A file cannot be written.
     """
 
@@ -162,30 +163,31 @@ class SegmentationMetric(BaseMetric):
     def evaluate(self, size: int) -> dict:
         """Metrics over all images of all processes: a dict of floats, in percent but for the loss.
 
-        Raises:
-            DataError: No pixel was scored.
+        Where no pixel was scored, a warning says so, because a training run can do without; ``tools/test.py`` makes an
+        error of it.
         """
         metrics = super().evaluate(size)
         self._written.clear()
         # Here and not in compute_metrics, which one process calls while the others wait for it.
         if any(name.rpartition('/')[2] == 'aAcc' and np.isnan(value) for name, value in metrics.items()):
-            raise DataError(
+            print_log(
                 f'None of the {size} images has a labelled pixel, so that there is nothing to score: all are '
                 f'{self.ignore_index}, which is ignored; check ann_file, the values or colours of the labels, and '
-                'ignore_index.'
-                if size
-                else 'The dataset has no images, so that there is nothing to score; check ann_file and data_prefix.'
+                'ignore_index.',
+                logger='current',
+                level=logging.WARNING,
             )
         return metrics
 
     def compute_metrics(self, results: list) -> dict:
-        """Metrics over the given images; see :meth:`evaluate`. Where no pixel was scored, ``aAcc`` alone, NaN."""
+        """Metrics over the given images; see :meth:`evaluate`. Where no pixel was scored, the means are NaN."""
         if self.format_only:
             print_log(f'The predictions are in {self.output_dir}.', logger='current')
             return {}
         confusion = sum(matrix for matrix, *_ in results)
         if not np.any(confusion):
-            return dict(aAcc=float('nan'))
+            number = len(self.dataset_meta['classes'])
+            return dict.fromkeys(self._scores(np.zeros((number, number), np.int64))[0], float('nan'))
         _, losses, weights, sizes = zip(*results, strict=True)
         metrics, per_class = self._scores(confusion)
         if self.with_table:

@@ -39,7 +39,7 @@ def test_counting_does_not_touch_the_frames(synthetic_camvid, monkeypatch):
 
 
 def test_published_weights_are_those_of_shares_that_sum_to_1():
-    weights = Config.fromfile(PUBLISHED).camvid_class_weights
+    weights = Config.fromfile(PUBLISHED).class_weights
     assert set(weights) == set(CLASSES)
     weights = np.array([weights[name] for name in CLASSES])
     shares = np.exp(1 / weights) - 1.10

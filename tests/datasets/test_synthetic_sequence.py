@@ -1,4 +1,6 @@
+import cv2
 import numpy as np
+from helpers.tools import run_tool
 
 from mmseg_erfnet.datasets.camvid import COLOURS
 from mmseg_erfnet.datasets.synthetic_sequence import render_sequence
@@ -30,3 +32,13 @@ def test_what_is_seen_moves_little_from_frame_to_frame():
     steps = [share_changed(number, number + 1) for number in range(11)]
     assert 0 < max(steps) < 0.08
     assert share_changed(0, 11) > 2 * np.mean(steps)
+
+
+def test_tool_writes_a_clip(tmp_path):
+    ended = run_tool('synthesize_camvid', '--video', tmp_path / 'street.webm', '--images', 5, '--size', '96x128')
+    assert ended.status == 0
+    capture = cv2.VideoCapture(str(tmp_path / 'street.webm'))
+    frames = [capture.read()[1] for _ in range(5)]
+    assert all(frame.shape == (96, 128, 3) for frame in frames)
+    assert not capture.read()[0]
+    assert 'is written as .webm' in run_tool('synthesize_camvid', '--video', tmp_path / 'a.mp4').sentence

@@ -167,7 +167,7 @@ def test_what_is_asked_for_is_checked(arguments, message, tmp_path):
 def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'nncf', None)
     monkeypatch.delitem(sys.modules, 'mmseg_erfnet.export.quantize', raising=False)
-    with pytest.raises(UsageError, match=r'needs nncf: pip install "mmseg_erfnet\[export\]"'):
+    with pytest.raises(UsageError, match=r'needs nncf, which is not installed: pip install "mmseg_erfnet\[export\]"'):
         export.export(config('erfnet_camvid11'), None, tmp_path, ('openvino',), int8=True)
 
 

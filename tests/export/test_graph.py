@@ -116,7 +116,8 @@ def test_what_cannot_be_exported_is_named():
 
 
 def test_the_pipeline_is_that_of_the_test_dataset():
-    cfg = config('erfnet_camvid11', **{'test_pipeline.1.scale': (32, 24)})
+    cfg = config('erfnet_camvid11')
+    cfg.test_pipeline = [dict(type='Resize', scale=(32, 24))]
     assert frame_resize(cfg) == FrameResize(360, 480, False)
     cfg.test_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=cfg.test_dataloader.dataset)
     assert frame_resize(cfg) == FrameResize(360, 480, False)

@@ -109,7 +109,7 @@ def test_opens_in_a_browser(page, tmp_path):
 
 def test_the_browser_would_tell(tmp_path):
     page = tmp_path / 'bad.html'
-    wide = '<p style="width: 400px">'
+    wide = '<p style="width: 400px">wide'
     page.write_text(f'<!DOCTYPE html><title></title><img src="http://127.0.0.1:9/a.png"><script>nope()</script>{wide}')
     found = visit(page, tmp_path, 390)
     assert found.broken == 1

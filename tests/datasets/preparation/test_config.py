@@ -63,18 +63,18 @@ def test_a_config_that_is_there_stays(prepared):
 
 def test_without_weights(prepared, monkeypatch):
     monkeypatch.setattr(configs, 'PACKAGE', Path('nowhere'))
-    assert configs.shipped_weights('erfnet_camvid11_trainval') is None
+    assert configs.shipped_file('erfnet_camvid11_trainval.pth') is None
     text = config_text(prepared, 'data/streets', None)
     assert 'load_from = None  # no weights came with the package, so training starts from scratch' in text
 
 
 def test_weights_of_clone_and_wheel(tmp_path, monkeypatch):
-    assert configs.shipped_weights('erfnet_camvid11_trainval').name == 'erfnet_camvid11_trainval.pth'
+    assert configs.shipped_file('erfnet_camvid11_trainval.pth').name == 'erfnet_camvid11_trainval.pth'
     package = tmp_path / 'site/mmseg_erfnet'
     monkeypatch.setattr(configs, 'PACKAGE', package)
     for folder in (package.parent / 'weights', package / 'weights'):
         exports.put(folder / 'a.pth', b'x')
-        assert configs.shipped_weights('a') == folder / 'a.pth'
+        assert configs.shipped_file('a.pth') == folder / 'a.pth'
 
 
 @pytest.mark.parametrize(

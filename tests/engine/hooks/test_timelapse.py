@@ -52,6 +52,8 @@ def test_animates_and_goes_on_after_a_resume(small_config, tmp_path):
     assert Image.open(folder / 'train.gif').n_frames == 2, 'all but the damaged one'
     (folder / 'train' / 'epoch_last.png').unlink()
     assert (folder / 'val.gif').stat().st_size < 8e6
+    for path in (tmp_path / 'run').glob('*.pth'):
+        path.unlink()
     train(config(small_config), epochs=1)
     assert epochs(folder / 'val') == [0, 1], 'a run that begins anew leaves nothing of the old one'
 
