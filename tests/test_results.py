@@ -42,7 +42,11 @@ def test_shipped_weights_are_those_of_the_index(name):
     assert load_checkpoint_file(path).keys() == {'meta', 'state_dict'}
 
 
-@pytest.mark.parametrize('name', [name for name in SHIPPED if MODELS[name]['Results']])
+def result_on_val(model: dict) -> dict | None:
+    return next((result for result in model['Results'] if result['Dataset'].startswith('CamVid val')), None)
+
+
+@pytest.mark.parametrize('name', [name for name in SHIPPED if result_on_val(MODELS[name])])
 def test_shipped_weights_score_what_the_index_says(name, camvid_root, tmp_path):
     model = MODELS[name]
     cfg = load_config(str(ROOT / model['Config']), str(tmp_path))
@@ -50,4 +54,4 @@ def test_shipped_weights_score_what_the_index_says(name, camvid_root, tmp_path):
     split.write_text('\n'.join(standard_split('val')))
     cfg.test_dataloader.dataset.update(data_root=str(camvid_root), ann_file=str(split))
     metrics = evaluate(cfg, str(ROOT / model['Weights']))
-    assert metrics['mIoU'] == pytest.approx(model['Results'][0]['Metrics']['mIoU'], abs=0.01)
+    assert metrics['mIoU'] == pytest.approx(result_on_val(model)['Metrics']['mIoU'], abs=0.01)
