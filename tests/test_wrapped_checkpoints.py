@@ -46,10 +46,11 @@ def test_scores(files, tmp_path, tta):
 
 
 def test_predictions(files, tmp_path):
-    def predict(file, path, folder) -> list[bytes]:
+    def predict(file, path, folder) -> list[list]:
         image = min((workshop() / 'camvid').rglob('*.png'))
         assert run_tool('predict', file, path, image, '--out', folder).status == 0
-        return [found.read_bytes() for found in sorted(folder.rglob('*.png')) if 'label' in str(found)]
+        labels = [found for found in sorted(folder.rglob('*.png')) if 'label' in str(found)]
+        return [cv2.imread(str(found), cv2.IMREAD_UNCHANGED).tolist() for found in labels]
 
     plain, wrapped = both(files, tmp_path, predict)
     assert len(plain) == 1

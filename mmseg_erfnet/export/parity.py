@@ -31,9 +31,9 @@ def sample_frames(cfg: Config, number: int) -> list[np.ndarray]:
     """Return so many frames of a config's test set, evenly spread; synthetic ones where its data are not here."""
     try:
         dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
+        return [read_frame(dataset.get_data_info(index)['img_path']) for index in evenly_spaced(len(dataset), number)]
     except (DataError, FileNotFoundError):
         return [render((360, 480), seed=0, index=index)[0][..., ::-1].copy() for index in range(number)]
-    return [read_frame(dataset.get_data_info(index)['img_path']) for index in evenly_spaced(len(dataset), number)]
 
 
 def read_frame(path: str) -> np.ndarray:
