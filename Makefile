@@ -45,8 +45,8 @@ train-synthetic: setup
 DEMO := work_dirs/demo
 
 demo: setup ## paint a video of a synthetic street, and say how fast
-	$(BIN)/python tools/synthesize_camvid.py --video $(DEMO)/street.webm --images 150
-	$(BIN)/python tools/predict.py weights/erfnet_synthetic_int8.xml $(DEMO)/street.webm --out $(DEMO)
+	$(BIN)/python tools/synthesize_camvid.py --video $(DEMO)/street.webm --images 100
+	$(BIN)/python tools/predict.py weights/erfnet_synthetic_int8.xml $(DEMO)/street.webm --out $(DEMO)/painted --overwrite
 
 # Two processes of one thread each: twice as fast on two cores as one process of two.
 test: setup ## run the tests

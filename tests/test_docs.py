@@ -104,7 +104,7 @@ def test_predictor_of_the_readme(tmp_path, monkeypatch):
     for suffix in ('.xml', '.bin'):
         shutil.copy(
             ROOT / 'weights' / f'erfnet_camvid11_trainval_int8{suffix}',
-            tmp_path / 'deployed' / f'erfnet_camvid11_trainval_int8{suffix}',
+            tmp_path / 'deployed' / f'erfnet_camvid11{suffix}',
         )
     block = next(block for block in blocks(README, 'python') if 'Predictor' in block)
     found = dict(frame=np.zeros((360, 480, 3), np.uint8))
