@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Predict an image, a folder, a video or a camera.
+"""Predict images, folders, videos, cameras and streams.
 
 `python tools/predict.py --help` is the manual; the code is mmseg_erfnet/cli/predict.py.
 """
