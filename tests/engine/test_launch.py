@@ -132,3 +132,29 @@ def test_checkpointed_gradients_under_torch_compile():
     compiled = torch.compile(backbone, backend='eager')
     compiled(torch.rand(2, 3, 32, 32))[0].sum().backward()
     assert all(weight.grad is not None for weight in backbone.parameters())
+
+
+def test_functions_leave_their_config_alone(oracle_config, tmp_path):
+    cfg = oracle_config(tmp_path / 'run', **{'train_cfg.max_epochs': 2})
+    before = cfg.pretty_text
+    for number in range(2):
+        cfg.work_dir = str(tmp_path / f'run{number}')
+        train(cfg, amp=True, epochs=1)
+        cfg.work_dir = str(tmp_path / 'run')
+        assert cfg.pretty_text == before
+
+
+def test_testing_twice_with_one_config_scores_alike(small_config, tmp_path):
+    cfg = small_config('erfnet_camvid11', tmp_path / 'test')
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'weights.pth')
+    before = cfg.pretty_text
+    once, again = (evaluate(cfg, str(tmp_path / 'weights.pth'), tta=True) for _ in range(2))
+    assert once == pytest.approx(again, nan_ok=True)
+    assert cfg.pretty_text == before
+
+
+def test_loading_a_config_starts_no_processes():
+    for _ in range(2):
+        cfg = load_config(str(ROOT / 'configs' / 'erfnet_camvid.py'), launcher='pytorch')
+        assert cfg.launcher == 'pytorch'
+    assert not torch.distributed.is_initialized()
