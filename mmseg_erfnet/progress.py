@@ -44,3 +44,18 @@ def progress(what: str, total: int | None, unit: str = 'it', note: str = '', **o
         ascii=not terminal,
         **options,
     )
+
+
+def bar_line(done: int, total: int, text: str, columns: int) -> str:
+    """Return a text behind a bar of up to 20 columns, drawn by tqdm, as far as there is room for both.
+
+    Args:
+        done: How many of ``total`` are done.
+        total: The count at the end.
+        text: What to show.
+        columns: Width of the terminal.
+    """
+    width = min(columns - len(text) - 3, 20)
+    if width <= 3:
+        return text[:columns]
+    return tqdm.format_meter(done, total, 0, bar_format=f'|{{bar:{width}}}| {{desc}}', prefix=text, ascii=' =')

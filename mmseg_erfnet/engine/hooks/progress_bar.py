@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmseg_erfnet.engine.log_processor import ProgressLogProcessor
+from mmseg_erfnet.progress import bar_line
 from mmseg_erfnet.registry import HOOKS
 
 STATES = ('epoch ', 'iteration ', 'val [', 'test [')  # how the lines begin that the bar shows
@@ -81,9 +82,7 @@ class ProgressBarHook(Hook):
         if mode == 'train' and not runner.log_processor.by_epoch:
             done, total = runner.iter + 1, runner.max_iters
         line = self._fitted(runner.log_processor.progress_line(runner, batch_idx, mode))
-        room = _columns()
-        width = min(room - len(line) - 3, 20)
-        self._print(f'|{"=" * (width * done // total):{width}}| {line}' if width > 3 else line[:room])
+        self._print(bar_line(done, total, line, _columns()))
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
         """Filter of the console: clear the bar before another message; withhold what the bar shows."""
