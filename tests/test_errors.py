@@ -262,6 +262,7 @@ def arguments(verb: str, config: Path, checkpoint: Path, folder: Path) -> list:
     }[verb]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('verb', ['train', 'test', 'export', 'predict', 'benchmark', 'dataset_report'])
 @pytest.mark.parametrize('kind', CONFIGS)
 def test_config(verb, kind, shop, tmp_path):
@@ -318,6 +319,7 @@ FOLDERS = {
 REMEDIES = r'(choose another folder|shorten the name)'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', FOLDERS)
 @pytest.mark.parametrize('verb', ['train', 'test', 'export', 'predict', 'dataset_report', 'synthesize_camvid'])
 def test_folder(verb, kind, shop, tmp_path):

@@ -81,6 +81,7 @@ def test_overfits_a_handful(small_config, tmp_path):
     assert losses[-1] < losses[0] / 3
 
 
+@pytest.mark.slow
 def test_tta_is_flip_unless_scales_are_given(small_config, tmp_path):
     torch.manual_seed(0)
     runner = train(small_config('erfnet_camvid11', tmp_path / 'run', **{'train_cfg.max_epochs': 1}))

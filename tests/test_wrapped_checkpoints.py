@@ -57,6 +57,7 @@ def test_predictions(files, tmp_path):
     assert wrapped == plain
 
 
+@pytest.mark.slow
 def test_exported_models(files, tmp_path):
     def export(file, path, folder) -> np.ndarray:
         assert run_tool('export', file, path, '--out', folder, '--format', 'onnx').status == 0

@@ -11,6 +11,7 @@ pytest.importorskip('onnxruntime')
 formats = pytest.importorskip('mmseg_erfnet.benchmarks.formats')
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_beside_pytorch():
     cfg = config('erfnet_camvid11', **{SCALE: (96, 72)})
     path = exported() / 'erfnet_camvid11.onnx'

@@ -90,6 +90,7 @@ def test_rates_are_of_the_right_order():
     assert all(0.5 < rate < 10_000 for rate in rates.values())
 
 
+@pytest.mark.slow
 def test_rows_of_a_gpu(no_rates, monkeypatch):
     """All that those rows run but the GPU itself, for which the CPU stands in."""
     waited = []

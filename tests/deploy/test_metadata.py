@@ -24,6 +24,7 @@ def copied(folder: Path, suffix: str) -> Path:
     return folder / f'erfnet_camvid11{suffix}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('suffix', 'damaged'), [('.onnx', '.onnx'), ('.xml', '.xml'), ('.xml', '.bin')])
 def test_every_flipped_bit_is_found(suffix, damaged, tmp_path):
     pytest.importorskip('onnx')

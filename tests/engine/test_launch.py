@@ -53,6 +53,7 @@ def test_a_test_of_one_run_leaves_the_others_alone(oracle_config, tmp_path, monk
     assert 'There is no checkpoint' in run_tool('test', 'model.py', 'work_dirs').sentence
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_reported_under_its_metric(oracle_config, tmp_path):
     cfg = oracle_config(tmp_path / 'run', **{'default_hooks.checkpoint.save_best': 'aAcc'})
     text = summary(train(cfg, epochs=1))

@@ -97,6 +97,7 @@ def test_frames_of_the_networks_size_are_not_resized():
         assert any(layer.get_rt_info()['layerType'].astype(str) == 'Interpolate' for layer in layers) == resizes
 
 
+@pytest.mark.slow
 def test_any_size_is_padded(tmp_path):
     cfg = without_resize(config('erfnet_camvid11'))
     (path,) = export.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, ('openvino',), report=lambda line: None)
@@ -110,6 +111,7 @@ def test_any_size_is_padded(tmp_path):
         assert (predictor.predict(frame) == expected).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_size_and_batch_can_be_fixed_and_probabilities_asked_for(tmp_path):
     cfg = without_resize(config('erfnet_camvid11'))
     lines = []
@@ -134,6 +136,7 @@ def test_size_and_batch_can_be_fixed_and_probabilities_asked_for(tmp_path):
             predictor.predict(frames()[0])
 
 
+@pytest.mark.slow
 def test_a_model_that_differs_is_not_kept(tmp_path, monkeypatch):
     def broken(graph, size=None, batch=None, _right=export.to_onnx):
         # Half a grey level, as a mean forgotten or rounded would be: hardly a label changes.
@@ -200,6 +203,7 @@ def test_labels_may_differ_at_ties_alone():
         found.check('x.onnx')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('keep_ratio', [False, True])
 def test_a_scale_is_inside_the_model(keep_ratio, tmp_path):
     cfg = config('erfnet_camvid11', **{RESIZE: dict(type='Resize', scale=(96, 72), keep_ratio=keep_ratio)})
@@ -214,6 +218,7 @@ def test_a_scale_is_inside_the_model(keep_ratio, tmp_path):
         assert (predictor.predict(frame) == other.predict(frame)).mean() > 0.995
 
 
+@pytest.mark.slow
 def test_any_frame_is_scaled_where_there_is_no_resize(tmp_path):
     cfg, weights = without_resize(config('erfnet_camvid11')), checkpoint('erfnet_camvid11')
     (path,) = export.export(cfg, weights, tmp_path, scale=1.25, report=lambda line: None)

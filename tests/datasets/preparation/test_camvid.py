@@ -331,7 +331,14 @@ def test_full_disk(official, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ['source']
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    'number',
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        signal.SIGTERM,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path, number):
     """Killed while it waits in the middle of its work; a later run is as if nothing had been."""
     go_on = tmp_path.with_name(f'{tmp_path.name}.go_on')

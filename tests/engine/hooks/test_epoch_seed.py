@@ -116,6 +116,7 @@ def test_wrappers_draw_each_repetition_anew(tmp_path):
     assert len({drawn for _, drawn in found.samples}) == 2 * LENGTH
 
 
+@pytest.mark.slow
 def test_a_run_that_counts_iterations(tmp_path):
     loop = dict(by_epoch=False, max_iters=9)
     whole = gamble(tmp_path / 'whole', loop, InfiniteSampler)
