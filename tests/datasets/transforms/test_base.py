@@ -27,7 +27,7 @@ def sample(height=60, width=80):
 
 @pytest.mark.parametrize('name', ALL)
 def test_numpy_seed_determines_result(name):
-    transform = TRANSFORMS.build(dict(type=name))
+    transform = TRANSFORMS.build(dict(type=f'mmseg_erfnet.{name}'))
     runs = []
     for opencv_seed in (1, 2):
         np.random.seed(7)
@@ -43,9 +43,9 @@ def test_numpy_seed_determines_result(name):
 def test_probability(name):
     np.random.seed(0)
     before = sample()['img']
-    transform = TRANSFORMS.build(dict(type=name, prob=0))
+    transform = TRANSFORMS.build(dict(type=f'mmseg_erfnet.{name}', prob=0))
     assert all(np.array_equal(transform(sample())['img'], before) for _ in range(20))
-    transform = TRANSFORMS.build(dict(type=name, prob=0.4))
+    transform = TRANSFORMS.build(dict(type=f'mmseg_erfnet.{name}', prob=0.4))
     changed = np.mean([not np.array_equal(transform(sample())['img'], before) for _ in range(400)])
     # A blur of radius 0, a shift by nothing and a shadow of nothing change nothing either.
     expected = {'RandomBlur': 0.2, 'RandomTranslate': 0.4 * 24 / 25}.get(name, 0.4)
@@ -56,7 +56,7 @@ def test_probability(name):
 @pytest.mark.parametrize('prob', [2, -0.1, float('nan')])
 def test_refuses_what_is_no_probability(name, prob):
     with pytest.raises(ValueError, match='prob must be a probability'):
-        TRANSFORMS.build(dict(type=name, prob=prob))
+        TRANSFORMS.build(dict(type=f'mmseg_erfnet.{name}', prob=prob))
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -72,14 +72,14 @@ def test_refuses_what_is_no_probability(name, prob):
 )
 def test_refuses_other_images(name, image):
     with pytest.raises(ValueError, match=f'{name} needs a uint8 colour image.*a.png.*color_type'):
-        TRANSFORMS.build(dict(type=name))({**sample(), 'img': image})
+        TRANSFORMS.build(dict(type=f'mmseg_erfnet.{name}'))({**sample(), 'img': image})
 
 
 @pytest.mark.parametrize('name', ALL)
 def test_randomness_can_be_shared(name):
     """As MMCV's transforms that treat several images alike need."""
     np.random.seed(3)
-    transform = TRANSFORMS.build(dict(type=name))
+    transform = TRANSFORMS.build(dict(type=f'mmseg_erfnet.{name}'))
     with cache_random_params(transform):
         images = {transform(sample())['img'].tobytes() for _ in range(5)}
     assert len(images) == 1
@@ -89,7 +89,7 @@ def test_randomness_can_be_shared(name):
 @pytest.mark.parametrize('size', [(1, 1), (3, 200), (37, 53)])
 def test_any_size(name, size):
     np.random.seed(0)
-    result = TRANSFORMS.build(dict(type=name))(sample(*size))
+    result = TRANSFORMS.build(dict(type=f'mmseg_erfnet.{name}'))(sample(*size))
     assert result['img'].shape == (*size, 3)
     assert result['gt_seg_map'].shape == size
 
@@ -99,11 +99,11 @@ def test_colour_leaves_labels_alone(name):
     np.random.seed(0)
     before = sample()
     labels = before['gt_seg_map']
-    assert TRANSFORMS.build(dict(type=name))(before)['gt_seg_map'] is labels
+    assert TRANSFORMS.build(dict(type=f'mmseg_erfnet.{name}'))(before)['gt_seg_map'] is labels
 
 
 def test_prints_its_arguments():
-    assert repr(TRANSFORMS.build(dict(type='RandomNoise', sd=3))) == 'RandomNoise(prob=1.0, sd=3)'
+    assert repr(TRANSFORMS.build(dict(type='mmseg_erfnet.RandomNoise', sd=3))) == 'RandomNoise(prob=1.0, sd=3)'
 
 
 def test_pipeline_end_to_end():
