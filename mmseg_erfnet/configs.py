@@ -1,4 +1,4 @@
-"""The configs and weights that this package ships: where they are, and copies of them. Needs nothing but Python."""
+"""Find and copy the configs and weights shipped with this package. Needs only Python."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def configs_folder() -> Path:
-    """Return the folder of the shipped configs: in the wheel under ``.mim``, in a clone beside the package."""
+    """Return the folder of the shipped configs: under ``.mim`` in the wheel, next to the package in a clone."""
     for folder in (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs'):
         if (folder / '_base_').is_dir():
             return folder
@@ -18,12 +18,12 @@ def configs_folder() -> Path:
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Return the shipped configs by name, without ``.py``."""
+    """Return the paths of the shipped configs by name, without ``.py``."""
     return {path.stem: path for path in sorted(configs_folder().glob('*.py'))}
 
 
 def with_bases(path: Path) -> list[Path]:
-    """Return a config file and all files that it is based on, each once."""
+    """Return a config file and all its base files, each once."""
     found = [path]
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and any(getattr(name, 'id', '') == '_base_' for name in node.targets):
@@ -34,7 +34,7 @@ def with_bases(path: Path) -> list[Path]:
 
 
 def shipped_file(name: str) -> Path | None:
-    """Return a file of the shipped weights, or None: in the wheel ``weights`` in the package, in a clone beside it."""
+    """Return a shipped weights file, or None: in ``weights`` inside the package (wheel) or next to it (clone)."""
     for folder in (PACKAGE / 'weights', PACKAGE.parent / 'weights'):
         if (folder / name).is_file():
             return folder / name
@@ -42,11 +42,11 @@ def shipped_file(name: str) -> Path | None:
 
 
 def copy_missing_bases(name: str, folder: str | Path) -> list[Path]:
-    """Copy a shipped base config and its own bases as far as they are not there; what is there may have been changed.
+    """Copy a shipped base config and its own bases, except for existing files, which the user may have changed.
 
     Args:
-        name: Path of the base below the folder of configs, such as ``_base_/erfnet_own.py``.
-        folder: Folder of configs to write into.
+        name: Path of the base config in the configs folder, such as ``_base_/erfnet_own.py``.
+        folder: Configs folder to write to.
 
     Returns:
         The files that were written.
@@ -69,13 +69,13 @@ def copy_config(name: str, folder: str | Path) -> list[Path]:
 
     Args:
         name: Name of the config, without ``.py``.
-        folder: Folder to write into; the bases go below it, as in the shipped folder.
+        folder: Folder to write to; the bases go below it, as in the shipped folder.
 
     Returns:
-        The files that the copy consists of.
+        The files of the copy.
 
     Raises:
-        UsageError: A file of that name exists and differs.
+        UsageError: A file of that name exists with different content.
         StorageError: A file cannot be written.
     """
     root, folder = configs_folder().resolve(), Path(folder)

@@ -1,4 +1,4 @@
-"""What is wrong with an installation, a config or its data: the library of ``tools/doctor.py``."""
+"""Diagnose an installation, a config and its data: the library behind ``tools/doctor.py``."""
 
 import importlib
 import importlib.metadata
@@ -30,12 +30,12 @@ SAMPLED_LABELS = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        subject: What was looked at.
+        subject: What was checked.
         text: What was found.
-        remedy: What to do about it; empty if nothing is wrong.
+        remedy: How to fix it; empty if nothing is wrong.
     """
 
     subject: str
@@ -48,14 +48,14 @@ class Finding:
 
 
 def examine(config: str | None = None, options: dict | None = None) -> Iterator[Finding]:
-    """Look at the installation and, if a config is given, at its model and its data.
+    """Check the installation and, if a config is given, its model and its data.
 
     Args:
         config: A config file.
-        options: Entries that replace the config's, with dotted keys.
+        options: Values that override the config's entries, by dotted key.
 
     Yields:
-        A finding after the other. Where one makes the rest pointless, it is the last.
+        One finding at a time, stopping after one that makes further checks pointless.
     """
     usable = True
     for finding in (*_python(), *_packages()):
@@ -97,7 +97,7 @@ def _packages() -> Iterator[Finding]:
     for module in ('torch', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmseg'):
         try:
             found = importlib.import_module(module).__version__
-        except Exception as error:  # whatever an installation can raise: a missing library, a version check
+        except Exception as error:  # an import can raise anything: a missing library, a version check
             yield Finding(module, f'cannot be imported: {error}', f'pip install "mmseg_erfnet[{family}]"')
             return
         yield Finding(module, found)
@@ -130,7 +130,7 @@ def _look_ups() -> Iterator[Finding]:
         with DefaultScope.overwrite_default_scope(scope):
             try:
                 found = type(MODELS.build(dict(type=kind)))
-            except Exception as error:  # whatever the broken registry of an installation raises
+            except Exception as error:  # the registry of a broken installation can raise anything
                 yield Finding('registry', f'{kind} in scope {scope} cannot be built: {error}', INSTALL)
                 continue
         remedy = '' if (found is ERFNet) == ours else 'something else registers this name; remove its import'
@@ -166,7 +166,7 @@ def _config(path: str, options: dict) -> Iterator[Finding]:
 
 
 def _passed_on(found: Iterator) -> Iterator:
-    """Yield the findings among what was found, and return the other thing, a model or a dataset, or None."""
+    """Yield the findings of a check, and return the other item that it yields, a model or a dataset, or None."""
     other = None
     for item in found:
         if isinstance(item, Finding):
@@ -177,7 +177,7 @@ def _passed_on(found: Iterator) -> Iterator:
 
 
 def _datasets(cfg, model) -> Iterator:
-    """Yield findings on each split, and return the datasets that can be built by split."""
+    """Yield findings on each split, and return by split the datasets that can be built."""
     from mmengine.config import Config
 
     datasets = {}
@@ -233,7 +233,7 @@ def _optimizer(cfg, model) -> Iterator[Finding]:
     if cfg.get('optim_wrapper') is None:
         return
     wrapper = deepcopy(cfg.optim_wrapper)
-    wrapper.pop('paramwise_cfg', None)  # MMEngine logs a line for each parameter that it concerns
+    wrapper.pop('paramwise_cfg', None)  # MMEngine logs one line for each parameter that it affects
     try:
         build_optim_wrapper(model, wrapper)
     except Exception as error:  # whatever a wrong argument raises
@@ -251,7 +251,7 @@ def _split(part: str, loader, model, cfg) -> Iterator:
         dataset = DATASETS.build(loader.dataset)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
-    except Exception as error:  # DataError of ours, whatever others raise
+    except Exception as error:  # our own DataError, or anything from other code
         yield Finding(part, *_apart(error, 'correct data_root, data_prefix and ann_file of its dataset', cfg))
         return
     classes = dataset.metainfo['classes']
@@ -267,7 +267,7 @@ def _split(part: str, loader, model, cfg) -> Iterator:
 
 
 def _where(dataset) -> str:
-    """Say which folder a split reads, and which list."""
+    """Describe which folder and which list a split is read from."""
     while not hasattr(dataset, 'data_prefix') and hasattr(dataset, 'dataset'):
         dataset = dataset.dataset
     if not hasattr(dataset, 'data_prefix'):
@@ -293,7 +293,7 @@ def _labels(part: str, dataset) -> Iterator[Finding]:
         try:
             for step in loading_steps(inner.pipeline.transforms):
                 results = step(results)
-        except Exception as error:  # DataError of ours, whatever decoders raise
+        except Exception as error:  # our own DataError, or anything from a decoder
             yield Finding(part, *_apart(error, f'replace {name} or its label'))
             return
         sizes.add(results['img'].shape[1::-1])
@@ -309,7 +309,7 @@ def _labels(part: str, dataset) -> Iterator[Finding]:
 
 
 def _label_findings(part: str, found, sizes: str) -> Iterator[Finding]:
-    """Yield what labels that were looked at say of a split; ``found`` is a :class:`.engine.preflight.Labels`."""
+    """Yield findings from the checked labels of a split; ``found`` is a :class:`.engine.preflight.Labels`."""
     classes = len(found.classes)
     occur = f'{classes - len(found.missing)} of {classes} classes occur'
     if found.missing and 255 in found.values:
@@ -365,7 +365,7 @@ def _batch(cfg, model, dataset) -> Iterator[Finding]:
             data = model.data_preprocessor(batch, training=True)
             losses = model(**data, mode='loss')
         loss = model.parse_losses(losses)[0].item()
-    except Exception as error:  # whatever a pipeline that does not fit the model raises
+    except Exception as error:  # a pipeline that does not fit the model can raise anything
         yield Finding('batch', *_apart(error, 'correct the train pipeline, or the model that it feeds', cfg))
         return
     size = 'x'.join(map(str, data['inputs'].shape[-2:]))
@@ -374,7 +374,7 @@ def _batch(cfg, model, dataset) -> Iterator[Finding]:
 
 
 def _shared_memory(cfg, datasets: dict) -> Iterator[Finding]:
-    """Yield whether the batches that workers make ahead fit in /dev/shm."""
+    """Yield whether the workers' prefetched batches fit in /dev/shm."""
     from mmengine.runner import Runner
 
     from mmseg_erfnet.engine.shared_memory import fit_to_room
@@ -392,7 +392,7 @@ def _shared_memory(cfg, datasets: dict) -> Iterator[Finding]:
             yield Finding('shared memory', fit_to_room(loaders, samples))
     except UsageError as error:
         yield Finding('shared memory', *_apart(error, 'give the container more shared memory'))
-    except Exception as error:  # whatever a wrong argument of a loader raises
+    except Exception as error:  # a wrong argument of a loader can raise anything
         yield Finding('data loaders', *_apart(error, 'correct train_dataloader and val_dataloader', cfg))
 
 
@@ -406,7 +406,7 @@ def _disk(work_dir: str) -> Iterator[Finding]:
 
 
 def _apart(error: Exception, remedy: str, cfg=None) -> tuple[str, str]:
-    """Return what is wrong and what to do: the two halves of a sentence of ours; of others' errors, their text."""
+    """Return problem and remedy: the two halves of our own error's sentence, or the text of any other error."""
     from mmseg_erfnet.engine.translation import reason, translate
 
     found = translate(error, cfg)
@@ -421,10 +421,10 @@ def _apart(error: Exception, remedy: str, cfg=None) -> tuple[str, str]:
 
 
 def report(findings: Iterator[Finding], say: Callable[[str], None] = print) -> int:
-    """Print findings as they come.
+    """Print findings as they are yielded.
 
     Returns:
-        How many of them are problems.
+        The number of problems.
     """
     problems = 0
     for finding in findings:

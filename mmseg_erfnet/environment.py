@@ -1,4 +1,4 @@
-"""What a result was computed on: the machine and the versions of what is installed. Needs nothing but Python."""
+"""The machine and the package versions with which a result was computed. Needs only Python."""
 
 import contextlib
 import importlib.metadata
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmseg_erfnet import __version__
 
-# Of each pair of families one is installed.
+# Either OneDL's or OpenMMLab's family is installed.
 DISTRIBUTIONS = (
     'onedl-mmsegmentation',
     'onedl-mmcv',
@@ -36,13 +36,13 @@ def version(distribution: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this package and of what it builds on, as far as it is installed."""
+    """Return the versions of this package and of its installed dependencies."""
     installed = {name: version(name) for name in DISTRIBUTIONS}
     return {'mmseg_erfnet': __version__, **{name: number for name, number in installed.items() if number}}
 
 
 def machine() -> dict:
-    """Return ``cpu`` (its name), ``flags`` (those that speed depends on), ``cores`` and ``gpu`` (its name, or '')."""
+    """Return ``cpu`` (its name), ``flags`` (those that affect speed), ``cores`` and ``gpu`` (its name, or '')."""
     name, flags = platform.processor() or platform.machine(), []
     with contextlib.suppress(OSError):
         lines = Path('/proc/cpuinfo').read_text().splitlines()
@@ -62,7 +62,7 @@ def _gpus() -> list[str]:
 
 
 def describe_environment() -> dict[str, str]:
-    """Return machine and versions as texts, for a report."""
+    """Return descriptions of the machine and the versions, for a report."""
     found = machine()
     return {
         'machine': f'{platform.system()} {platform.machine()}, {found["cpu"]}, {found["cores"]} CPU cores',

@@ -1,35 +1,36 @@
-"""Errors that a user can cause. Needs nothing but Python.
+"""Errors that a user can cause. Needs only Python.
 
-The contract: whatever a user can cause (an option, a config value, a file, a folder, a device, a missing package) ends
-every tool with exit status 1 and one sentence that names the thing and the remedy. A traceback means a bug.
+The contract: after any error that a user can cause (an option, a config value, a file, a folder, a device, a missing
+package), every tool exits with status 1 and one sentence that names the problem and the remedy. A traceback means a
+bug.
 
-Code of this project raises the classes below. What other packages raise for the same causes is translated in one place,
-:mod:`mmseg_erfnet.engine.translation`, which also says what counts as a bug; :func:`mmseg_erfnet.cli.common.tool` calls
-it.
+This project's code raises the classes below. Errors that other packages raise for the same causes are translated in one
+place, :mod:`mmseg_erfnet.engine.translation`, which also defines what counts as a bug;
+:func:`mmseg_erfnet.cli.common.tool` calls it.
 """
 
 
 class UserError(Exception):
-    """Base class. The message is one sentence that names what is wrong and the remedy; tools print it alone."""
+    """Base class. The message is one sentence that names the problem and the remedy; tools print only this sentence."""
 
 
 class UsageError(UserError, ValueError):
-    """What was asked for cannot be done."""
+    """The requested action is not possible."""
 
 
 class DataError(UserError, ValueError):
-    """An image, a label, a split or an archive is not what it should be."""
+    """An image, a label, a split or an archive is invalid."""
 
 
 class CheckpointError(UserError, RuntimeError):
-    """A checkpoint cannot be loaded: damaged, foreign, of another model, or more than data."""
+    """A checkpoint cannot be loaded: it is damaged, foreign, for another model, or contains more than data."""
 
 
 class StorageError(UserError, OSError):
-    """A file or folder cannot be written: no room, no permission, a name that is too long.
+    """A file or folder cannot be written: the disk is full, permission is denied, or a name is too long.
 
     Attributes:
-        resumable: The run that it ended can be continued from a checkpoint.
+        resumable: Whether the run that it ended can be resumed from a checkpoint.
     """
 
     resumable = False
@@ -40,8 +41,8 @@ class DivergenceError(UserError, ArithmeticError):
 
 
 class ParityError(UserError, RuntimeError):
-    """An exported model does not compute what PyTorch computes."""
+    """An exported model's outputs differ from PyTorch's."""
 
 
 class QuantizationError(UserError, RuntimeError):
-    """A model in int8 loses more accuracy than is allowed."""
+    """An int8 model loses more accuracy than allowed."""

@@ -1,10 +1,10 @@
-"""Writing files so that each is there whole or not at all. The only code of the project that does so.
+"""Write files atomically, so that each exists completely or not at all. All code of the project that does so is here.
 
-A file is written under a temporary name beside its target, synced, and renamed. Temporary names are unique across
-processes, hosts and containers, begin with a dot, and are removed when writing fails.
+A file is written under a temporary name in the same folder as its target, synced, and renamed. Temporary names are
+unique across processes, hosts and containers, start with a dot, and are removed if writing fails.
 
-Pictures and videos carry a record of what made them, by which a later run knows its own results from a user's files:
-:func:`check_targets` refuses to write over anything else.
+Pictures and videos contain a record of what made them, by which a later run distinguishes its own results from a user's
+files: :func:`check_targets` refuses to overwrite anything else.
 """
 
 import errno
@@ -22,7 +22,7 @@ from mmseg_erfnet.errors import StorageError, UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows has none, and no other lock that a killed process releases
+except ImportError:  # Windows has neither fcntl nor another lock that is released when a process is killed
     fcntl = None
 
 TEMPORARY = '.unfinished-'
@@ -40,14 +40,14 @@ REMEDIES = {
 }
 
 
-# Under this key a file carries its record.
+# The key of the record in a file.
 RECORD_KEY = b'mmseg_erfnet'
-RECORD_ROOM = 4096  # bytes at the start of a PNG, or at the end of a video, in which the record lies
+RECORD_ROOM = 4096  # bytes at the start of a PNG or at the end of a video that can contain the record
 PNG_START = 33  # bytes of signature and header
 
 
 def storage_error(path: str | Path, error: OSError) -> StorageError:
-    """Return a :class:`StorageError` with one sentence: what cannot be written, why, and the remedy."""
+    """Return a :class:`StorageError` that states in one sentence what cannot be written, why, and the remedy."""
     remedy = REMEDIES.get(error.errno, 'check the disk, or choose another folder')
     found = StorageError(f'{shown(path)} cannot be written ({error.strerror or error}): {remedy}.')
     found.errno = error.errno
@@ -55,7 +55,7 @@ def storage_error(path: str | Path, error: OSError) -> StorageError:
 
 
 def is_regular(path: str | Path) -> bool:
-    """Return whether a path is a regular file itself, and no link to one."""
+    """Return whether a path is itself a regular file, not a symbolic link to one."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except (OSError, ValueError):
@@ -63,15 +63,15 @@ def is_regular(path: str | Path) -> bool:
 
 
 def shown(path: str | os.PathLike) -> str:
-    """Return a path as text that can be printed: bytes that are no UTF-8 become ``\\xNN``."""
+    """Return a path as printable text: bytes that are not valid UTF-8 become ``\\xNN``."""
     return os.fsencode(path).decode('utf-8', 'backslashreplace')
 
 
 def make_folder(path: str | Path) -> Path:
-    """Make a folder and its parents.
+    """Create a folder and its parents.
 
     Raises:
-        StorageError: It cannot be made.
+        StorageError: It cannot be created.
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -82,16 +82,16 @@ def make_folder(path: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path with the suffix of ``path``, for a writer that needs a name; rename it at the end.
+    """Yield a temporary path with the suffix of ``path``, for a writer that needs a file name; rename it at the end.
 
     Args:
-        path: The target; its folder is made if need be. Where the body raises, the target stays as it was.
+        path: The target; its folder is created if it does not exist. If the body raises, the target is not changed.
 
     Raises:
         StorageError: The target cannot be written.
     """
     path = Path(path)
-    # Short, so that a name at the limit of the file system (255 bytes) still has a temporary one.
+    # Short, so that even a target with the longest possible name (255 bytes) can have a temporary name.
     temporary = path.with_name(f'{TEMPORARY}{secrets.token_hex(8)}{path.suffix[:16]}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,15 +117,15 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def locked(path: str | Path, said: str) -> Iterator[None]:
-    """Hold a lock that one process at a time can have; the system releases it however the process ends.
+    """Hold an exclusive lock, which the system releases however the process ends.
 
     Args:
-        path: An existing folder, which is locked itself, or the name of a lock file, which is made and removed again.
-        said: What the error says where another process holds the lock.
+        path: An existing folder, which is locked itself, or the path of a lock file, which is created and then removed.
+        said: The error message if another process holds the lock.
 
     Raises:
-        UsageError: Another process holds it.
-        StorageError: The lock file cannot be made.
+        UsageError: Another process holds the lock.
+        StorageError: The lock file cannot be created.
     """
     path = Path(path)
     try:
@@ -137,7 +137,7 @@ def locked(path: str | Path, said: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Still locked, so that no other process can take the name for its own.
+        # Removed while still locked, so that no other process can lock a file that is about to disappear.
         if not path.is_dir():
             path.unlink(missing_ok=True)
         os.close(descriptor)
@@ -154,7 +154,7 @@ def _lock(path: Path) -> int:
             os.close(descriptor)
             raise
         except OSError as error:
-            # Some network file systems have no locks: better none than no work there.
+            # Some network file systems have no locks; working without one is better than not working at all.
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                 os.close(descriptor)
                 raise
@@ -168,17 +168,17 @@ def _lock(path: Path) -> int:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file; its folder is made if need be.
+    """Write a file; its folder is created if it does not exist.
 
     Raises:
-        StorageError: It cannot be written; what was there stays.
+        StorageError: It cannot be written; an existing file is not changed.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_if_absent(path: str | Path, data: bytes) -> bool:
-    """Write a file unless there is one. Of several processes that do so at once, one succeeds.
+    """Write a file unless it exists. If several processes do this at once, only one succeeds.
 
     Returns:
         Whether this call wrote it.
@@ -207,10 +207,10 @@ def write_if_absent(path: str | Path, data: bytes) -> bool:
 
 
 def check_new(path: str | Path, data: bytes) -> None:
-    """Refuse to replace a file with another content, so that a target which is the input, or a user's own, is kept.
+    """Refuse to replace a file that has different content, to protect the input and the user's own files.
 
     Raises:
-        UsageError: There is something else of this name.
+        UsageError: A different file of this name exists.
     """
     path = Path(path)
     try:
@@ -227,12 +227,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: object) -> None:
-    """Write a JSON file; a float that is not finite becomes null, since JSON has none. See :func:`write_bytes`."""
+    """Write a JSON file; NaN and infinity, which JSON does not have, become null. See :func:`write_bytes`."""
     write_text(path, json_text(value))
 
 
 def json_text(value: object) -> str:
-    """Return what :func:`write_json` writes."""
+    """Return the text that :func:`write_json` writes."""
     return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
@@ -255,12 +255,12 @@ def png_chunk(name: bytes, body: bytes | memoryview) -> bytes:
 
 
 def with_record(png: bytes, record: dict) -> bytes:
-    """Return a PNG with a record in it, as a text that viewers and decoders pass over."""
+    """Return a PNG with a record, as a text chunk that viewers and decoders ignore."""
     return png[:PNG_START] + png_chunk(b'tEXt', _packed(record)) + png[PNG_START:]
 
 
 def append_record(path: str | Path, record: dict) -> None:
-    """Append a record to an MP4 or WebM file, as an element that players pass over: a free box, or EBML's Void."""
+    """Append a record to an MP4 or WebM file, as an element that players ignore: a free box, or EBML's Void."""
     body = _packed(record)
     with Path(path).open('r+b') as file:
         webm = file.read(4) == b'\x1a\x45\xdf\xa3'
@@ -276,7 +276,7 @@ def _packed(record: dict) -> bytes:
 
 
 def read_record(path: str | Path) -> dict | None:
-    """Return the record that a PNG, MP4 or WebM carries; None where there is none, or no such file."""
+    """Return the record in a PNG, MP4 or WebM file; None if there is no record or no such file."""
     try:
         with open(path, 'rb', opener=_open_at_once) as file:
             room = file.read(RECORD_ROOM)
@@ -289,7 +289,7 @@ def read_record(path: str | Path) -> dict | None:
     if start < 0:
         return None
     try:
-        # What follows a PNG's record is no text.
+        # Binary data follows the record of a PNG.
         record, _ = json.JSONDecoder().raw_decode(room[start + len(RECORD_KEY) + 1 :].decode('ascii', 'replace'))
     except ValueError:
         return None
@@ -297,7 +297,7 @@ def read_record(path: str | Path) -> dict | None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # Opening a pipe would wait for ever.
+    # Opening a pipe would block forever.
     return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
 
 
@@ -306,15 +306,15 @@ def check_targets(
     inputs: Iterable[str | Path] = (),
     ours: Callable[[Path], bool] = lambda path: read_record(path) is not None,
 ) -> None:
-    """Refuse to write over what is not a result of ours, before anything is written.
+    """Before writing, refuse to overwrite any file that is not a result of ours.
 
     Args:
-        targets: The files that are going to be written.
-        inputs: The files that they are made from.
-        ours: Whether a file that exists may be replaced: by default, whether it carries our record.
+        targets: The files to be written.
+        inputs: The files from which they are made.
+        ours: Whether an existing file may be replaced; by default, whether it contains our record.
 
     Raises:
-        UsageError: A target is one of the inputs (by whatever name), is named twice, or exists and is not ours.
+        UsageError: A target is one of the inputs (by any path), is named twice, or exists and is not ours.
     """
     seen, read = set(), None
     for target in map(Path, targets):

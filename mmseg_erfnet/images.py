@@ -1,8 +1,8 @@
-"""Reading image files so that whatever is wrong with one is said in a sentence that names it.
+"""Read image files, and report any problem with one in a sentence that names the file.
 
-Decoders differ in what they let pass: half a JPEG comes out half grey, and 16-bit pictures become 8-bit ones without a
-word. So the bytes are looked at before they are decoded. The content tells the format, whatever the name says, and only
-the formats listed here are decoded. Needs NumPy and OpenCV.
+Decoders differ in what they accept: a truncated JPEG is decoded half grey, and 16-bit pictures silently become 8-bit.
+So the bytes are checked before they are decoded. The format is detected from the content, not from the file name, and
+only the formats listed here are decoded. Needs NumPy and OpenCV.
 """
 
 import os
@@ -20,24 +20,25 @@ import numpy as np
 from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.files import png_chunk, shown
 
-# Of files that are taken for images.
+# Suffixes of image files.
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 FORMATS = 'PNG, JPEG, BMP, TIFF, WebP or PPM'
-# Above, a file is refused by its header: 8192x8192. A prediction takes about 60 bytes a pixel (4000x4000: 1 GB).
+# Files with more pixels are refused by their header: 8192x8192. Prediction takes about 60 bytes per pixel (4000x4000:
+# 1 GB).
 MAX_PIXELS = 1 << 26
-MAX_BYTES = 1 << 29  # of a file; 8192x8192 without compression have 0.2 GB
+MAX_BYTES = 1 << 29  # per file; an uncompressed image of 8192x8192 has 0.2 GB
 REPLACE = 'put the original file in its place'
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-# Colour types of IHDR with the depths that each may have: https://www.w3.org/TR/png-3/#11IHDR
+# Colour types of IHDR with the bit depths allowed for each: https://www.w3.org/TR/png-3/#11IHDR
 PNG_KINDS = {0: 'grey', 2: 'RGB', 3: 'indexed', 4: 'grey with alpha', 6: 'RGBA'}
 PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Start and step of the seven passes of an interlaced PNG, x before y: https://www.w3.org/TR/png-3/#8Interlace
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 JPEG_KINDS = {1: 'grey', 3: 'RGB', 4: 'CMYK'}
-MAX_KNOWN = 1 << 17  # contents that were checked
-# A marker, but for the zeros stuffed into compressed data and the restarts inside it.
+MAX_KNOWN = 1 << 17  # maximum number of checked contents to remember
+# A marker other than stuffed zeros and restart markers in the compressed data.
 JPEG_MARKER = re.compile(rb'\xff+([^\x00\xff\xd0-\xd7])')
 JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 JPEG_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
@@ -49,15 +50,15 @@ ORIENTATION = 274  # tag of TIFF and EXIF
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What an image file says of itself.
+    """The header of an image file.
 
     Attributes:
-        height: Of the upright picture, which OpenCV decodes: turned as the orientation says.
-        width: As height.
+        height: Height of the upright picture as OpenCV decodes it, after applying the orientation.
+        width: Its width, likewise.
         kind: `grey`, `RGB`, `indexed`, `RGBA`, `grey with alpha`, `CMYK`.
-        bits: Bits of a channel.
+        bits: Bits per channel.
         format: `PNG`, `JPEG`, `BMP`, `TIFF`, `WebP`, `PPM`.
-        orientation: EXIF's, 1 to 8; 1 is upright.
+        orientation: EXIF orientation, 1 to 8; 1 is upright.
     """
 
     height: int
@@ -75,7 +76,7 @@ _whole: set[tuple[int, int]] = set()
 
 
 class _Damaged(Exception):
-    """What is wrong with a file's content, in words that follow its name."""
+    """A file's content is damaged; the message is a phrase that follows the file's name."""
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ def read_image_file(path: str | PathLike) -> bytes:
     """Read a file that should be an image.
 
     Raises:
-        DataError: It is missing, cannot be read, is no regular file (reading a pipe would wait for ever) or is too
+        DataError: It is missing, cannot be read, is not a regular file (reading a pipe would block forever) or is too
             large.
     """
     try:
@@ -113,12 +114,12 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def read_header(data: bytes, path: str | PathLike) -> ImageHeader:
-    """Read what an image file says of itself, and check that it is complete as far as its structure tells.
+    """Read the header of an image file, and check from its structure that the file is complete.
 
     Nothing is decoded.
 
     Raises:
-        DataError: The file is empty, of no listed format, truncated, damaged, or larger than `MAX_PIXELS`.
+        DataError: The file is empty, not in a listed format, truncated, damaged, or larger than `MAX_PIXELS`.
     """
     if not data:
         raise DataError(f'{shown(path)} is empty (0 bytes); {REPLACE}.')
@@ -145,7 +146,7 @@ def read_header(data: bytes, path: str | PathLike) -> ImageHeader:
 
 
 def image_format(data: bytes) -> str | None:
-    """Return the format that the first bytes of a file tell, or None if it is none of those listed."""
+    """Return the format of a file according to its first bytes, or None if it is not a listed format."""
     if data.startswith(PNG_SIGNATURE):
         return 'PNG'
     if data.startswith(b'\xff\xd8'):
@@ -191,9 +192,9 @@ def _png(data: bytes) -> ImageHeader:
 
 
 def _check_png_pixels(data: bytes, path: str | PathLike) -> None:
-    """Check that a PNG's compressed data are whole and hold as many pixels as its header says.
+    """Check that a PNG's compressed data are complete and contain as many pixels as its header states.
 
-    libpng says so on standard error alone, and depending on its version OpenCV fills up what is missing.
+    libpng reports errors only on standard error, and some versions of OpenCV fill in the missing pixels.
     """
     fault = _png_fault(data)
     if fault:
@@ -229,7 +230,7 @@ def _png_fault(data: bytes) -> str | None:
 
 
 def _at_end(decompressor: 'zlib._Decompress') -> bool:
-    """Whether a stream ends here, with the right checksum."""
+    """Return whether a stream ends here with the right checksum."""
     try:
         rest = decompressor.decompress(decompressor.unconsumed_tail, 1)
     except zlib.error:
@@ -251,7 +252,7 @@ def _jpeg(data: bytes) -> ImageHeader:
             _note_scan(body, precision)
     if frame is None:
         raise _Damaged('is damaged (it has no header)')
-    # Without progression a scan brings all of its channels; with it, the last bits of some coefficients come last.
+    # A baseline scan contains its channels completely; progressive scans add the last bits of coefficients at the end.
     missing = any(any(bits) if progressive else bits[0] == 1 << 8 for bits in precision.values())
     if missing:
         raise _Damaged(f'is truncated at {len(data)} bytes')
@@ -259,7 +260,7 @@ def _jpeg(data: bytes) -> ImageHeader:
 
 
 def _note_scan(body: memoryview, precision: dict[int, list[int]]) -> None:
-    """Note to which bit a scan brings the coefficients of its channels."""
+    """Record down to which bit a scan refines the coefficients of its channels."""
     channels = body[0]
     first, last, bits = body[1 + 2 * channels], body[2 + 2 * channels], body[3 + 2 * channels] & 15
     for index in range(channels):
@@ -269,7 +270,7 @@ def _note_scan(body: memoryview, precision: dict[int, list[int]]) -> None:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
-    """The segments of a JPEG up to its end mark, each with its marker."""
+    """Yield the segments of a JPEG up to its end marker, each with its own marker."""
     view, place = memoryview(data), 0
     while match := JPEG_MARKER.search(data, place):
         marker, place = match[1][0], match.end()
@@ -306,14 +307,14 @@ def _tiff(data: bytes) -> ImageHeader:
         for start, length in zip(tags.get(starts, ()), tags.get(lengths, ()), strict=False):
             if start + length > len(data):
                 raise _Damaged(f'is truncated at {len(data)} bytes')
-    # Values that are not unsigned integers decode to something else than they mean.
+    # Values that are not unsigned integers are decoded wrongly.
     if any(value != 1 for value in tags.get(339, ())):
         bits = max(bits, 16)
     return _turned(height, width, kind, bits, 'TIFF', tags.get(ORIENTATION, (1,))[0])
 
 
 def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
-    """The integers of the first folder of a TIFF, by tag."""
+    """Return the integers in the first directory of a TIFF, by tag."""
     order = '<' if data.startswith(b'II') else '>'
     (folder,) = struct.unpack_from(f'{order}I', data, 4)
     (number,) = struct.unpack_from(f'{order}H', data, folder)
@@ -366,7 +367,7 @@ def _ppm(data: bytes) -> ImageHeader:
         fields.append(int(match[1]))
         place = match.end()
     width, height, *rest = fields
-    # Values below 255 at most are stretched on decoding.
+    # If the maximum value is below 255, decoding rescales the values.
     bits = max(rest[0] if rest else 1, 1).bit_length() if not rest or rest[0] < 255 else 8 if rest[0] == 255 else 16
     sample = 2 if bits == 16 else 1
     row = {4: -(-width // 8), 5: width * sample, 6: 3 * width * sample}.get(kind, 0)
@@ -379,7 +380,7 @@ READERS = {'PNG': _png, 'JPEG': _jpeg, 'BMP': _bmp, 'TIFF': _tiff, 'WebP': _webp
 
 
 def _exif_orientation(data: bytes) -> int:
-    """The orientation that an EXIF block gives; 1 where it gives none or is damaged, as for OpenCV."""
+    """Return the orientation from an EXIF block; 1 if it has none or is damaged, as in OpenCV."""
     if not data.startswith((b'II*\0', b'MM\0*')):
         return 1
     try:
@@ -399,20 +400,20 @@ def _turned(height: int, width: int, kind: str, bits: int, name: str, orientatio
 
 
 def check_image(data: bytes, path: str | PathLike) -> ImageHeader:
-    """Check that a file is a whole image.
+    """Check that a file is a complete image.
 
-    A PNG is decompressed (15 ms for 720x960), others are decoded at an eighth of their size (2 ms), once: a content
-    that was met before is known by its checksum (1 ms).
+    A PNG is decompressed (15 ms for 720x960), other formats are decoded at an eighth of their size (2 ms). Each content
+    is checked only once; it is recognised by its checksum (1 ms).
 
     Args:
         data: The file's content.
-        path: Its name, for the message.
+        path: The file's name, for the error message.
 
     Returns:
-        What the file's header says.
+        The file's header.
 
     Raises:
-        DataError: The file is empty, no image of a listed format, too large, truncated or damaged.
+        DataError: The file is empty, not an image in a listed format, too large, truncated or damaged.
     """
     header = read_header(data, path)
     content = len(data), zlib.crc32(data)
@@ -430,16 +431,16 @@ def check_image(data: bytes, path: str | PathLike) -> ImageHeader:
 
 
 def check_frame(data: bytes, path: str | PathLike) -> ImageHeader:
-    """Check that a file is a whole colour image of 8 bits a channel, which is what the models are fed.
+    """Check that a file is a complete colour image with 8 bits per channel, as the models require.
 
     Raises:
-        DataError: As `check_image`, or the image is grey, has an alpha channel or 16 bits, or has to be turned so that
-            nobody can tell whether its label is turned, too.
+        DataError: As for `check_image`, or the image is grey, has an alpha channel or 16 bits, or has an EXIF rotation
+            that may or may not apply to its label.
     """
     header = check_image(data, path)
     if header.kind not in ('RGB', 'indexed') or header.bits > 8:
         raise DataError(f'{shown(path)} is not an 8-bit RGB image ({header}); convert it to 8-bit RGB.')
-    # The sizes of frame and label tell the others, unless the frame is square.
+    # For other orientations, the sizes of frame and label show whether the label is turned, unless the frame is square.
     if 2 <= header.orientation <= 4 or (header.orientation > 4 and header.height == header.width):
         raise DataError(
             f'{shown(path)} is stored turned (EXIF orientation {header.orientation}), and its size does not tell '
@@ -449,14 +450,14 @@ def check_frame(data: bytes, path: str | PathLike) -> ImageHeader:
 
 
 def decode_frame(data: bytes, path: str | PathLike) -> np.ndarray:
-    """Decode a picture to predict: upright, grey as three equal channels, an alpha channel left out.
+    """Decode a picture for prediction: upright, grey as three equal channels, without alpha channel.
 
     Returns:
         BGR, uint8 of shape (H, W, 3).
 
     Raises:
-        DataError: As `check_image`, or a channel has more than 8 bits (which of them hold the picture cannot be told),
-            or the colours are CMYK.
+        DataError: As for `check_image`, or a channel has more than 8 bits (it is unknown which bits are used), or the
+            colours are CMYK.
     """
     header = read_header(data, path)
     if header.bits > 8 or header.kind not in ('RGB', 'indexed', 'grey', 'RGBA', 'grey with alpha'):
@@ -470,13 +471,13 @@ def decode_frame(data: bytes, path: str | PathLike) -> np.ndarray:
 
 
 def decode_rgb_labels(data: bytes, path: str | PathLike) -> np.ndarray:
-    """Decode labels that are painted in colours.
+    """Decode colour-coded labels.
 
     Returns:
-        uint8 of shape (H, W, 3), in OpenCV's order of channels, BGR.
+        uint8 of shape (H, W, 3), in OpenCV's channel order, BGR.
 
     Raises:
-        DataError: As `check_image`, or the file holds no 8-bit colours, or not exactly those that were stored.
+        DataError: As for `check_image`, or the file does not contain 8-bit colours, or its compression is lossy.
     """
     header = check_image(data, path)
     if header.kind not in ('RGB', 'indexed') or header.bits > 8:
@@ -495,8 +496,8 @@ def decode_index_labels(data: bytes, path: str | PathLike) -> np.ndarray:
         uint8 of shape (H, W).
 
     Raises:
-        DataError: As `check_image`, or the file is not an image of one channel and up to 8 bits, or is no PNG where it
-            is indexed, or does not hold exactly the values that were stored.
+        DataError: As for `check_image`, or the file is not a single-channel image with up to 8 bits, or is indexed but
+            not a PNG, or its compression is lossy.
     """
     header = check_image(data, path)
     if header.kind not in ('grey', 'indexed') or header.bits > 8:
@@ -507,7 +508,7 @@ def decode_index_labels(data: bytes, path: str | PathLike) -> np.ndarray:
     _check_exact(header, path)
     if header.format == 'PNG':
         values = _decode(_without_palette(data), path, cv2.IMREAD_UNCHANGED)
-        # Decoders stretch 1, 2 and 4 bits to the range of 8.
+        # Decoders scale values of 1, 2 and 4 bits to the 8-bit range.
         return values // (255 // ((1 << header.bits) - 1))
     if header.kind == 'indexed' or header.bits < 8:
         raise DataError(f'{shown(path)} is an indexed {header.format}; convert it to PNG with the same indices.')
@@ -523,7 +524,7 @@ def _check_exact(header: ImageHeader, path: str | PathLike) -> None:
 
 
 def _without_palette(data: bytes) -> bytes:
-    """Return an indexed PNG as a grey one of the same depth, whose values are the indices. Others stay."""
+    """Return an indexed PNG as a grey PNG of the same depth, whose values are the indices; others unchanged."""
     if data[25] != 3:
         return data
     parts = [PNG_SIGNATURE]
@@ -569,10 +570,10 @@ def _decode(data: bytes, path: str | PathLike, flags: int) -> np.ndarray:
 
 
 def _check_jpeg_end(data: bytes, path: str | PathLike, image: np.ndarray, flags: int) -> None:
-    """Refuse a JPEG whose compressed data end before the picture does, though an end mark follows.
+    """Refuse a JPEG whose compressed data are incomplete although an end marker follows.
 
-    libjpeg fills what is missing with middle grey. Where a corner is of just this grey, a few bytes before the end mark
-    tell: they change a picture that lacks data, and no other.
+    libjpeg fills missing parts with middle grey. If a corner has exactly this grey, a few bytes are inserted before the
+    end marker: they change the decoded picture only if data are missing.
     """
     corners = image[:: max(1, image.shape[0] - 1), :: max(1, image.shape[1] - 1)].reshape(-1, 3)
     if not (corners == 128).all(1).any():

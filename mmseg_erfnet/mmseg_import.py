@@ -1,4 +1,4 @@
-"""Imports of packages that are optional: MMSegmentation without its remarks, and a sentence where one is missing."""
+"""Import optional packages: MMSegmentation without its warnings, and one sentence if a package is missing."""
 
 import contextlib
 import importlib
@@ -9,30 +9,30 @@ from collections.abc import Iterator
 from mmseg_erfnet.errors import UsageError
 
 INSTALL_TRAINING = 'pip install "mmseg_erfnet[onedl]" (from a clone: pip install ".[onedl]")'
-TRAINING = ('torch', 'mmengine', 'mmcv', 'mmseg', 'matplotlib', 'PIL', 'tensorboard')  # what that brings
+TRAINING = ('torch', 'mmengine', 'mmcv', 'mmseg', 'matplotlib', 'PIL', 'tensorboard')  # packages that this installs
 INSTALL_EXPORT = 'pip install "mmseg_erfnet[export]" (from a clone: pip install ".[export]")'
 
 
 def import_mmseg() -> bool:
-    """Import MMSegmentation without its remarks on packages that it could not import and that nothing here needs.
+    """Import MMSegmentation without its warnings about missing packages that this project does not need.
 
     Returns:
-        Whether it can be imported. tools/doctor.py says why not.
+        Whether it can be imported. If not, tools/doctor.py reports the reason.
     """
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             import mmseg.datasets  # noqa: F401
-    except Exception:  # whatever an installation can raise: a missing library, a version check
+    except Exception:  # an import can raise anything: a missing library, a version check
         return False
     return True
 
 
 def require_mmseg() -> None:
-    """Import MMSegmentation, which a tool cannot do without.
+    """Import MMSegmentation for a tool that requires it.
 
     Raises:
-        UsageError: It cannot be imported, with the reason and the remedy.
+        UsageError: It cannot be imported; the message gives the reason and the remedy.
     """
     if import_mmseg():
         return
@@ -47,7 +47,7 @@ def require_mmseg() -> None:
 
 @contextlib.contextmanager
 def export_packages() -> Iterator[None]:
-    """Name the remedy where an import inside misses a package that exports models.
+    """Turn a missing export package inside the context into an error that names the remedy.
 
     Raises:
         UsageError: A package is missing.
@@ -56,13 +56,13 @@ def export_packages() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         name = (error.name or '').partition('.')[0]
-        if name == 'mmseg_erfnet':  # a module of ours that is missing is a bug
+        if name == 'mmseg_erfnet':  # a missing module of our own is a bug
             raise
         remedy = INSTALL_TRAINING if name in TRAINING else INSTALL_EXPORT
         raise UsageError(f'This needs {error.name}, which is not installed: {remedy}.') from error
 
 
 def call_quietly(module: str, name: str, *args) -> None:
-    """Call a function of a module that needs MMSegmentation, without the remarks. What a new process starts with."""
+    """Call a function of a module that needs MMSegmentation, without its warnings; the entry point of new processes."""
     import_mmseg()
     getattr(importlib.import_module(module), name)(*args)

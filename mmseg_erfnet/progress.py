@@ -1,14 +1,14 @@
-"""The only progress display: tqdm on a terminal, a line every ten seconds in a log. Writes to standard error."""
+"""Progress display for all tools: tqdm on a terminal, one line every ten seconds in a log, on standard error."""
 
 import sys
 
 from tqdm import tqdm
 
-LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no terminal
+LOG_INTERVAL = 10.0  # seconds between two lines if standard error is not a terminal
 
 
 class _Lines:
-    """A stream for tqdm where there is no terminal: each state becomes a line of its own."""
+    """A stream for tqdm without a terminal: each update becomes a separate line."""
 
     def __init__(self, stream) -> None:
         self.stream = stream
@@ -23,13 +23,13 @@ class _Lines:
 
 
 def progress(what: str, total: int | None, unit: str = 'it', note: str = '', **options) -> tqdm:
-    """Return a tqdm bar, to be used in a ``with`` statement and moved on with ``update``.
+    """Return a tqdm bar, to be used in a ``with`` statement and advanced with ``update``.
 
     Args:
-        what: What is done; the line's first words.
-        total: The count at the end; None or 0 where it is not known.
-        unit: What is counted, ``frames`` for instance.
-        note: Words behind the numbers.
+        what: Description at the start of the line.
+        total: The final count; None or 0 if unknown.
+        unit: What is counted, such as ``frames``.
+        note: Text after the numbers.
         options: Further arguments of tqdm.
     """
     terminal = sys.stderr.isatty()

@@ -1,7 +1,7 @@
-"""Child registries of MMSegmentation's, under the scope ``mmseg_erfnet``.
+"""Child registries of MMSegmentation's, with the scope ``mmseg_erfnet``.
 
-MMEngine imports this module by itself when a config says ``type='mmseg_erfnet.X'``; the locations below say where X is
-then looked for. Whatever is not found here resolves through the parent, MMSegmentation's registry of the same name.
+MMEngine imports this module automatically when a config contains ``type='mmseg_erfnet.X'``, and then looks for X in the
+locations below. Names that are not found here are looked up in the parent, MMSegmentation's registry of the same name.
 """
 
 try:
@@ -13,14 +13,14 @@ except ImportError as error:
         'OpenMMLab\'s own with `pip install "mmseg_erfnet[openmmlab]"`, but not both.'
     ) from error
 
-from mmengine.registry import FUNCTIONS as functions  # MMSegmentation has no child of this one
+from mmengine.registry import FUNCTIONS as functions  # MMSegmentation has no child registry of this one
 from mmengine.registry import Registry
 
 SCOPE = 'mmseg_erfnet'
 
 
 def _child(parent: Registry, *locations: str) -> Registry:
-    # A look-up that climbs to the parent does not import the parent's modules, so they are named here, too.
+    # A lookup in the parent does not import the parent's modules, so they are listed here too.
     locations = [*parent._locations, *(f'{SCOPE}.{name}' for name in locations)]
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
@@ -36,7 +36,7 @@ FUNCTIONS = _child(functions, 'engine')
 VISBACKENDS = _child(parents.VISBACKENDS, 'engine')
 VISUALIZERS = _child(parents.VISUALIZERS, 'engine')
 
-# Nothing of ours is in these. They exist so that `default_scope = 'mmseg_erfnet'` finds MMSegmentation's.
+# These contain nothing of ours. They exist so that `default_scope = 'mmseg_erfnet'` finds MMSegmentation's classes.
 DATA_SAMPLERS = _child(parents.DATA_SAMPLERS)
 EVALUATOR = _child(parents.EVALUATOR)
 INFERENCERS = _child(parents.INFERENCERS)

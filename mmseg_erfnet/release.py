@@ -1,4 +1,4 @@
-"""Publishing weights, and the results table of the README."""
+"""Publish weights, and write the results table of the README."""
 
 import hashlib
 from contextlib import ExitStack
@@ -13,31 +13,31 @@ from mmseg_erfnet.reports.history import read_history
 
 
 def publish(source: str | Path, target: str | Path, trust_checkpoint: bool = False) -> str:
-    """Write the weights of a checkpoint, and what its run logged, for others.
+    """Write the weights of a checkpoint and the log of its run, for publication.
 
     Args:
         source: A checkpoint, in the work dir of its run.
-        target: The file to write; the log goes beside it, as ``NAME.log.json``.
-        trust_checkpoint: Load a checkpoint that holds more than data.
+        target: The file to write; the log is written next to it, as ``NAME.log.json``.
+        trust_checkpoint: Load the checkpoint even if it contains more than data.
 
     Returns:
-        A sentence with the size and the SHA-256.
+        A line with the size and the SHA-256.
 
     Raises:
         CheckpointError: The source cannot be loaded.
-        UsageError: Another file has the name of one of the two.
+        UsageError: A different file with the name of one of the two exists.
         StorageError: One of the two cannot be written; then neither is.
     """
     target = Path(target)
     data = checkpoint_bytes(publishable(load_checkpoint_file(source, trust=trust_checkpoint)))
     history = read_history(Path(source).parent)
-    # Of each epoch the last line.
+    # The last line of each epoch.
     last = {line['x']: {key: line[key] for key in ('iter', 'loss', 'lr') if key in line} for line in history.train}
     log = {'unit': history.unit, 'train': last, 'val': history.val, 'train_frames': history.train_scores}
     written = {target: data, target.with_suffix('.log.json'): json_text(log).encode()}
     for path, content in written.items():
         check_new(path, content)
-    with ExitStack() as stack:  # both are written before either has its name
+    with ExitStack() as stack:  # write both before renaming either
         for path, content in written.items():
             stack.enter_context(replacing(path)).write_bytes(content)
     return f'{target}: {len(data) / 1e6:.2f} MB, SHA-256 {hashlib.sha256(data).hexdigest()}'
@@ -52,9 +52,9 @@ def read_models(path: str | Path) -> list[dict]:
 
 
 def results_table(models: list[dict]) -> str:
-    """Return a Markdown table, a row for each result of each model: metrics in percent, with their protocol.
+    """Return a Markdown table with one row per result of each model: metrics in percent, with their protocol.
 
-    A model without a result has a row without metrics.
+    A model without results has one row without metrics.
     """
     rows = ['| weights | trained on | run | scored on | mIoU | with flip |', '| --- | --- | --- | --- | ---: | ---: |']
     for model in models:
@@ -73,10 +73,10 @@ def results_table(models: list[dict]) -> str:
 
 
 def with_results(readme: str, models: list[dict]) -> str:
-    """Return a README with the table between its two marks.
+    """Return a README with the table inserted between its two markers.
 
     Raises:
-        DataError: It has no such marks.
+        DataError: It has no such markers.
     """
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)

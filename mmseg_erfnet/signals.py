@@ -1,4 +1,4 @@
-"""How signals end a run."""
+"""End a run on SIGTERM or SIGINT."""
 
 import multiprocessing
 import os
@@ -11,13 +11,14 @@ from pathlib import Path
 
 
 def end_on_signals(state: Callable[[], str]) -> None:
-    """Have SIGTERM and SIGINT (Ctrl-C) end a run at once, with a sentence and the command by which it goes on.
+    """Make SIGTERM and SIGINT (Ctrl-C) end a run at once, with a sentence and the command that resumes it.
 
-    Nothing is saved on the way out: a state between two epochs could not be continued exactly. An exception in place of
-    the sudden end would be lost where it meets a finaliser or a lock being released, and the run would go on.
+    Nothing is saved on exit, because a run could not resume exactly from the middle of an epoch. The process exits
+    directly rather than by an exception, which would be lost in a finaliser or while a lock is released, so that the
+    run would continue.
 
     Args:
-        state: Says what there is to go on from.
+        state: Returns a sentence about the checkpoint to resume from.
     """
     owner = os.getpid()
 
@@ -25,30 +26,30 @@ def end_on_signals(state: Callable[[], str]) -> None:
         if os.getpid() == owner:
             _ignore_signals()
             try:
-                if os.environ.get('RANK', '0') == '0':  # of several processes, one says so
+                if os.environ.get('RANK', '0') == '0':  # only the first of several processes prints it
                     start = '\n' if sys.stderr.isatty() else ''  # after a progress bar
                     sentence = f'{start}Stopped by {signal.Signals(number).name}. {state()} {resuming()}\n'
                     os.write(sys.stderr.fileno(), sentence.encode())
-            finally:  # whatever becomes of the sentence: the terminal may be gone
+            finally:  # even if printing fails: the terminal may be gone
                 leave(number)
         elif number == signal.SIGTERM:
             os._exit(128 + number)
-        # else a data loader's worker, which inherits this: Ctrl-C reaches it, too, but to end it is its owner's part.
+        # A data loader's worker inherits this handler and ignores Ctrl-C: its parent ends it.
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
 
 
 def _ignore_signals() -> None:
-    """Have no signal interrupt the end, a second Ctrl-C or torch's error over a worker that has died."""
+    """Keep signals from interrupting the exit: a second Ctrl-C, or torch's error about a dead worker."""
     for name in ('SIGTERM', 'SIGINT', 'SIGCHLD'):
-        if hasattr(signal, name):  # Windows has not all
+        if hasattr(signal, name):  # Windows lacks some
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def leave(number: int) -> None:
-    # Without unwinding, which would take seconds, and print what the workers die of. By shells' custom, the status of
-    # what ends by a signal is 128 + its number.
+    # Exit without unwinding, which would take seconds and print the workers' errors. By shell convention, the exit
+    # status of a process ended by a signal is 128 + the signal's number.
     _ignore_signals()
     try:
         for worker in multiprocessing.active_children():
@@ -59,11 +60,11 @@ def leave(number: int) -> None:
 
 
 def _kill_forks() -> None:
-    """Kill this process's forks, where there is a /proc to find them by.
+    """Kill this process's forks, found through /proc if it exists.
 
-    A worker that was being forked as the signal came is no active child of multiprocessing yet. Left alone, it would
-    take up to five seconds to find its parent gone; one that had not yet looked who its parent is would stay for good.
-    Programs that were started are left to themselves: what uploads a log may have more to do.
+    A worker that is being forked when the signal arrives is not yet an active child of multiprocessing. Left alone, it
+    would take up to five seconds to notice that its parent is gone; one that has not yet stored its parent's id would
+    never end. Other programs that this process started are left running: one that uploads a log may not be finished.
     """
     own = os.getpid(), Path('/proc/self/cmdline').read_bytes()
     for folder in Path('/proc').glob('[0-9]*'):
@@ -71,15 +72,15 @@ def _kill_forks() -> None:
             parent = int((folder / 'stat').read_text().rpartition(')')[2].split()[1])
             if (parent, (folder / 'cmdline').read_bytes()) == own:
                 os.kill(int(folder.name), signal.SIGKILL)
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has already ended
             continue
 
 
 def resuming() -> str:
-    """Say by which command a run goes on."""
+    """Return a sentence with the command that resumes a run."""
     program = 'python'
     if 'TORCHELASTIC_RUN_ID' in os.environ:
         program = f'torchrun --nproc_per_node {os.environ["LOCAL_WORLD_SIZE"]}'
-    # An older --resume goes, with the checkpoint that may follow it: by now there is a later one.
+    # Drop an earlier --resume and its checkpoint, if given: there is a later checkpoint by now.
     command = re.sub(r' --resume(=\S+| [^-]\S*)?(?= |$)', '', shlex.join(sys.argv))
     return f'Go on with: {program} {command} --resume'

@@ -1,6 +1,6 @@
-"""Measurements: latency of inference, throughput of training."""
+"""Benchmarks: latency of inference, throughput of training."""
 
-# What `benchmark inference` measures beside MMSegmentation's own ERFNet.
+# What `benchmark inference` measures besides MMSegmentation's own ERFNet.
 ROWS = (
     'ours',
     'folded',

@@ -1,4 +1,4 @@
-"""Exported models beside each other: size, labels against PyTorch, mIoU, latency. And the table of docs/deploy.md."""
+"""Compare exported models: size, agreement with PyTorch, mIoU, latency. Also writes the table of docs/deploy.md."""
 
 import os
 import time
@@ -18,7 +18,7 @@ from mmseg_erfnet.export.torch_backend import torch_predictor
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.registry import DATASETS
 
-# By suffix: the argument of export, what runs the file, where, and the distribution that it needs.
+# For each suffix: the argument of export, the runtime, where it runs, and the distribution that it needs.
 FORMATS = {
     '.xml': ('openvino', 'OpenVINO', 'x86 and ARM CPUs, Intel GPU and NPU', 'openvino'),
     '.onnx': ('onnx', 'ONNX Runtime', 'CPUs, CUDA, browsers; OpenCV dnn, MNN', 'onnxruntime'),
@@ -40,23 +40,23 @@ def measure_formats(
 
     Args:
         cfg: The config, for the validation set.
-        checkpoint: The checkpoint that the models were exported from.
+        checkpoint: The checkpoint from which the models were exported.
         models: The models' files.
-        images: How many validation images, evenly spread; all without it.
-        threads: CPU threads; all cores without it.
-        trust_checkpoint: Load a checkpoint that holds more than data.
+        images: Number of validation images, evenly spread; by default all.
+        threads: CPU threads; by default all cores.
+        trust_checkpoint: Load the checkpoint even if it contains more than data.
 
     Returns:
-        ``machine``, ``threads``, ``images``, ``size``, ``load``, the load average before, ``pytorch`` with its ``mIoU``
-        and ``median`` in ms, and ``rows``, one per model: ``file``, ``bytes``, ``format``, ``runtime``, ``where``,
-        ``needs``, ``version``, ``equal`` (share of labels equal to PyTorch's, percent), ``mIoU`` and ``median``.
+        ``machine``, ``threads``, ``images``, ``size``, ``load`` (the load average before the run), ``pytorch`` with
+        ``mIoU`` and ``median`` in ms, and ``rows``, one per model: ``file``, ``bytes``, ``format``, ``runtime``,
+        ``where``, ``needs``, ``version``, ``equal`` (labels equal to PyTorch's, in percent), ``mIoU`` and ``median``.
 
     Raises:
         UserError: A model or the data cannot be used.
     """
     threads = threads or len(os.sched_getaffinity(0))
     result = dict(machine=machine(), threads=threads, load=os.getloadavg()[0])
-    # Loading the model sets the scope in which the dataset's parts are found.
+    # Loading the model sets the registry scope in which the dataset's parts are found.
     reference = torch_predictor(cfg, checkpoint, 'cpu', threads, trust_checkpoint)
     dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
     indices = evenly_spaced(len(dataset), images or len(dataset))
@@ -75,7 +75,7 @@ def measure_formats(
 
 
 class _Run:
-    """What is counted of a model."""
+    """Measurements of one model."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predict: Callable = predictor.predict
@@ -83,7 +83,7 @@ class _Run:
         self.equal = self.pixels = 0
 
     def add(self, frame: np.ndarray, labels: np.ndarray, expected: np.ndarray | None) -> np.ndarray:
-        """Predict a frame twice, the second time by the clock; return its labels."""
+        """Predict a frame twice, timing the second run; return its labels."""
         self.predict(frame)
         started = time.perf_counter()
         found = self.predict(frame)
@@ -140,6 +140,6 @@ def formats_table(result: dict) -> str:
 
 
 def with_table(page: str, result: dict) -> str:
-    """Return a page with the table between its two marks."""
+    """Return a page with the table inserted between its two markers."""
     before, _, rest = page.partition(BEGIN)
     return f'{before}{BEGIN}\n\n{formats_table(result)}\n\n{END}{rest.partition(END)[2]}'

@@ -1,4 +1,4 @@
-"""Latency of a model in everything that can run it here, all in one run, beside the machine's own limit."""
+"""Latency of a model in all installed backends, measured in one run, compared with the machine's own limit."""
 
 import os
 import tempfile
@@ -28,7 +28,7 @@ from mmseg_erfnet.export.graph import FrameToLabels
 from mmseg_erfnet.models.building import load_segmentor
 
 GPU = 'cuda'
-# A burst is short enough for the machine's mood to be shared by all rows of a round.
+# Bursts are short, so that variations in the machine's speed affect all rows of a round alike.
 BURST = 5
 CALIBRATION_FRAMES = 16
 
@@ -45,30 +45,30 @@ def benchmark(
     report: Callable[[str], None] = print,
     models: Sequence[str | Path] = (),
 ) -> dict:
-    """Measure a config's model, from frame to labels and the network alone, in every backend that is installed.
+    """Measure a config's model, both from frame to labels and the network alone, in every installed backend.
 
-    Frames have the size that the network sees; the config's own resize is left out. All rows take turns, in short
-    bursts whose first run is not counted, so that what slows the machine slows each of them.
-    Baseline is MMSegmentation's own ERFNet in float32, run by its ``test_step``, without its data pipeline.
+    Frames have the size of the network's input; the config's own resize is skipped. The rows are interleaved in short
+    bursts, so that anything that slows the machine affects all of them; the first run of a burst is not counted. The
+    baseline is MMSegmentation's own ERFNet in float32, run through its ``test_step``, without its data pipeline.
 
     Args:
         cfg: The config.
-        checkpoint: The checkpoint file. Speed does not depend on it; agreement of labels is measured with it alone.
+        checkpoint: The checkpoint file. Speed does not depend on it; label agreement is measured only if it is given.
         sizes: Heights and widths of the frames.
-        batch: Frames at a time.
-        threads: CPU threads; all cores without it.
-        rounds: Turns of each row.
-        rows: What to measure beside the baseline, of :data:`~mmseg_erfnet.benchmarks.ROWS`.
-        trust_checkpoint: Load a checkpoint that holds more than data.
-        report: Takes a line for each step of the preparation.
-        models: Exported files of the same model, to be measured beside it.
+        batch: Frames per batch.
+        threads: CPU threads; by default all cores.
+        rounds: Number of bursts per row.
+        rows: What to measure besides the baseline, from :data:`~mmseg_erfnet.benchmarks.ROWS`.
+        trust_checkpoint: Load the checkpoint even if it contains more than data.
+        report: Called with one line for each step of the preparation.
+        models: Exported files of the same model to measure as well.
 
     Returns:
-        ``machine``, ``versions``, ``threads``, ``batch`` and ``sizes``. For each size: ``parameters``, ``macs`` of one
-        frame, ``limits``, the machine's best 10^9 multiply-accumulates a second by precision, and ``rows``. A row has
-        ``name``, ``device`` and ``precision``; ``frame_to_labels`` and ``network``, each with ``median``, ``p90`` and
-        ``min`` in milliseconds and ``fps`` by the median; ``ratio`` to the baseline of its device; ``of_limit``; and
-        ``agreement`` with the baseline's labels.
+        ``machine``, ``versions``, ``threads``, ``batch`` and ``sizes``. For each size: ``parameters``, ``macs`` per
+        frame, ``limits`` (the machine's highest 10^9 multiply-accumulates per second, by precision), and ``rows``. A
+        row has ``name``, ``device`` and ``precision``; ``frame_to_labels`` and ``network``, each with ``median``,
+        ``p90`` and ``min`` in milliseconds and ``fps`` from the median; ``ratio`` to the baseline on the same device;
+        ``of_limit``; and ``agreement`` with the baseline's labels.
     """
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
@@ -104,7 +104,7 @@ def benchmark(
 
 
 class _Run:
-    """A row: what to run, and the seconds it took."""
+    """A row: what to run, and the measured times in seconds."""
 
     def __init__(
         self,
@@ -115,16 +115,16 @@ class _Run:
         precision: str | None = None,
     ) -> None:
         self.name, self.device, self.precision = name, device, precision
-        # Of an exported file, the network alone cannot be run.
+        # In an exported file, the network cannot be run separately.
         self.functions = dict(frame_to_labels=frame_to_labels) | (dict(network=network) if network else {})
         self.seconds: dict[str, list[float]] = {what: [] for what in self.functions}
 
 
-# --- What is run ------------------------------------------------------------------------------------------------------
+# --- Rows -------------------------------------------------------------------------------------------------------------
 
 
 class Network(nn.Module):
-    """The network of a :class:`FrameToLabels` alone: normalised images (N, H, W, 3) to the head's logits."""
+    """Only the network of a :class:`FrameToLabels`: maps normalised images (N, H, W, 3) to the head's logits."""
 
     def __init__(self, graph: FrameToLabels) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class _InBFloat16(nn.Module):
 
 
 def stock_segmentor(cfg: Config, segmentor: nn.Module) -> nn.Module:
-    """Return the same model with MMSegmentation's own ERFNet in it, and the same weights."""
+    """Return the same model with MMSegmentation's own ERFNet and the same weights."""
     cfg = deepcopy(cfg)
     cfg.model.backbone = stock_backbone(cfg.model.backbone)
     stock = load_segmentor(cfg, None)
@@ -187,14 +187,14 @@ def _prepare(
 
 
 def _file_run(path: str | Path, inputs: np.ndarray, threads: int) -> _Run:
-    """What a :class:`Predictor` makes of an exported file, its checks included."""
+    """Return a row that runs an exported file with a :class:`Predictor`, including its checks."""
     predictor = Predictor(path, threads=threads)
     precision = 'int8' if 'int8' in predictor.metadata else 'f32'
     return _Run(Path(path).name, lambda: predictor.predict_batch(inputs), None, precision=precision)
 
 
 def _segmentor_run(name: str, segmentor: nn.Module, inputs: np.ndarray, image: Tensor, device: str = 'cpu') -> _Run:
-    """What MMSegmentation itself does, its pipeline apart."""
+    """Return a row that runs a segmentor as MMSegmentation does, without its pipeline."""
     segmentor = segmentor.to(device)
     image = image.permute(0, 3, 1, 2).contiguous().to(device)
     pictures = [torch.from_numpy(frame).permute(2, 0, 1) for frame in inputs]
@@ -254,7 +254,7 @@ def _compiled_run(
     try:
         for function in run.functions.values():
             function()
-    # Whatever a compiler has to say: there may be none.
+    # Compilation can raise anything, for example if no compiler is installed.
     except Exception as error:
         report(f'{name} is left out: {str(error).strip().splitlines()[0]}')
     else:
@@ -315,7 +315,7 @@ def _quantized(model, data: np.ndarray, batch: int):
 
 @signal_stack_kept()
 def cpu_precisions() -> list[str]:
-    """Return in which floating-point formats OpenVINO computes on this CPU."""
+    """Return the floating-point formats in which OpenVINO computes on this CPU."""
     import openvino
 
     known = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
@@ -326,7 +326,7 @@ def cpu_precisions() -> list[str]:
 
 
 def _measure(runs: Sequence[_Run], convolutions: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Let all rows and the convolutions of :func:`matrix_convolutions` take turns; return the latter's best rates."""
+    """Interleave all rows and the convolutions of :func:`matrix_convolutions`; return the latter's best throughput."""
     rates: dict[str, list[float]] = {name: [] for name in convolutions}
     for round_ in range(rounds + 1):
         for run in runs:
@@ -335,7 +335,7 @@ def _measure(runs: Sequence[_Run], convolutions: dict[str, Callable[[], float]],
                 for _ in range(BURST):
                     started = time.perf_counter()
                     function()
-                    # The first round warms caches, threads and clocks.
+                    # The first round warms up caches, threads and clocks.
                     if round_:
                         run.seconds[what].append(time.perf_counter() - started)
         for name, function in convolutions.items():
@@ -362,7 +362,7 @@ def _rows(runs: Sequence[_Run], batch: int, limits: dict[str, float], macs: int,
 
 
 def count_macs(segmentor: nn.Module, size: tuple[int, int]) -> int:
-    """Count the multiply-accumulates of the convolutions for one frame, taps that fall on padding included."""
+    """Count the multiply-accumulates of the convolutions for one frame, including taps on padding."""
     device = next(segmentor.parameters()).device
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         segmentor(torch.zeros(1, 3, *size, device=device), mode='tensor')
@@ -370,10 +370,10 @@ def count_macs(segmentor: nn.Module, size: tuple[int, int]) -> int:
 
 
 def matrix_convolutions(threads: int) -> dict[str, Callable[[], float]]:
-    """Return, by precision, what runs a convolution that arithmetic alone bounds, and tells its rate.
+    """Return, for each precision, a function that runs a compute-bound convolution and returns its throughput.
 
-    It is OpenVINO's, 3x3 with 256 channels on 32x32, the fastest of three layers in a row: the first and the last also
-    change the layout. A rate is in 10^9 multiply-accumulates a second.
+    It is a 3x3 convolution in OpenVINO with 256 channels on 32x32, the fastest of three consecutive layers: the first
+    and the last also change the layout. Throughput is in 10^9 multiply-accumulates per second.
     """
     try:
         import openvino
@@ -419,7 +419,7 @@ def matrix_convolutions(threads: int) -> dict[str, Callable[[], float]]:
     return {name: rate_of(name) for name in (*cpu_precisions(), 'int8')}
 
 
-# --- Showing ----------------------------------------------------------------------------------------------------------
+# --- Output -----------------------------------------------------------------------------------------------------------
 
 
 def table(result: dict) -> str:

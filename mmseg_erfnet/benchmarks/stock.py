@@ -1,4 +1,4 @@
-"""MMSegmentation's own ERFNet, which both benchmarks measure against."""
+"""MMSegmentation's own ERFNet, the baseline of both benchmarks."""
 
 import inspect
 
@@ -9,8 +9,8 @@ def stock_backbone(backbone: dict) -> dict:
     """Return the config of MMSegmentation's ERFNet.
 
     Args:
-        backbone: Config of ours; it is not changed. Arguments that the other does not know are left out; so is dropout,
-            of which it takes one ratio only and keeps its own.
+        backbone: Config of our ERFNet; it is not changed. Arguments that MMSegmentation's does not have are dropped.
+            So is ``dropout_ratio``, of which MMSegmentation's takes only one; its default is used.
     """
     known = inspect.signature(ERFNet).parameters.keys() - {'dropout_ratio'}
     return {name: value for name, value in backbone.items() if name in known} | dict(type='mmseg.ERFNet')

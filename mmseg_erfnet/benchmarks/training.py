@@ -1,7 +1,7 @@
-"""Images a second of training: MMSegmentation's ERFNet with its own pipeline, and ours, in turns.
+"""Training throughput in images per second: MMSegmentation's ERFNet with its own pipeline, and ours, interleaved.
 
-Each row is a process of its own, which waits while it is not its turn: settings of the process, threads and memory
-among them, are a row's alone. A turn is a few iterations of the loop without hooks: fetch, forward, backward, update.
+Each row runs in its own process, so that process-wide settings such as threads and memory affect only that row. While
+one row runs, the others wait. A turn is a few iterations of the loop without hooks: fetch, forward, backward, update.
 """
 
 import os
@@ -39,7 +39,7 @@ from mmseg_erfnet.mmseg_import import call_quietly
 PARTS = ('data', 'forward', 'backward', 'optimiser')
 FRAMES = 64
 SYNTHETIC_SIZE = (360, 480)
-# What the small table varies, one at a time, around the config's batch, two workers, its size and one process.
+# The small table varies one of these at a time, starting from the config's batch and size, two workers, one process.
 SCALING = dict(
     batch=(1, 2, 4, 8, 16, 32, 64),
     workers=(0, 1, 2, 4),
@@ -51,19 +51,19 @@ SCALING = dict(
 def benchmark_training(
     cfg: Config, threads: int | None = None, rounds: int = 3, iterations: int = 2, samples: int = 100
 ) -> dict:
-    """Measure training in full and in its parts, and the data pipelines alone.
+    """Measure complete training, its parts, and the data pipelines alone.
 
     Args:
-        cfg: The config. Without its data, a config of CamVid is measured on synthetic frames of 360x480.
-        threads: CPU threads of each row; all cores without it.
-        rounds: Turns of each row, after one that is not counted.
-        iterations: Iterations of a turn.
-        samples: Samples for the pipelines alone.
+        cfg: The config. If its data are missing, a CamVid config is measured on synthetic frames of 360x480.
+        threads: CPU threads per row; by default all cores.
+        rounds: Turns per row, after one that is not counted.
+        iterations: Iterations per turn.
+        samples: Number of samples for measuring the pipelines alone.
 
     Returns:
-        ``config``, ``batch``, ``size``, ``workers``, ``threads``, ``frames`` (where they are from), ``rows`` and
-        ``pipelines``. A row has ``name``, ``fps``, ``ratio`` to the first, and the median milliseconds an image of each
-        of :data:`PARTS`. A pipeline has ``name`` and ``fps`` of one core, by the time that the process computed.
+        ``config``, ``batch``, ``size``, ``workers``, ``threads``, ``frames`` (their origin), ``rows`` and
+        ``pipelines``. A row has ``name``, ``fps``, ``ratio`` to the first row, and the median milliseconds per image of
+        each of :data:`PARTS`. A pipeline has ``name`` and ``fps`` on one core, based on CPU time.
     """
     threads = threads or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
@@ -112,10 +112,10 @@ def benchmark_training(
 def benchmark_scaling(
     cfg: Config, threads: int | None = None, iterations: int = 2, report: Callable[[str], None] = print
 ) -> list[dict]:
-    """Measure ``--amp`` over :data:`SCALING`; ``threads`` are those of all processes together.
+    """Measure ``--amp`` at the points of :data:`SCALING`; ``threads`` is the total over all processes.
 
     Returns:
-        For each point ``batch`` (of a process), ``workers``, ``size``, ``processes`` and ``fps``.
+        For each point, ``batch`` (per process), ``workers``, ``size``, ``processes`` and ``fps``.
     """
     threads = threads or len(os.sched_getaffinity(0))
     points = []
@@ -153,11 +153,11 @@ def _rate(cfg: Config, point: dict, threads: int, iterations: int) -> float:
     return processes * point['batch'] / float(np.median(np.sum(found[0], axis=1)))
 
 
-# --- What is run ------------------------------------------------------------------------------------------------------
+# --- Configs ----------------------------------------------------------------------------------------------------------
 
 
 def _prepare(cfg: Config, folder: Path) -> tuple[Config, Config, str]:
-    """The config on some frames; that of a user of MMSegmentation on the same; where the frames are from."""
+    """Return our config and the equivalent MMSegmentation config, both on some frames, and the frames' origin."""
     init_default_scope('mmseg')
     cfg = deepcopy(cfg)
     data, source = cfg.train_dataloader.dataset, 'the training set'
@@ -180,7 +180,7 @@ def _prepare(cfg: Config, folder: Path) -> tuple[Config, Config, str]:
         name = f'{index}{Path(sample["img_path"]).suffix}'
         (folder / 'images' / name).symlink_to(Path(sample['img_path']).resolve())
         cv2.imwrite(str(folder / 'labels' / f'{index}.png'), sample['gt_seg_map'])
-    # Batches without end, so that no turn meets the start of an epoch.
+    # An infinite sampler, so that no turn includes the start of an epoch.
     cfg.train_dataloader.update(sampler=dict(type='InfiniteSampler', shuffle=True), drop_last=True)
     return cfg, _stock(cfg, folder, Path(name).suffix, dataset.metainfo['classes']), source
 
@@ -243,7 +243,7 @@ def with_size(cfg: Config, size: tuple[int, int]) -> Config:
 
 
 def _pipeline_rate(cfg: Config, cache: int | None, samples: int) -> float:
-    """Samples a second of a core, all frames having been read once."""
+    """Return samples per second on one core, after all frames have been read once."""
     options = {} if cache is None else dict(cache_gb=cache)
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, **options))
     threads = cv2.getNumThreads()
@@ -263,7 +263,7 @@ def _pipeline_rate(cfg: Config, cache: int | None, samples: int) -> float:
 
 
 class _Trainer:
-    """The other end of :func:`_serve`."""
+    """The parent's handle to a process that runs :func:`_serve`."""
 
     def __init__(self, connection: object) -> None:
         self.connection = connection
@@ -272,7 +272,7 @@ class _Trainer:
         self.connection.send(iterations)
 
     def finish(self) -> list[list[float]]:
-        """Return the seconds of each of :data:`PARTS`, for each iteration."""
+        """Return the time of each of :data:`PARTS` in seconds, for each iteration."""
         return self.connection.recv()
 
     def __call__(self, iterations: int) -> list[list[float]]:
@@ -284,7 +284,7 @@ class _Trainer:
 def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] | None = None) -> _Trainer:
     context = get_context('spawn')
     near, far = context.Pipe()
-    # Not a daemon, which may not start a data loader's workers.
+    # Not a daemon, which could not start a data loader's workers.
     process = context.Process(target=call_quietly, args=(__name__, _serve.__name__, far, cfg, ours, threads, group))
     process.start()
     far.close()
@@ -297,9 +297,9 @@ def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] 
 
 
 def _serve(connection: object, cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] | None) -> None:
-    """Train as many iterations as the other end asks for, until it closes."""
-    MMLogger.get_current_instance().setLevel('WARNING')  # else a line for each parameter without weight decay
-    warnings.simplefilter('ignore')  # remarks on the stock loss, and on workers that start in another way than this
+    """Train as many iterations as the parent requests, until it closes the connection."""
+    MMLogger.get_current_instance().setLevel('WARNING')  # otherwise, one line per parameter without weight decay
+    warnings.simplefilter('ignore')  # about MMSegmentation's loss, and about workers with another start method
     set_multi_processing(**cfg.env_cfg.mp_cfg)
     init_default_scope('mmseg')
     torch.set_num_threads(threads)
@@ -325,7 +325,7 @@ def _serve(connection: object, cfg: Config, ours: bool, threads: int, group: tup
 
 
 def _iterate(model: object, network: object, optimiser: object, batches: object, device: str) -> list[float]:
-    """One iteration as in MMEngine's ``train_step``; return the seconds of each of :data:`PARTS`."""
+    """Run one iteration as in MMEngine's ``train_step``; return the time of each of :data:`PARTS` in seconds."""
     marks = [time.perf_counter()]
 
     def mark() -> None:
@@ -347,7 +347,7 @@ def _iterate(model: object, network: object, optimiser: object, batches: object,
     return np.diff(marks).tolist()
 
 
-# --- Showing ----------------------------------------------------------------------------------------------------------
+# --- Output -----------------------------------------------------------------------------------------------------------
 
 
 def training_table(result: dict) -> str:

@@ -1,4 +1,4 @@
-"""What happens around training and testing: launching, hooks, schedules, mixed precision."""
+"""Training and testing: launching runs, hooks, schedules, mixed precision."""
 
 from mmseg_erfnet.engine import hooks
 from mmseg_erfnet.engine.log_processor import ProgressLogProcessor

@@ -1,4 +1,4 @@
-"""Mixed precision: whether this machine gains by it, and a config that uses it."""
+"""Mixed precision: check whether it is faster on this machine, and enable it in a config."""
 
 import os
 import platform
@@ -11,19 +11,20 @@ from torch import nn
 from mmseg_erfnet.environment import machine
 from mmseg_erfnet.errors import UsageError
 
-# Of the values of ONEDNN_MAX_CPU_ISA, which caps what oneDNN uses, those that leave bfloat16 its instructions.
+# ONEDNN_MAX_CPU_ISA limits the instructions that oneDNN uses; these values still allow those for bfloat16.
 BFLOAT16_ISAS = ('BF16', 'FP16', 'AMX', 'AVX10', 'ALL', 'DEFAULT')
 
 
 def fast_bfloat16() -> bool:
     """Return whether the CPU has instructions that multiply bfloat16: AVX-512 BF16, AMX, or Arm's BF16.
 
-    Without them oneDNN emulates: training was 1.9 times slower than in float32 with plain AVX-512, 7.8 times with AVX2.
+    Without them, oneDNN emulates bfloat16: training was 1.9 times slower than in float32 with plain AVX-512, and 7.8
+    times slower with AVX2.
     """
     cap = (os.environ.get('ONEDNN_MAX_CPU_ISA') or os.environ.get('DNNL_MAX_CPU_ISA') or 'ALL').upper()
     if not any(name in cap for name in BFLOAT16_ISAS):
         return False
-    # torch.ops.mkldnn._is_mkldnn_bf16_supported() is True on plain AVX-512, too. Not every torch has these.
+    # torch.ops.mkldnn._is_mkldnn_bf16_supported() is also True on plain AVX-512. Not every torch has these.
     probes = [getattr(torch.cpu, f'_is_{name}_supported', None) for name in ('avx512_bf16', 'amx_tile')]
     if platform.machine().lower() in ('x86_64', 'amd64') and all(probes):
         return any(probe() for probe in probes)
@@ -31,7 +32,7 @@ def fast_bfloat16() -> bool:
 
 
 def amp_advice() -> tuple[bool, str]:
-    """Return whether ``--amp`` is worth its while on this machine, and a sentence that says so."""
+    """Return whether ``--amp`` is worthwhile on this machine, and a sentence that explains why."""
     if torch.cuda.is_available():
         kind = 'bfloat16' if torch.cuda.is_bf16_supported() else 'float16 with loss scaling'
         return True, f'--amp trains in {kind} on the GPU.'
@@ -44,10 +45,10 @@ def amp_advice() -> tuple[bool, str]:
 
 
 def use_amp(cfg: Config) -> Config:
-    """Return a copy of a config with the optimiser wrapper of mixed precision that the device has.
+    """Return a copy of a config with the mixed-precision optimiser wrapper that suits the device.
 
     Raises:
-        UsageError: The config's own wrapper is of another kind, so that replacing it would lose what it does.
+        UsageError: The config uses another type of wrapper, and replacing it would lose its effect.
     """
     cfg = deepcopy(cfg)
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
@@ -65,10 +66,10 @@ def use_amp(cfg: Config) -> Config:
 
 
 def to_channels_last(model: nn.Module) -> bool:
-    """Lay a model's weights out as bfloat16 convolutions want them; return whether that was done.
+    """Convert a model's weights to the channels-last layout for bfloat16 convolutions; return whether that was done.
 
-    A layer that is not PyTorch's own may view its weights flat, as MMCV's ConvWS and ConvAWS do, which this layout does
-    not allow. A model that has such a layer stays as it is.
+    Layers from outside PyTorch may flatten their weights with ``view``, as MMCV's ConvWS and ConvAWS do, which this
+    layout does not allow. A model with such a layer is left unchanged.
     """
     for module in model.modules():
         own = [value for value in module.parameters(recurse=False) if value.ndim == 4]

@@ -1,4 +1,4 @@
-"""Files of a run: written whole or not at all, found again, and what a full disk leaves."""
+"""Checkpoint files of a run: atomic writes, lookup, the lock of the work dir, checks on loading."""
 
 import errno
 import os
@@ -31,10 +31,10 @@ LOCK = '.training.lock'
 
 
 class AtomicBackend(LocalBackend):
-    """MMEngine's local files, each whole or not there; see :mod:`mmseg_erfnet.files`."""
+    """MMEngine's local file backend with atomic writes; see :mod:`mmseg_erfnet.files`."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file; on an error its predecessor stays, and nothing else."""
+        """Write a file; on an error, the previous file is kept and nothing else is left behind."""
         write_bytes(filepath, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
@@ -46,10 +46,10 @@ register_backend('atomic', AtomicBackend, force=True)
 
 
 def run_checkpoints(work_dir: str | Path) -> list[Path]:
-    """Return the checkpoints directly in the folder of a run, from which it can go on, the newest last.
+    """Return the checkpoints directly in a run's folder from which it can be resumed, the newest last.
 
-    They are regular files named ``epoch_N.pth`` or ``iter_N.pth``. Where there are both, those of the kind written last
-    count as the newer.
+    They are regular files named ``epoch_N.pth`` or ``iter_N.pth``. If both kinds exist, the kind that was written last
+    counts as newer.
     """
     found = {'epoch': [], 'iter': []}
     try:
@@ -58,17 +58,17 @@ def run_checkpoints(work_dir: str | Path) -> list[Path]:
             if match and is_regular(path):
                 found[match[1]].append((int(match[2]), path))
     except OSError:
-        pass  # there is no such folder, or it cannot be looked into
+        pass  # the folder does not exist or cannot be read
     kinds = sorted((max(paths)[1].lstat().st_mtime, sorted(paths)) for paths in found.values() if paths)
     return [path for _, paths in kinds for _, path in paths]
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the checkpoint in a work dir from which its run goes on, or None if there is none.
+    """Return the checkpoint in a work dir from which its run resumes, or None if there is none.
 
-    It is the one whose name ``last_checkpoint`` gives; of a path there only the name counts, so that a folder that was
-    copied or moved finds its own file and not the original's. Where ``last_checkpoint`` is damaged or names a file that
-    is gone, it is the newest one.
+    It is the file that ``last_checkpoint`` names. Only the name counts, not the rest of the path, so that a copied or
+    moved folder finds its own file rather than the original's. If ``last_checkpoint`` is damaged or names a missing
+    file, it is the newest checkpoint.
     """
     found = run_checkpoints(work_dir)
     pointer = Path(work_dir, 'last_checkpoint')
@@ -83,20 +83,20 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
 
 
 def state_of_run(work_dir: str | Path) -> str:
-    """Say, in a sentence, from which checkpoint a run can go on."""
+    """Return a sentence that names the checkpoint from which a run can be resumed."""
     last = latest_checkpoint(work_dir)
     return f'The last checkpoint is {last}.' if last else 'There is no checkpoint yet.'
 
 
 @contextmanager
 def full_disk_reported(work_dir: str | Path) -> Iterator[None]:
-    """Have a full disk end what is done here with a sentence that names the last checkpoint.
+    """Turn a disk-full error inside the context into one sentence that names the last checkpoint.
 
     Args:
         work_dir: The run's folder.
 
     Raises:
-        StorageError: There is no room, or the quota is exhausted.
+        StorageError: The disk is full, or the quota is exhausted.
     """
     try:
         yield
@@ -114,7 +114,7 @@ def full_disk_reported(work_dir: str | Path) -> Iterator[None]:
 
 
 def check_new_run(work_dir: str | Path, resume: object) -> None:
-    """Refuse to start a run from its beginning in a folder that holds the checkpoints of one.
+    """Refuse to start a new run in a folder that holds the checkpoints of another.
 
     Args:
         work_dir: The run's folder.
@@ -132,23 +132,23 @@ def check_new_run(work_dir: str | Path, resume: object) -> None:
 
 
 class WorkDirLock:
-    """The right to train in a folder, which one process has at a time, or the first of those that a launcher starts.
+    """A lock on a work dir, so that only one run at a time trains there; with a launcher, its first process holds it.
 
-    The kernel keeps it, and takes it back however the process ends. It is a POSIX lock: NFS knows those, and data
-    loaders' workers do not inherit them, so that a worker which outlives a killed run holds none. A file system without
-    locks is used without one.
+    The kernel holds the lock and releases it however the process ends. It is a POSIX lock: NFS supports those, and the
+    workers of data loaders do not inherit them, so a worker that outlives a killed run does not hold the lock. On a
+    file system without locks, training runs without one.
     """
 
-    held = {}  # (device, inode) of the lock file: the open file. The right is the process's, not an object's.
+    held = {}  # maps (device, inode) of the lock file to the open file; the process holds the lock, not an object
 
     def __init__(self, work_dir: str | Path) -> None:
         self.work_dir, self.key = work_dir, None
 
     def acquire(self) -> None:
-        """Take the lock, if this process does not have it yet, and remove what a killed run was writing.
+        """Acquire the lock unless this process already holds it, and remove the unfinished files of a killed run.
 
         Raises:
-            UsageError: Another process trains in the folder.
+            UsageError: Another process is training in the folder.
             StorageError: The folder cannot be written.
         """
         if fcntl is None or '://' in str(self.work_dir):
@@ -156,7 +156,7 @@ class WorkDirLock:
         path = make_folder(self.work_dir) / LOCK
         try:
             status = path.stat() if path.exists() else None
-            # Opening and closing it once more would give the lock away.
+            # Opening and closing the file again would release the lock.
             if status and (status.st_dev, status.st_ino) in self.held:
                 return
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
@@ -179,12 +179,12 @@ class WorkDirLock:
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f'process {os.getpid()} on {socket.gethostname()}'.encode(), 0)
-        except OSError:  # a full disk; who has the lock is only said
+        except OSError:  # a full disk; the name of the owner is only for information
             pass
         _remove_unfinished(self.work_dir)
 
     def release(self) -> None:
-        """Give the lock back, if this object took it."""
+        """Release the lock if this object acquired it."""
         if self.key is not None:
             os.close(self.held.pop(self.key))
             self.key = None
@@ -192,12 +192,12 @@ class WorkDirLock:
 
 @contextmanager
 def own_work_dir(work_dir: str | Path, resume: object, launcher: str = 'none') -> Iterator[None]:
-    """Train alone in a folder: see :class:`WorkDirLock` and :func:`check_new_run`.
+    """Hold the lock of a work dir while training in it: see :class:`WorkDirLock` and :func:`check_new_run`.
 
     Args:
-        work_dir: The run's folder; it is made if need be.
+        work_dir: The run's folder; created if it does not exist.
         resume: Whether the run is continued.
-        launcher: What started the processes; only the first takes the lock.
+        launcher: What started the processes; only the first process takes the lock.
 
     Raises:
         UsageError: The folder is in use, or holds the checkpoints of an earlier run.
@@ -214,28 +214,28 @@ def own_work_dir(work_dir: str | Path, resume: object, launcher: str = 'none') -
 
 
 def _remove_unfinished(work_dir: str | Path) -> None:
-    """Remove checkpoints that a killed run was writing. Only the run that has the lock writes any here."""
+    """Remove unfinished checkpoints of a killed run. Only the run that holds the lock writes checkpoints here."""
     for path in Path(work_dir).glob(f'{TEMPORARY}*.pth'):
         if is_regular(path):
             path.unlink(missing_ok=True)
 
 
 def _is_first(launcher: str) -> bool:
-    """Return whether this is the first of a launcher's processes, which may not have met yet."""
+    """Return whether this is the first of a launcher's processes, even before they form a process group."""
     names = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
     if launcher not in names or is_distributed():
         return is_main_process()
     return os.environ.get(names[launcher], '0') == '0'
 
 
-# --- What is loaded ---------------------------------------------------------------------------------------------------
+# --- Loading ----------------------------------------------------------------------------------------------------------
 
 
 def purpose_of_loading(runner: Runner) -> str:
-    """Return what a runner loads a checkpoint for.
+    """Return the purpose for which a runner loads a checkpoint.
 
     Returns:
-        ``resume``: to continue the run that saved it. ``start``: for a training run to start from. ``test``: to score.
+        ``resume``: to continue the run that saved it. ``start``: to start a training run from. ``test``: to score.
     """
     if runner._resume:
         return 'resume'
@@ -243,10 +243,10 @@ def purpose_of_loading(runner: Runner) -> str:
 
 
 def prepare_loading(runner: Runner) -> None:
-    """Check what a runner is about to load: the checkpoint to resume from, and the weights of each ``init_cfg``.
+    """Check the files that a runner is about to load: the checkpoint to resume from, and each ``init_cfg``'s weights.
 
-    MMEngine resumes from whatever path ``last_checkpoint`` holds; here it is the run's own file, or, where there is
-    none, a new start.
+    MMEngine resumes from any path that ``last_checkpoint`` contains. This function makes it resume from the run's own
+    file or, if there is none, start a new run.
 
     Args:
         runner: MMEngine's or ours, before it initialises its model.
@@ -265,16 +265,16 @@ def prepare_loading(runner: Runner) -> None:
 
 
 def check_loaded(runner: Runner, checkpoint: dict) -> None:
-    """Check a checkpoint that a runner has loaded, before anything of it is used.
+    """Check a checkpoint that a runner has loaded, before any part of it is used.
 
     Args:
         runner: MMEngine's or ours.
-        checkpoint: As in a hook's ``after_load_checkpoint``; changed in place. It gets the form of
-            :func:`~mmseg_erfnet.models.checkpoints.normalise`, its stored config, which MMEngine would execute, is
-            removed, and so are paths and facts of another run.
+        checkpoint: As in a hook's ``after_load_checkpoint``; changed in place. It is brought into the form of
+            :func:`~mmseg_erfnet.models.checkpoints.normalise`. Its stored config, which MMEngine would execute, is
+            removed, and so are the paths and environment facts of another run.
 
     Raises:
-        CheckpointError: It does not fit the model, or holds no state from which this run can go on.
+        CheckpointError: It does not fit the model, or this run cannot be resumed from its state.
     """
     normalise(checkpoint)
     purpose, model = purpose_of_loading(runner), unwrapped(runner.model)
@@ -290,9 +290,10 @@ def check_loaded(runner: Runner, checkpoint: dict) -> None:
 
 
 def check_schedules(runner: Runner, checkpoint: dict) -> None:
-    """Check that a checkpoint to resume from has the schedules of the runner's config.
+    """Check that the checkpoint to resume from has the same schedules as the runner's config.
 
-    MMEngine takes the stored ones, whatever the config says: of another length, they may train on at a rate of 0.
+    MMEngine restores the stored schedules regardless of the config: if their length differs, training may continue with
+    a learning rate of 0.
 
     Args:
         runner: MMEngine's or ours.

@@ -1,4 +1,4 @@
-"""Reading a config file, and saying what is wrong with it."""
+"""Read a config file, and report what is wrong with it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mmseg_erfnet.errors import UsageError
 
 SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 MODELS = ('.pth', '.pt', '.ckpt', '.pkl', '.onnx', '.xml', '.bin')
-# What configs of MMSegmentation 0.x say, and what 1.x says instead.
+# Entries of MMSegmentation 0.x configs, and what replaces them in 1.x.
 OLD_ENTRIES = {
     'data': 'train_dataloader',
     'optimizer': 'optim_wrapper',
@@ -24,7 +24,7 @@ def read_config(path: str) -> Config:
     """Read a config file.
 
     Raises:
-        UsageError: It does not exist, is none, cannot be read, or is of MMSegmentation 0.x.
+        UsageError: It does not exist, is not a config, cannot be read, or is for MMSegmentation 0.x.
     """
     file = Path(path)
     if file.suffix.lower() in MODELS:
@@ -37,7 +37,7 @@ def read_config(path: str) -> Config:
         raise UsageError(f'{path} is no config; a config is a file that ends in {", ".join(SUFFIXES)}.')
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:  # a config is a program of the user's, and may raise whatever programs raise
+    except Exception as error:  # a config is the user's Python code, and may raise anything
         raise UsageError(
             f'The config {path} cannot be read ({type(error).__name__}: {reason(error)}); correct it.'
         ) from error
@@ -51,15 +51,15 @@ def read_config(path: str) -> Config:
 
 
 def require_entries(cfg: Config, purpose: str, *names: str) -> None:
-    """Check that a config says what a run needs.
+    """Check that a config has the entries that a run needs.
 
     Args:
         cfg: The config.
         purpose: 'training' or 'testing'.
-        *names: What it must set.
+        *names: The required entries.
 
     Raises:
-        UsageError: Some of it is missing or None.
+        UsageError: An entry is missing or None.
     """
     missing = [name for name in names if cfg.get(name) is None]
     if missing:

@@ -1,7 +1,7 @@
-"""From a config file to a run: what the tools call.
+"""Run training and testing from a config file; the command-line tools call these functions.
 
-A config says what is trained. How, depends on where it runs, and is settled here: one process or many, GPU or CPU,
-float32 or mixed precision, a schedule cut short, test-time augmentation.
+A config specifies what is trained. This module decides how to run it on this machine: one process or several, GPU or
+CPU, float32 or mixed precision, a shortened schedule, test-time augmentation.
 """
 
 import datetime
@@ -35,7 +35,7 @@ from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.files import make_folder, write_bytes, write_text
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
-# Without a part in a test: the first asks for a training loop; of the second, the checkpoint has the averages already.
+# Not used in a test: the first needs a training loop; the averages of the second are already in the checkpoint.
 TRAINING_HOOKS = tuple(f'{scope}{name}' for name in ('EarlyStoppingHook', 'EMAHook') for scope in ('', 'mmengine.'))
 METRICS = ('SegmentationMetric', 'IoUMetric')
 METRIC_ARGUMENTS = ('ignore_index', 'iou_metrics', 'nan_to_num', 'beta')
@@ -46,21 +46,21 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
 
     Args:
         path: The config file.
-        work_dir: Folder for everything that the run writes. Without it, the config's own ``work_dir`` or
+        work_dir: Folder for everything that the run writes. By default, the config's own ``work_dir`` or
             ``work_dirs/<name of the config>``.
-        options: Entries that replace the config's, with dotted keys, as given to ``--cfg-options``.
+        options: Values that override the config's entries, by dotted key, as given to ``--cfg-options``.
         launcher: What started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
 
     Returns:
-        The config, with ``work_dir`` and ``launcher``. Nothing else happens: processes are started by :func:`train` and
-        :func:`evaluate`.
+        The config, with ``work_dir`` and ``launcher`` set. This function starts nothing; :func:`train` and
+        :func:`evaluate` do.
 
     Raises:
-        UsageError: There is no such file, it is no config of MMSegmentation 1.x, or an option does not fit it.
+        UsageError: The file does not exist, is not an MMSegmentation 1.x config, or an option does not fit it.
     """
     cfg, options = read_config(path), dict(options or {})
     for name in LOADERS:
-        # Without workers, those of the config cannot be persistent.
+        # persistent_workers requires workers.
         if options.get(f'{name}.num_workers') == 0 and (cfg.get(name) or {}).get('persistent_workers'):
             options.setdefault(f'{name}.persistent_workers', False)
     cfg = merge_options(cfg, options)
@@ -70,7 +70,7 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
 
 
 def _for_this_machine(cfg: Config) -> Config:
-    """Return a copy of a config, fitted to the machine; without GPUs, several processes are joined in a group here."""
+    """Return a copy of a config adapted to this machine; without GPUs, also set up the process group of a launcher."""
     cfg = deepcopy(cfg)
     fit_loaders(cfg)
     if cfg.get('launcher', 'none') == 'none':
@@ -78,20 +78,20 @@ def _for_this_machine(cfg: Config) -> Config:
     if torch.cuda.is_available():
         cfg.sync_bn = 'torch'
         return cfg
-    # mmengine's launcher would call torch.cuda.set_device, and its wrapper would hand device ids to DDP.
+    # mmengine's launcher would call torch.cuda.set_device, and its wrapper would pass device ids to DDP.
     _set_rendezvous(cfg.launcher)
     if not torch.distributed.is_initialized():
         timeout = cfg.env_cfg.get('dist_cfg', {}).get('timeout', 1800)
         torch.distributed.init_process_group('gloo', timeout=datetime.timedelta(seconds=timeout))
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
     cfg.model = _replace_sync_bn(cfg.model)
-    # Each process's BN sees its own share of the batch: their statistics are averaged before validation and saving.
+    # In each process, BN sees only part of the batch, so its statistics are averaged before validation and saving.
     _add_hook(cfg, type='SyncBuffersHook')
     return cfg
 
 
 def _set_rendezvous(launcher: str) -> None:
-    """Translate what Slurm and MPI say of the processes into the variables that torch.distributed reads."""
+    """Set the environment variables that torch.distributed reads from those that Slurm or MPI provides."""
     names = dict(
         slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
         mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
@@ -119,7 +119,7 @@ def _set_rendezvous(launcher: str) -> None:
 
 
 def _replace_sync_bn(node):
-    """SyncBN needs GPUs. Return the config with BN in its place."""
+    """Return a config with BN in place of SyncBN, which needs GPUs."""
     if isinstance(node, dict):
         for key, value in node.items():
             node[key] = 'BN' if key == 'type' and value == 'SyncBN' else _replace_sync_bn(value)
@@ -135,24 +135,25 @@ def train(
     epochs: int | None = None,
     trust_checkpoint: bool = False,
 ) -> Runner:
-    """Train and validate as a config says.
+    """Train and validate a model as specified by a config.
 
     Args:
         cfg: From :func:`load_config`; it is not changed.
-        amp: Mixed precision: bfloat16 where the device has it, else float16 with loss scaling; float32 on a CPU that
-            would be slower.
-        resume: Continue the run in the work dir, from its last checkpoint or from the one named. Where the work dir has
-            none, start it.
-        epochs: Cut or stretch the schedule, learning rates and all, to this many epochs. A resumed run then has the
-            learning rates of a fresh one of that length.
-        trust_checkpoint: Load checkpoints that hold more than data, which may run code of whoever wrote them.
+        amp: Use mixed precision: bfloat16 if the device supports it, else float16 with loss scaling; float32 on a CPU
+            where mixed precision would be slower.
+        resume: Resume the run in the work dir, from its last checkpoint or from the one given. If the work dir has no
+            checkpoint, start a new run.
+        epochs: Rescale the whole schedule, including learning rates, to this many epochs. A resumed run then has the
+            learning rates of a fresh run of that length.
+        trust_checkpoint: Load checkpoints that contain more than data, and can run code from whoever wrote them.
 
     Returns:
-        The runner, done.
+        The runner, after training.
 
     Raises:
-        UsageError: The checkpoint to resume from is missing or further than the schedule, or the splits overlap.
-        CheckpointError: A checkpoint is damaged, more than data, or of another model.
+        UsageError: The checkpoint to resume from is missing or is past the end of the schedule.
+        DataError: The splits overlap, or labels hold colours instead of class numbers.
+        CheckpointError: A checkpoint is damaged, contains more than data, or belongs to another model.
         StorageError: A file of the run cannot be written.
         DivergenceError: The loss is NaN or infinite.
     """
@@ -179,7 +180,7 @@ def train(
             runner.logger.info(note)
         _report_batch_size(cfg, runner)
         if amp:
-            # Convolutions in bfloat16 then need no change of layout: 1.2 times as fast on a CPU with AVX-512.
+            # bfloat16 convolutions then need no layout conversion: 1.2 times as fast on a CPU with AVX-512.
             to_channels_last(runner.model)
         copy_without_waiting(runner.model)
         runner.train()
@@ -191,10 +192,10 @@ def _add_hook(cfg: Config, **hook) -> None:
 
 
 def _resume(cfg: Config, resume: bool | str) -> list[str]:
-    """Have a config resume a run; return what is to be said of it.
+    """Set a config to resume a run; return the notes to log.
 
-    Where the work dir has no checkpoint, training starts, as in MMEngine: one command then serves a job that is
-    stopped and started again, from its first start on.
+    If the work dir has no checkpoint, training starts from scratch, as in MMEngine, so that a job that is stopped and
+    restarted can use the same command every time.
     """
     named = isinstance(resume, str)
     checkpoint = resume if named and not Path(resume).is_dir() else latest_checkpoint(resume if named else cfg.work_dir)
@@ -215,7 +216,7 @@ def _report_batch_size(cfg: Config, runner: Runner) -> None:
     batch = processes * share
     if tuned and batch != tuned and not cfg.auto_scale_lr.get('enable'):
         rate = cfg.optim_wrapper.get('optimizer', {}).get('lr')
-        if not isinstance(rate, (int, float)):  # a wrapper of several optimizers, or one without a rate
+        if not isinstance(rate, (int, float)):  # a wrapper of several optimizers, or one without a learning rate
             return
         print_log(
             f'{processes} process{"es" if processes > 1 else ""} x batch {share} = {batch} images an iteration; this '
@@ -234,28 +235,28 @@ def evaluate(
     show_dir: str | None = None,
     trust_checkpoint: bool = False,
 ) -> dict:
-    """Score a checkpoint on the config's test set; write ``metrics.json`` and ``report.html`` into the work dir.
+    """Score a checkpoint on the config's test set; write ``metrics.json`` and ``report.html`` to the work dir.
 
-    Those replace what an earlier test there has left. What a training run has put there stays; the test's config, its
-    log and a second ``metrics.json`` go into a folder named after the time. Without a work dir of its own choice,
-    ``tools/test.py`` takes :func:`~mmseg_erfnet.engine.runs.work_dir_of_test`.
+    They replace those of an earlier test. Files of a training run in the same folder are kept: the test's config, its
+    log and a second copy of ``metrics.json`` go into a folder named after the time. If no work dir is given,
+    ``tools/test.py`` uses :func:`~mmseg_erfnet.engine.runs.work_dir_of_test`.
 
     Args:
         cfg: From :func:`load_config`; it is not changed.
         checkpoint: The checkpoint file, or the folder of a run; see
             :func:`~mmseg_erfnet.engine.runs.checkpoint_to_test`.
         tta: Average the predictions over the image and its mirror image; see :func:`mmseg_erfnet.engine.tta.use_tta`.
-        tta_scales: Scales at which ``tta`` does so.
-        out_dir: Where to write label maps, under the images' relative paths.
-        show_dir: Where to write pictures of input, ground truth and prediction, in the same way.
+        tta_scales: Scales of test-time augmentation.
+        out_dir: Where to write label maps, under the relative paths of the images.
+        show_dir: Where to write pictures of input, ground truth and prediction, under the same paths.
         trust_checkpoint: See :func:`train`.
 
     Returns:
         The metrics, in percent; see :class:`mmseg_erfnet.evaluation.SegmentationMetric`.
 
     Raises:
-        UsageError: There is no such checkpoint, the config cannot be tested, or a label map or a picture would replace
-            a file that no test has written.
+        UsageError: The checkpoint does not exist, the config cannot be tested, or a label map or picture would replace
+            a file that was not written by a test.
         DataError: No pixel of the test set is labelled.
         StorageError: A file cannot be written.
     """
@@ -285,7 +286,7 @@ def evaluate(
         _add_hook(cfg, type='mmseg_erfnet.ReportHook')
     if out_dir or show_dir:
         _add_hook(cfg, type='mmseg_erfnet.PredictionHook', out_dir=out_dir, show_dir=show_dir)
-    # Testing needs none of these, and building them would ask for the training data.
+    # Testing needs none of these, and building them would require the training data.
     for name in (
         'train_dataloader',
         'val_dataloader',
@@ -303,13 +304,13 @@ def evaluate(
         metrics = runner.test()
         check_scored(metrics, runner.test_dataloader.dataset)
         if is_main_process():
-            # The next test replaces the file in the work dir.
+            # A copy that is kept: the next test replaces the file in the work dir.
             write_bytes(Path(runner.log_dir) / 'metrics.json', (Path(cfg.work_dir) / 'metrics.json').read_bytes())
     return metrics
 
 
 def _metric_arguments(evaluator: object) -> dict:
-    """Return of a config's own metric, ours or MMSegmentation's, the arguments that decide what is scored, and how."""
+    """Return the arguments of the config's own metric (ours or MMSegmentation's) that affect scoring."""
     for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
         if isinstance(metric, dict) and str(metric.get('type')).rpartition('.')[2] in METRICS:
             return {name: metric[name] for name in METRIC_ARGUMENTS if name in metric}
@@ -317,7 +318,7 @@ def _metric_arguments(evaluator: object) -> dict:
 
 
 class _TestRunner(SafeRunner):
-    """Leave the config that a training run has put into the work dir as it is."""
+    """A runner that does not overwrite a training run's config in the work dir."""
 
     @master_only
     def dump_config(self) -> None:
@@ -325,7 +326,7 @@ class _TestRunner(SafeRunner):
 
 
 def score_summary(cfg: Config, metrics: dict, out_dir: str | None = None, show_dir: str | None = None) -> str:
-    """Say, after :func:`evaluate`, the main metrics and where the others, the label maps and the pictures are."""
+    """Summarise the main metrics after :func:`evaluate`, and where all metrics, label maps and pictures are."""
     lines = [
         '  '.join(f'{name} {metrics[name]:.2f}' for name in ('mIoU', 'mIoU_all', 'aAcc', 'mAcc')),
         f'All metrics: {Path(cfg.work_dir) / "metrics.json"}',
@@ -335,7 +336,7 @@ def score_summary(cfg: Config, metrics: dict, out_dir: str | None = None, show_d
 
 
 def summary(runner: Runner) -> str:
-    """Say, after training, where the last checkpoint is, and the best by each metric that chose one."""
+    """Summarise, after training, where the last checkpoint is, and the best one by each metric."""
     hub = runner.message_hub
     lines = [f'Last checkpoint: {hub.get_info("last_ckpt")}'] if 'last_ckpt' in hub.runtime_info else []
     for hook in runner.hooks:

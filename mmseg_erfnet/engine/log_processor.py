@@ -1,4 +1,4 @@
-"""What a run prints: one line of progress, one of each validation."""
+"""Console lines of a run: progress within an epoch, and the metrics of each validation."""
 
 import datetime
 import math
@@ -8,29 +8,29 @@ from mmengine.runner import EpochBasedTrainLoop, LogProcessor, Runner
 
 from mmseg_erfnet.registry import LOG_PROCESSORS
 
-# In the hub of a run: name, value and step of the best validation so far.
+# Key in the message hub for the name, value and step of the best validation so far.
 BEST = 'best_so_far'
 
 
 @LOG_PROCESSORS.register_module()
 class ProgressLogProcessor(LogProcessor):
-    """mmengine's ``LogProcessor`` with lines for people.
+    """mmengine's ``LogProcessor`` with more readable lines.
 
-    While it trains: epoch, iteration, loss, learning rate, images a second, the time that remains, validations
-    included, and the best score so far. After a validation: the score that chooses the best checkpoint, the best so
-    far, and the other means, without the metrics of the single classes. What goes to TensorBoard and the other loggers
-    is the same as ever.
+    During training: epoch, iteration, loss, learning rate, images per second, remaining time including validations, and
+    the best score so far. After a validation: the score that selects the best checkpoint, its best value so far, and
+    the other mean metrics, without per-class metrics. TensorBoard and the other loggers receive the same values as
+    with mmengine's.
     """
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
-        """Return what mmengine's ``LogProcessor`` returns, with another line."""
+        """Return what mmengine's ``LogProcessor`` returns, with our own line."""
         tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
         return tag, self.progress_line(runner, batch_idx, mode)
 
     def get_log_after_epoch(
         self, runner: Runner, batch_idx: int, mode: str, with_non_scalar: bool = False
     ) -> tuple[dict, str]:
-        """Return what mmengine's ``LogProcessor`` returns, with another line, and keep the best score in mind."""
+        """Return what mmengine's ``LogProcessor`` returns, with our own line, and record the best score."""
         tag, text = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
         values = {name.removeprefix(f'{mode}/'): value for name, value in tag.items()}
         means = {
@@ -56,7 +56,7 @@ class ProgressLogProcessor(LogProcessor):
         return f'val {unit} {step}: {"  ".join([first, *(parts[name] for name in order)])}'
 
     def progress_line(self, runner: Runner, batch_idx: int, mode: str) -> str:
-        """Describe where a run is, after an iteration of 'train', 'val' or 'test'."""
+        """Return the progress line after an iteration of 'train', 'val' or 'test'."""
         hub = runner.message_hub
         done, total = batch_idx + 1, self._get_dataloader_size(runner, mode)
         if mode != 'train':
@@ -83,12 +83,12 @@ class ProgressLogProcessor(LogProcessor):
 
 
 def decimals(metric: str) -> int:
-    """Return how many decimals of a metric are shown: percentages have two, losses four."""
+    """Return the number of decimals to show for a metric: two for percentages, four for losses."""
     return 4 if 'loss' in metric.lower() else 2
 
 
 def step_of(runner: Runner) -> tuple[str, int]:
-    """Return what a run counts, 'epoch' or 'iteration', and how many it has behind it; 0 if it only validates."""
+    """Return the unit of a run, 'epoch' or 'iteration', and how many are completed; 0 if it only validates."""
     loop = runner._train_loop
     if isinstance(loop, dict) or loop is None:
         return 'epoch', 0
@@ -96,7 +96,7 @@ def step_of(runner: Runner) -> tuple[str, int]:
 
 
 def chosen_by(runner: Runner, means: dict[str, float]) -> tuple[str, bool]:
-    """Return the metric that chooses the best checkpoint, else mIoU or the first there is; and if less is better."""
+    """Return the metric that selects the best checkpoint, else mIoU or the first metric; and whether less is better."""
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best:
             for metric, rule in zip(hook.key_indicators, hook.rules, strict=False):
@@ -123,7 +123,7 @@ def _epoch(runner: Runner) -> float:
 
 
 def _validation_ahead(runner: Runner) -> float:
-    """Seconds that the validations to come will take, once there has been one."""
+    """Return the estimated seconds of the remaining validations, based on those so far."""
     loop, times = runner.train_loop, runner.message_hub.log_scalars.get('val/time')
     if times is None or runner.val_loop is None:
         return 0.0

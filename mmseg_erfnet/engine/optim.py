@@ -11,10 +11,10 @@ from mmseg_erfnet.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Forward under bfloat16 autocast; weights, gradients and optimiser stay in float32.
+    """Run the forward pass under bfloat16 autocast; weights, gradients and optimiser state stay in float32.
 
-    bfloat16 has the exponent range of float32, so no loss scaling is needed. mmengine's ``AmpOptimWrapper`` refuses a
-    CPU. Arguments are those of mmengine's ``OptimWrapper``.
+    bfloat16 has the exponent range of float32, so no loss scaling is needed. mmengine's ``AmpOptimWrapper`` does not
+    support CPUs. The arguments are those of mmengine's ``OptimWrapper``.
     """
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""``--cfg-options``, checked against the config that they change."""
+"""Check ``--cfg-options`` against the config that they change, and apply them."""
 
 import contextlib
 import inspect
@@ -13,7 +13,7 @@ from mmseg_erfnet import registry
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.text import listed
 
-# What MMEngine's Runner and mmseg_erfnet.engine.launch read; other entries at the top are variables of the config file.
+# Entries that MMEngine's Runner and mmseg_erfnet.engine.launch read; other top-level entries are variables of the file.
 ENTRIES = (
     'model',
     'train_dataloader',
@@ -54,23 +54,23 @@ EDITS = 2
 def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
     """Return a copy of a config with some entries replaced.
 
-    ``data_root`` is replaced in every dataset that holds the variable's old value, and a ``..._pipeline`` wherever a
-    dataset has the old one as its ``pipeline``: both are variables of the config file, which nothing reads afterwards.
+    ``data_root`` is replaced in every dataset that has the variable's old value, and a ``..._pipeline`` in every
+    dataset whose ``pipeline`` is the old one: both are variables of the config file, which nothing reads later.
 
     Args:
         cfg: The config.
         options: Values by dotted key, as in ``train_dataloader.dataset.pipeline.3.degree``.
 
     Raises:
-        UsageError: A key looks like a misspelt one, or cannot be set. Any other key that the config lacks is one line
-            of warning.
+        UsageError: A key looks misspelt, or cannot be set. For any other key that the config lacks, one line of warning
+            is printed.
     """
     merged = deepcopy(cfg)
     if not options:
         return merged
     for key in options:
         _check(cfg, key, options)
-    # Variables first, so that a key that names one dataset has the last word.
+    # Variables first, so that a key for a single dataset takes precedence.
     variables = [key for key in options if not _is_read(cfg, key.split('.')[0])]
     for key in variables:
         _merge(merged, key, options[key])
@@ -83,7 +83,7 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
 
 
 def _is_read(cfg: Config, name: str) -> bool:
-    # The model's own one goes before that at the top.
+    # The model's own entry takes precedence over the top-level one.
     return name in ENTRIES or (name == 'data_preprocessor' and name not in (cfg.get('model') or {}))
 
 
@@ -97,7 +97,7 @@ def _merge(cfg: Config, key: str, value: object) -> None:
 
 
 def _check(cfg: Config, key: str, options: Mapping[str, object]) -> None:
-    """Refuse a key that cannot be meant, and warn of one that the config does not have."""
+    """Refuse a key that must be a mistake, and warn about one that the config does not have."""
     parts = key.split('.')
     node = cfg._cfg_dict
     for number, part in enumerate(parts):
@@ -132,7 +132,7 @@ def _check_unknown(level: Mapping, name: str, above: str, kind: object) -> None:
 
 
 def _pass_on(cfg: Config, name: str, before: object) -> None:
-    """Replace the old value of a variable where the datasets hold it, or say that nothing reads the variable."""
+    """Replace the old value of a variable in the datasets that have it, or warn that nothing reads the variable."""
     after = cfg.get(name)
     key = 'data_root' if name == 'data_root' else 'pipeline' if name.endswith('_pipeline') else None
     replaced = 0
@@ -149,7 +149,7 @@ def _pass_on(cfg: Config, name: str, before: object) -> None:
 
 
 def levels(cfg: Config | Mapping) -> Iterator[tuple[str, ConfigDict]]:
-    """Yield each dict below the entries that are read, with its dotted key, from the outside inward."""
+    """Yield each dict below the entries that are read, with its dotted key, outermost first."""
 
     def below(node: object, path: str) -> Iterator[tuple[str, ConfigDict]]:
         if isinstance(node, Mapping):
@@ -166,7 +166,7 @@ def levels(cfg: Config | Mapping) -> Iterator[tuple[str, ConfigDict]]:
 
 
 def arguments_of(kind: object) -> list[str]:
-    """Return the names of the arguments that a type of a config takes, those of its base classes included."""
+    """Return the argument names that a config's ``type`` accepts, including those of its base classes."""
     if isinstance(kind, str):
         kind = registered(kind)
     names = []
@@ -176,7 +176,7 @@ def arguments_of(kind: object) -> list[str]:
             continue
         try:
             parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):  # built in C
+        except (TypeError, ValueError):  # implemented in C
             continue
         names += [item.name for item in parameters if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
         if not any(item.kind is item.VAR_KEYWORD for item in parameters):
@@ -185,14 +185,14 @@ def arguments_of(kind: object) -> list[str]:
 
 
 def registries() -> list[registry.Registry]:
-    """Return this project's registries, through which those of MMSegmentation and MMEngine are found."""
+    """Return this project's registries, which give access to those of MMSegmentation and MMEngine."""
     return [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
 
 
 def registered(name: str) -> object | None:
     """Return what is registered under a name, in any registry, or None."""
     for one in registries():
-        with contextlib.suppress(ImportError):  # a name with dots may be that of a module
+        with contextlib.suppress(ImportError):  # a dotted name may name a module that is not installed
             found = one.get(name)
             if found is not None:
                 return found
@@ -200,7 +200,7 @@ def registered(name: str) -> object | None:
 
 
 def registered_names() -> list[str]:
-    """Return all names that are registered, without scope."""
+    """Return all registered names, without scope."""
     names = {}
     for one in registries():
         while one is not None:
@@ -210,14 +210,14 @@ def registered_names() -> list[str]:
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """Return the known name within two edits of another: letters added, left out, replaced or swapped."""
+    """Return the closest known name within two edits: letters added, removed, replaced or swapped."""
     best = min(known, key=lambda other: edits(name, other), default=None)
-    # Names that share no letter with one another are not alike, however short.
+    # Names without a common letter are not similar, however short.
     return best if best is not None and edits(name, best) <= min(EDITS, len(name) - 1) else None
 
 
 def edits(one: str, other: str) -> int:
-    """Return in how many edits one name becomes another; two neighbours swapped are one (Damerau, 1964)."""
+    """Return the edit distance of two names; swapping two adjacent letters is one edit (Damerau, 1964)."""
     before, row = [], list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
         older, before, row = before, row, [i]
@@ -230,6 +230,6 @@ def edits(one: str, other: str) -> int:
 
 
 def warn(text: str) -> None:
-    """Print one line of warning, from the first process alone."""
+    """Print a one-line warning, only in the first process."""
     if is_main_process():
         print(f'warning: {text}', file=sys.stderr)

@@ -1,6 +1,6 @@
-"""What is looked at before a run begins, so that no hour is spent on data or a model that do not fit.
+"""Checks before a run begins, so that no hour is spent on data or a model that do not fit.
 
-The doctor looks at the same things, without a run.
+The doctor makes the same checks without a run.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.models.building import unwrapped
 from mmseg_erfnet.text import listed
 
-# Labels looked at before training, at the most: they take some seconds. Fewer are read where all classes occur sooner.
+# Most labels to check before training, which takes a few seconds; fewer are read if all classes occur sooner.
 SAMPLED, ENOUGH = 100, 10
 
 
 def check_training(cfg: Config, runner: Runner) -> None:
-    """Look at a training run that was built but not begun.
+    """Check a training run that has been built but not started.
 
-    What may be meant is one line of warning each: classes that never occur, labels that are all ignored, and, with
-    ``allow_overlap`` in the config, frames that are both trained on and scored.
+    Findings that may be intended give a one-line warning each: classes that never occur, labels with only ignored
+    pixels, and, with ``allow_overlap`` in the config, frames that are both trained on and scored.
 
     Raises:
         UsageError: Model, data and losses differ in the number of classes, or /dev/shm is too small.
-        DataError: A frame is both trained on and scored, or labels hold colours where class ids are wanted.
+        DataError: A frame is both trained on and scored, or labels hold colours instead of class ids.
     """
     loaders = {'train': runner.train_dataloader}
     if cfg.get('val_dataloader') is not None:
@@ -51,10 +51,10 @@ def check_training(cfg: Config, runner: Runner) -> None:
 
 
 def check_room(runner: Runner, loaders: Mapping[str, DataLoader]) -> None:
-    """Fit the data loaders of a run to /dev/shm, and say so where that changes something.
+    """Fit the data loaders of a run to /dev/shm, and log any change.
 
     Raises:
-        UsageError: There is too little room.
+        UsageError: /dev/shm is too small.
     """
     used = {name: loader for name, loader in loaders.items() if loader.num_workers and len(loader.dataset)}
     settings = {name: (loader.num_workers, loader.prefetch_factor) for name, loader in used.items()}
@@ -63,7 +63,7 @@ def check_room(runner: Runner, loaders: Mapping[str, DataLoader]) -> None:
     text = fit_to_room(used, samples)
     changed = [name for name, loader in used.items() if settings[name] != (loader.num_workers, loader.prefetch_factor)]
     for name in changed:
-        # From there hooks build loaders of their own.
+        # Hooks build their own loaders from the config.
         runner.cfg[name].num_workers, runner.cfg[name].prefetch_factor = used[name].num_workers, 1
     if changed:
         warn(f'{text}.')
@@ -74,7 +74,7 @@ def check_loader(part: str, loader: DataLoader, model: nn.Module) -> None:
 
     Args:
         part: 'train', 'val' or 'test'.
-        loader: It may hold any dataset; what is not looked into is left alone.
+        loader: Its dataset may be of any type; unknown types are not checked.
         model: The segmentor.
     """
     dataset = loader.dataset
@@ -86,7 +86,7 @@ def check_loader(part: str, loader: DataLoader, model: nn.Module) -> None:
 
 
 def check_classes(part: str, classes: Sequence[str], model: nn.Module) -> None:
-    """Check that dataset, decode heads and losses have one number of classes.
+    """Check that dataset, decode heads and losses have the same number of classes.
 
     Raises:
         UsageError: They do not.
@@ -106,13 +106,13 @@ def check_class_weights(model: nn.Module) -> None:
     """Check that losses have one weight per class.
 
     Raises:
-        UsageError: They have not.
+        UsageError: They do not.
     """
     for name, head in _heads(unwrapped(model)):
         losses = head.loss_decode
         for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
             weights = getattr(loss, 'class_weight', None)
-            # A binary head gives one channel, but is trained as its classes.
+            # A binary head has one output channel, but its loss takes one weight for each of its classes.
             if weights is not None and len(weights) != head.num_classes:
                 raise UsageError(
                     f'model.{name}.loss_decode.class_weight has {len(weights)} weights for {head.num_classes} classes; '
@@ -121,7 +121,7 @@ def check_class_weights(model: nn.Module) -> None:
 
 
 def _heads(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the decode heads of a segmentor by their key in the config."""
+    """Return the decode heads of a segmentor with their keys in the config."""
     found = []
     for name in ('decode_head', 'auxiliary_head'):
         head = getattr(model, name, None)
@@ -133,10 +133,10 @@ def _heads(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def check_overlap(train: BaseDataset, other: BaseDataset, name: str = 'validation', allowed: bool = False) -> None:
-    """Check that no frame is both trained on and scored; where that is allowed, warn.
+    """Check that no frame is both trained on and scored; if that is allowed, only warn.
 
     Raises:
-        DataError: Some are, and it is not allowed.
+        DataError: Some frames are, and it is not allowed.
     """
     try:
         check_disjoint(train, other, name)
@@ -152,13 +152,13 @@ def check_overlap(train: BaseDataset, other: BaseDataset, name: str = 'validatio
 
 @dataclass
 class Labels:
-    """What some labels of a dataset hold.
+    """Contents of a sample of a dataset's labels.
 
     Attributes:
         classes: The dataset's classes.
-        values: Each value that occurs.
-        number: How many labels were looked at.
-        void: Names of those with nothing but ignored pixels.
+        values: All values that occur.
+        number: Number of labels checked.
+        void: Names of labels with only ignored pixels.
     """
 
     classes: Sequence[str]
@@ -168,23 +168,23 @@ class Labels:
 
     @property
     def missing(self) -> list[str]:
-        """The classes that do not occur."""
+        """Classes that do not occur."""
         return [name for index, name in enumerate(self.classes) if index not in self.values]
 
     @property
     def is_mask(self) -> bool:
-        """Whether the labels are masks of 0 and 255: the second class was written as 255, which is ignored."""
+        """Whether the labels are masks of 0 and 255: the second class was saved as 255, which is ignored."""
         return len(self.classes) > 1 and self.values == {0, IGNORE}
 
     def add(self, values: set[int], path: str) -> None:
-        """Take one label into account: the values that it holds, and the path of its frame."""
+        """Add one label: its values and the path of its frame."""
         self.values |= values
         self.number += 1
         if values <= {IGNORE}:
             self.void.append(path)
 
     def remarks(self) -> list[str]:
-        """Return what is odd about the labels, a line each: what it is, and the remedy."""
+        """Return one line per suspicious finding: the problem and its remedy."""
         if self.number and len(self.void) == self.number:
             return [
                 f'all {self.number} labels looked at are 255 throughout, which is ignored, {self.void[0]} among them; '
@@ -204,18 +204,18 @@ class Labels:
 
 
 def look_at_labels(dataset: BaseDataset, number: int = SAMPLED) -> Labels:
-    """Load labels, evenly spread over a dataset, until each class has occurred.
+    """Load labels, spread evenly over a dataset, until every class has occurred.
 
     Args:
         dataset: The dataset.
-        number: How many labels, at the most.
+        number: Maximum number of labels.
 
     Raises:
-        DataError: A label has channels: colours that were loaded as if they were class ids.
+        DataError: A label has several channels: colours that were loaded as class ids.
     """
     found, frames = Labels(dataset.metainfo['classes']), frames_of(dataset)
     indices = evenly_spaced(len(frames), number)
-    # Neighbours look alike: ends and middle first, then what lies between.
+    # Neighbouring frames look alike, so load both ends and the middle first, then those in between.
     for inner, index in (frames[place] for place in sorted(indices, key=lambda index: f'{index:b}'[::-1])):
         if not hasattr(inner, 'pipeline'):
             return found
@@ -233,17 +233,17 @@ def look_at_labels(dataset: BaseDataset, number: int = SAMPLED) -> Labels:
         if label.ndim != 2:
             raise colours_not_ids(results.get('seg_map_path', path))
         found.add(set(np.unique(label).tolist()), path)
-        # A class that is missing is odd only where pixels are ignored.
+        # A missing class is suspicious only if some pixels are ignored.
         if not found.missing or (found.number >= ENOUGH and IGNORE not in found.values):
             break
     return found
 
 
 def check_scored(metrics: dict, dataset: BaseDataset) -> None:
-    """Check, after a test, that anything was scored.
+    """Check after a test that at least one pixel was scored.
 
     Raises:
-        DataError: No pixel was labelled, and so each metric is NaN.
+        DataError: No pixel is labelled, so every metric is NaN.
     """
     if 'aAcc' in metrics and math.isnan(metrics['aAcc']):
         raise DataError(
@@ -254,7 +254,7 @@ def check_scored(metrics: dict, dataset: BaseDataset) -> None:
 
 @contextlib.contextmanager
 def _random_state_kept() -> Iterator[None]:
-    """Leave Python's and numpy's generators as they were, whatever a sample draws."""
+    """Restore Python's and NumPy's random number generators afterwards."""
     states = random.getstate(), np.random.get_state()
     try:
         yield

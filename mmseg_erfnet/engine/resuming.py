@@ -1,7 +1,7 @@
-"""Whether a run can go on from a checkpoint: the states of its optimiser, schedules and hooks fit those of the config.
+"""Check whether a run can resume from a checkpoint: its optimiser, schedule and hook states must fit the config.
 
-MMEngine hands these states to ``load_state_dict`` of objects that take over whatever attributes they find, and pairs
-the schedules as far as both lists reach. What fits is taken; all else is refused by name.
+MMEngine passes these states to ``load_state_dict`` methods that adopt any attribute they find, and pairs schedules only
+up to the shorter of the two lists. The checks here accept what fits, and refuse anything else by name.
 """
 
 import inspect
@@ -32,18 +32,18 @@ AGAIN = 'or start a new run from its weights with --cfg-options load_from=FILE a
 
 
 def own_folder(runner: Runner) -> str:
-    """Return the folder into which a runner's ``CheckpointHook`` writes."""
+    """Return the folder to which a runner's ``CheckpointHook`` writes."""
     work_dir = str(runner.work_dir)
     hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
     out_dir = getattr(hook, 'out_dir', None)
     if out_dir is None or str(out_dir) == work_dir:
         return work_dir
-    # before_train joins the two, once.
+    # before_train joins the two paths, once.
     return str(out_dir) if hasattr(hook, 'file_backend') else os.path.join(str(out_dir), Path(work_dir).name)
 
 
 def is_own_checkpoint(folder: str | Path, path: object, names: re.Pattern = BEST) -> bool:
-    """Return whether a path names a regular file directly in a folder, under a name of the run's."""
+    """Return whether a path is a regular file directly in a folder, named like a checkpoint of the run."""
     if not isinstance(path, str) or not names.fullmatch(Path(path).name):
         return False
     return Path(path).parent.absolute() == Path(folder).absolute() and is_regular(path)
@@ -91,9 +91,9 @@ def _plain_names(averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # --- The state of the optimiser and the schedules ---------------------------------------------------------------------
 
 IMPLEMENTATION = {'foreach', 'fused', 'capturable', 'differentiable'}
-# What a version of torch, or a schedule, may add to all optimisers.
+# Entries that some versions of torch, or a schedule, add to every optimiser.
 OPTIONAL = IMPLEMENTATION | {'maximize', 'decoupled_weight_decay', 'initial_lr', 'params'}
-# What makes MMEngine's schedulers what they are; their other entries change as they step.
+# Entries that define MMEngine's schedulers; their other entries change with each step.
 SCHEDULE = {
     'begin',
     'end',
@@ -151,10 +151,10 @@ def _check_group(group: object, own: dict) -> None:
         _refuse('optimizer')
     if not all(type(index) is int for index in group['params']) or len(group['params']) != len(own['params']):
         _refuse('optimizer', 'is of another number of parameters')
-    # How a step is computed, not what; the config may have changed it.
+    # These affect how a step is computed, not its result; the config may have changed them.
     group.update({name: own[name] for name in IMPLEMENTATION & own.keys()})
     names = {name for name in group.keys() ^ own.keys() if name not in OPTIONAL}
-    # Such as amsgrad, and what tells AdamW from Adam.
+    # Such as amsgrad, and the flag that distinguishes AdamW from Adam.
     names |= {name for name, value in own.items() if isinstance(value, bool) and group.get(name, value) is not value}
     if names:
         _refuse('optimizer', ANOTHER.format('kind') + f' ({listed(sorted(names))})')
@@ -167,7 +167,7 @@ def _kept_of_a_parameter(optimizer: Optimizer, group: dict, own: dict) -> dict |
     """Return what such an optimiser keeps of a parameter after a step; None if a trial tells nothing."""
     try:
         _try_step(optimizer, own)
-    except Exception:  # an optimiser of the user's own, which needs more
+    except Exception:  # a custom optimiser, which needs more
         return None
     try:
         return _try_step(optimizer, group)
@@ -199,7 +199,7 @@ def _check_parameter_state(state: object, parameter: Tensor, kept: dict | None) 
                 _refuse('optimizer', f'holds NaN, infinity or no dense tensor as {name}')
             if value.shape != (parameter.shape if isinstance(own, Tensor) and own.numel() > 1 else torch.Size()):
                 _refuse('optimizer', 'is of parameters of other shapes')
-        # Before torch 1.12 the number of steps was no tensor. SGD may have no momentum yet.
+        # Before torch 1.12 the step count was not a tensor. SGD may not have a momentum buffer yet.
         elif not (_alike(value, own) or name == 'momentum_buffer') or (
             isinstance(own, Tensor) and own.numel() > 1 and value is not None
         ):
@@ -207,7 +207,7 @@ def _check_parameter_state(state: object, parameter: Tensor, kept: dict | None) 
 
 
 def _alike(value: object, own: object) -> bool:
-    """Return whether a stored value can take the place of one that is there: the same kind, and finite."""
+    """Return whether a stored value can replace a current one: it has the same type and is finite."""
     if isinstance(value, Tensor) or isinstance(own, Tensor):
         return isinstance(value, (Tensor, int, float)) and isinstance(own, (Tensor, int, float))
     if isinstance(value, (bool, str)) or isinstance(own, (bool, str)) or value is None or own is None:
@@ -241,8 +241,8 @@ def check_schedules(schedulers: object, states: object) -> None:
     """Check that the schedules of a checkpoint are those of a config.
 
     Args:
-        schedulers: The runner's: a list, or a dict of lists for several optimisers.
-        states: The checkpoint's, of which :func:`check_resumable` has checked the types.
+        schedulers: The runner's schedulers: a list, or a dict of lists for several optimisers.
+        states: The checkpoint's states, after :func:`check_resumable` has checked their types.
 
     Raises:
         CheckpointError: Their number, kinds, lengths or values differ.
@@ -281,12 +281,12 @@ def _same(value: object, own: object) -> bool:
 
 # --- MMEngine's message hub -------------------------------------------------------------------------------------------
 
-# Facts of the running process, which the stored ones would replace.
+# Facts about the running process, which the stored ones would overwrite.
 OWN_FACTS = ('cfg', 'seed', 'experiment_name', 'mmengine_version', 'dataset_meta')
 
 
 def _check_hub(runner: Runner, hub: object) -> None:
-    """Check the message hub of a checkpoint, and leave of its paths those of files that the run itself has."""
+    """Check the message hub of a checkpoint, and remove its paths to files that are not the run's own."""
     if not isinstance(hub, dict):
         _refuse('message_hub')
     for part in ('log_scalars', 'runtime_info', 'resumed_keys'):
@@ -306,7 +306,7 @@ def _check_hub(runner: Runner, hub: object) -> None:
             del info[key]
             if key.startswith('best_ckpt') and is_main_process():
                 runner.logger.info(f'The best checkpoint so far is not in {folder}; the next better one will be saved.')
-    # Whether a key is saved again is settled once; another value would end the run at the key's next update.
+    # MMEngine fixes once whether a key is saved; a different value would end the run at the key's next update.
     known = runner.message_hub._resumed_keys
     present = info.keys() | hub['log_scalars'].keys() | runner.message_hub.runtime_info.keys()
     hub['resumed_keys'] = {key: known.get(key, True) for key in hub['resumed_keys'] if key in present}

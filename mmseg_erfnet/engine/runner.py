@@ -1,4 +1,4 @@
-"""MMEngine's ``Runner`` with a short console, a log of its own, and weights that fit or are refused."""
+"""MMEngine's ``Runner`` with short console output, a separate log per run, and strict checks of weights."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from mmseg_erfnet.engine.checkpointing import check_loaded, check_schedules, pre
 from mmseg_erfnet.errors import CheckpointError, UserError
 from mmseg_erfnet.models.building import load_weights
 
-# What mmengine logs about itself, some 700 lines before the first iteration.
+# Messages of mmengine about itself, some 700 lines before the first iteration.
 DETAILS = re.compile(
     r'\n-+\nSystem environment|Config:\n|Hooks will be executed|Distributed training is not used|paramwise_options -- |'
     r'Exp name: |The prefix is not set|"FileClient" will be|"HardDiskBackend" is'
@@ -21,15 +21,15 @@ DETAILS = re.compile(
 class SafeRunner(Runner):
     """MMEngine's ``Runner``, with three differences.
 
-    - Its details are in the log file alone, not on the console too.
-    - Each run has a log of its own. MMEngine names a run, and its logger, by config and second: a second run of that
-      second in one process would write to the first one's log.
-    - Weights are loaded by :func:`mmseg_erfnet.models.building.load_weights`, which refuses what does not fit, where
-      MMEngine warns and continues with random weights.
+    - Details go only to the log file, not to the console.
+    - Each run has its own log. MMEngine names a run and its logger by config and second, so a second run that the same
+      process starts within that second would write to the log of the first.
+    - Weights are loaded by :func:`mmseg_erfnet.models.building.load_weights`, which refuses weights that do not fit;
+      MMEngine only warns and continues with random weights.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Do what MMEngine's ``Runner`` does, and give the run a time stamp that no logger of this process has."""
+        """Set up the environment as MMEngine's ``Runner`` does, with a timestamp that is unique in this process."""
         super().setup_env(env_cfg)
         second, number = self._timestamp, 1
         while any(name.endswith(self._timestamp) for name in MMLogger._instance_dict):
@@ -37,7 +37,7 @@ class SafeRunner(Runner):
             self._timestamp = f'{second}_{number}'
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Build what MMEngine's ``Runner`` builds, and say where its file is."""
+        """Build the logger as MMEngine's ``Runner`` does, and log the path of its file."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
@@ -51,22 +51,22 @@ class SafeRunner(Runner):
         Args:
             filename: Path or URL.
             map_location: As in ``torch.load``.
-            strict: Without effect: what must fit follows from what the checkpoint is loaded for.
-            revise_keys: Without effect: prefixes are stripped when the file is loaded.
+            strict: No effect: the purpose of loading determines what must fit.
+            revise_keys: No effect: prefixes are stripped when the file is loaded.
 
         Raises:
             CheckpointError: The file cannot be loaded, or does not fit.
         """
         checkpoint = CheckpointLoader.load_checkpoint(filename, map_location)
-        # Before any hook uses it: EMAHook puts weights into its own model.
+        # Before any hook uses it: EMAHook loads weights into its own model.
         check_loaded(self, checkpoint)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        # After them: a hook may put another schedule into it.
+        # After the hooks, one of which may replace its schedule.
         check_schedules(self, checkpoint)
         purpose = purpose_of_loading(self)
         said = load_weights(self.model, checkpoint, partly=purpose == 'start')
         if purpose == 'test':
-            # EMAHook looks for other names inside test-time augmentation, finds none, and would test random weights.
+            # Inside test-time augmentation, EMAHook expects other names, finds none, and would test random weights.
             for hook in self.hooks:
                 if isinstance(hook, EMAHook):
                     load_weights(hook.ema_model.module, checkpoint)
@@ -78,14 +78,14 @@ class SafeRunner(Runner):
         """Continue a run from a checkpoint, as MMEngine's ``Runner`` does.
 
         Raises:
-            CheckpointError: The file cannot be loaded, or its run is none that this config can continue.
+            CheckpointError: The file cannot be loaded, or its run cannot be resumed with this config.
         """
         try:
             super().resume(filename, *args, **kwargs)
         except UserError:
             raise
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # What check_loaded does not know of: the state of an optimiser or a schedule of the user's own.
+            # Not covered by check_loaded: the state of a custom optimiser or schedule.
             reason = next(iter(str(error).splitlines()), '') or type(error).__name__
             raise CheckpointError(
                 f'{filename} cannot be resumed with this config ({reason[:200]}): use the config of its run, or start '

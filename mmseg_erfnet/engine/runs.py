@@ -1,4 +1,4 @@
-"""Folders of runs: which checkpoint of one is tested, where a test writes to, and what becomes of a failed write."""
+"""Work dirs of runs: which checkpoint to test, where a test writes, and how failed writes are reported."""
 
 import errno
 import re
@@ -15,15 +15,15 @@ from mmseg_erfnet.text import listed
 
 
 def checkpoint_to_test(*paths: str | Path) -> str:
-    """Return the checkpoint that a path names.
+    """Return the checkpoint to test.
 
     Args:
-        paths: A checkpoint, or the folder of a run: its best checkpoint then, the latest of them if there are several,
-            or the last checkpoint where none is called best. Several checkpoints of one folder, as a shell makes of
-            ``best_*.pth``: the latest of them.
+        paths: A checkpoint, or the folder of a run, which stands for its best checkpoint (the latest if there are
+            several), or its last checkpoint if none is named best. Several checkpoints in one folder, as when a shell
+            expands ``best_*.pth``, stand for the latest of them.
 
     Raises:
-        UsageError: There is none, or several are of different folders.
+        UsageError: There is no checkpoint, or several are in different folders.
     """
     files = [Path(path) for path in paths]
     if len(files) > 1 and len({file.parent for file in files}) > 1:
@@ -53,15 +53,15 @@ def is_run(folder: Path) -> bool:
 
 
 def work_dir_of_test(cfg: Config, checkpoint: str | Path) -> str:
-    """Return where a test writes to if nobody says where: never into the folder of a run that it does not test.
+    """Return the default work dir of a test, which is never the folder of a run that it does not test.
 
     Args:
         cfg: The config, whose ``work_dir`` is that of its own training run.
-        checkpoint: The checkpoint that is tested.
+        checkpoint: The checkpoint to test.
 
     Returns:
-        The run's folder where the checkpoint is of a run; else the config's folder; or, where that holds a run, a
-        folder beside it that is named after the checkpoint.
+        The run's folder if the checkpoint belongs to a run; else the config's folder or, if that holds a run, a folder
+        next to it named after the checkpoint.
     """
     folder, default = Path(checkpoint).parent, Path(cfg.work_dir)
     if is_run(folder):
@@ -71,10 +71,10 @@ def work_dir_of_test(cfg: Config, checkpoint: str | Path) -> str:
 
 @contextmanager
 def writing_reported(work_dir: str | Path) -> Iterator[None]:
-    """Have a write into a work dir that fails end in a sentence, also where MMEngine or a logger does the writing.
+    """Report a failed write to a work dir in one sentence, even if MMEngine or a logger was writing.
 
     Raises:
-        StorageError: There is no room, or a file of the work dir cannot be written.
+        StorageError: The disk is full, or a file in the work dir cannot be written.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What hooks read from the data samples of MMSegmentation."""
+"""Read label maps from MMSegmentation's data samples, for hooks."""
 
 import numpy as np
 

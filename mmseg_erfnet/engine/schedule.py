@@ -1,4 +1,4 @@
-"""Schedules of another length."""
+"""Change the length of a schedule."""
 
 from copy import deepcopy
 from fractions import Fraction
@@ -7,25 +7,25 @@ from mmengine.config import Config
 
 from mmseg_erfnet.errors import UsageError
 
-ENDLESS = 10**9  # mmengine's INF, the end of a scheduler that names none
+ENDLESS = 10**9  # mmengine's INF, the default end of a scheduler
 COUNTS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods')
-# What hooks count in epochs: EMAHook, CheckpointHook, and hooks that switch something.
+# Arguments of hooks that count epochs: of EMAHook, CheckpointHook, and hooks that switch something.
 HOOK_EPOCHS = ('begin_epoch', 'save_begin', 'switch_epoch', 'num_last_epochs')
 
 
 def shorten(cfg: Config, epochs: int) -> Config:
-    """Return a copy of a config with an epoch-based schedule of another length.
+    """Return a copy of a config whose epoch-based schedule has another length.
 
-    Every learning rate lasts the same share of the run as before, also a warm-up that counts iterations; a factor
-    per epoch becomes the one that reaches the same rate in the end. What a hook does every so many epochs happens at
-    the end, at the latest.
+    Every learning rate, including an iteration-based warm-up, lasts for the same fraction of the run as before. A decay
+    factor per epoch is changed so that the final learning rate stays the same. An interval of a hook is limited to the
+    length of the run.
 
     Args:
         cfg: A config with ``train_cfg.max_epochs``.
         epochs: The new number of epochs.
 
     Raises:
-        UsageError: The schedule counts iterations, or there would be no epoch left.
+        UsageError: The schedule counts iterations, or ``epochs`` is less than 1.
     """
     before = (cfg.get('train_cfg') or {}).get('max_epochs')
     if before is None:
@@ -59,7 +59,7 @@ def _scale_scheduler(scheduler: dict, before: int, epochs: int) -> None:
     share, by_epoch = Fraction(epochs, before), scheduler.get('by_epoch', True)
 
     def scaled(count: int) -> int:
-        # What ends an epoch after the run does, so that its last epoch does not learn at rate 0, still does.
+        # An end one epoch after the run's end, which avoids a learning rate of 0 in the last epoch, stays there.
         return epochs + count - before if by_epoch and count > before else round(count * share)
 
     for key in COUNTS:
@@ -67,11 +67,11 @@ def _scale_scheduler(scheduler: dict, before: int, epochs: int) -> None:
         if isinstance(value, (list, tuple)):
             scheduler[key] = [scaled(count) for count in value]
         elif isinstance(value, int) and value < ENDLESS:
-            # One that had a length keeps one.
+            # A scheduler of non-zero length keeps at least one step.
             least = scheduler.get('begin', 0) + 1 if key == 'end' else 0 if key == 'begin' else 1
             scheduler[key] = max(scaled(value), least)
     if 'gamma' in scheduler and not {'milestones', 'step_size'} & scheduler.keys():
-        # ExponentialLR's, by the epoch or the iteration.
+        # ExponentialLR's factor per epoch or iteration.
         scheduler['gamma'] **= float(1 / share)
 
 

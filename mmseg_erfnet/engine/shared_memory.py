@@ -1,4 +1,4 @@
-"""What a data loader's workers need of /dev/shm, through which batches pass to training."""
+"""How much of /dev/shm a data loader's workers need to pass batches to training."""
 
 import os
 import pickle
@@ -12,16 +12,16 @@ from torch.utils.data import DataLoader
 from mmseg_erfnet.errors import UsageError
 
 SHARED_MEMORY = Path('/dev/shm')
-# Longer than any batch takes that is not lost: where a worker cannot pass one on, torch waits for it for ever.
+# In seconds, longer than any batch takes: if a worker cannot pass its batch on, torch would wait forever.
 TIMEOUT = 300
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def fit_loaders(cfg: Config) -> None:
-    """Give each data loader of a config a time limit, and one without workers nothing to prefetch; ``cfg`` is changed.
+    """Set a timeout for each data loader of a config, and no prefetching without workers; ``cfg`` is changed.
 
     Raises:
-        UsageError: A loader without workers is to keep them, or ``timeout`` is no number of seconds.
+        UsageError: A loader without workers has persistent workers, or ``timeout`` is not a number of seconds.
     """
     for name in LOADERS:
         loader = cfg.get(name)
@@ -40,13 +40,13 @@ def fit_loaders(cfg: Config) -> None:
 
 
 def bytes_of(sample: object) -> int:
-    """Return how many bytes of /dev/shm a sample takes on its way from a worker: its tensors', as they are pickled."""
+    """Return how many bytes of /dev/shm a sample takes on its way from a worker: those of its pickled tensors."""
     sizes = []
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, value: object) -> int | None:
             if isinstance(value, torch.Tensor):
-                # Each is a file of its own, in whole pages.
+                # Each tensor is a separate file of whole pages.
                 sizes.append(-(-value.untyped_storage().nbytes() // 4096) * 4096)
                 return len(sizes)
             return None
@@ -57,11 +57,11 @@ def bytes_of(sample: object) -> int:
 
 
 def needed(loader: DataLoader, sample: object) -> int:
-    """Return the most bytes of /dev/shm that the batches of a loader take, on this machine's processes together.
+    """Return the peak use of /dev/shm by a loader's batches, in bytes, over all processes on this machine.
 
     Args:
-        loader: Each of its workers makes ``prefetch_factor`` batches ahead of the one that is in use.
-        sample: One of its dataset's.
+        loader: Each of its workers prepares ``prefetch_factor`` batches ahead of the one in use.
+        sample: A sample of its dataset.
     """
     if not loader.num_workers:
         return 0
@@ -71,7 +71,7 @@ def needed(loader: DataLoader, sample: object) -> int:
 
 
 def room() -> int | None:
-    """Return the free bytes of /dev/shm, or None where there is none."""
+    """Return the free bytes of /dev/shm, or None if it does not exist."""
     if not SHARED_MEMORY.is_dir():
         return None
     found = os.statvfs(SHARED_MEMORY)
@@ -79,25 +79,25 @@ def room() -> int | None:
 
 
 def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]) -> str:
-    """Have the workers of loaders make no more batches ahead than /dev/shm has room for.
+    """Limit the prefetching of loaders to the free space in /dev/shm; if it fills up, torch hangs or kills workers.
 
-    First they make one batch ahead instead of two, then there are fewer of them; at least one makes one. Where they
-    fill it, torch hangs or kills them.
+    First each worker prefetches one batch instead of two, then the number of workers is reduced, down to one worker
+    with one batch.
 
     Args:
         loaders: Data loaders of one run by name, not iterated yet. ``num_workers`` and ``prefetch_factor`` are changed.
-        samples: A sample of the dataset of each.
+        samples: A sample of each loader's dataset.
 
     Returns:
-        What is needed and what there is, in a few words.
+        A short description of the needed and the available space.
 
     Raises:
-        UsageError: There is too little room even so.
+        UsageError: There is too little space even then.
     """
     free = room()
 
     def wanted() -> int:
-        # Together: what was made ahead for training stays there while validation runs.
+        # The sum over the loaders: prefetched training batches stay there during validation.
         return sum(needed(loader, samples[name]) for name, loader in loaders.items())
 
     before = wanted()
@@ -127,7 +127,7 @@ def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]
 
 
 def _spare(loader: DataLoader, sample: object) -> tuple[int, int]:
-    """Return what a loader takes where it could make fewer batches ahead, and where it could have fewer workers."""
+    """Return how many bytes a loader takes if it could prefetch less, and if it could have fewer workers; else 0."""
     wanted = needed(loader, sample)
     return wanted * bool(loader.num_workers and loader.prefetch_factor > 1), wanted * (loader.num_workers > 1)
 

@@ -1,19 +1,20 @@
-"""Errors of MMEngine, MMCV, MMSegmentation and torch that a user can cause, turned into one sentence each.
+"""Translate errors of MMEngine, MMCV, MMSegmentation and torch that a user can cause into one sentence each.
 
-What is the user's and what is a bug of this project is decided here alone, by these rules, in this order:
+Only this module distinguishes user errors from bugs of this project. It applies these rules, in this order:
 
-1. A :class:`~mmseg_erfnet.errors.UserError` is the user's.
+1. A :class:`~mmseg_erfnet.errors.UserError` is a user error.
 2. While an object is built from a config (a frame of MMEngine's ``build_from_cfg``, of ``Runner``'s construction, or of
-   MMCV's builders of layers is on the stack), what code of others raises is the user's: it was given what the config
-   says. Of our own code, a ``ValueError`` that a ``raise`` statement raises is: the check of an argument. Any error of
-   ours is, too, where a value is not of the type that the constructor's annotation names.
-3. While a pipeline runs, what the code of others in a step raises is the user's; of ours again ``raise ValueError``.
-4. A few kinds by their text, wherever they come from: devices, memory, workers that died, sizes within a batch, a head
-   that does not fit its backbone, a package that is missing.
-5. An ``OSError`` about a file that cannot be written is the user's; so is one about a missing file, unless the line of
-   ours that opens it names it: else the name comes from the command line or the config.
+   MMCV's layer builders is on the stack), any error raised by third-party code is a user error, because its arguments
+   come from the config. In our own code, a ``ValueError`` from a ``raise`` statement is one, because it comes from an
+   argument check; so is any error if an argument does not have the type that the constructor's annotation specifies.
+3. While a pipeline runs, any error that third-party code raises in a step is a user error; in our own code, again only
+   ``raise ValueError``.
+4. Some kinds of errors are recognised by their text, wherever they come from: devices, memory, dead workers, different
+   sizes within a batch, a head that does not fit its backbone, a missing package.
+5. An ``OSError`` about a file that cannot be written is a user error. So is one about a missing file, unless our own
+   line of code that opens it contains its name; otherwise, the name comes from the command line or the config.
 
-Anything else is a bug: it stays as it is, and ends with a traceback.
+Anything else is a bug: it is left unchanged and ends with a traceback.
 """
 
 import errno
@@ -38,20 +39,20 @@ from mmseg_erfnet.files import REMEDIES, storage_error
 
 OURS = str(Path(__file__).resolve().parents[1])
 BUILDERS = ('build_from_cfg', 'build_scheduler_from_cfg', 'build_runner_from_cfg')
-# Of MMCV, which look a layer up and call it by themselves.
+# MMCV's functions that look up a layer and build it without build_from_cfg.
 LAYER_BUILDERS = ('build_conv_layer', 'build_norm_layer', 'build_activation_layer', 'build_padding_layer')
 LONGEST = 200
 
 
 @dataclass
 class Frame:
-    """A line of a traceback.
+    """One frame of a traceback.
 
     Attributes:
         file: Path of the file.
-        line: Number of the line.
+        line: Line number.
         function: Name of the function.
-        variables: Its local variables; none where only the text of a traceback is left.
+        variables: Its local variables; empty if only the text of the traceback is available.
     """
 
     file: str
@@ -70,11 +71,11 @@ class Frame:
 
 
 def translate(error: BaseException, cfg: Config | None = None) -> UserError | None:
-    """Return what a user can cause as one sentence, or None for a bug of this project.
+    """Return a one-sentence error if the user can have caused it, or None for a bug of this project.
 
     Args:
         error: Any error, with its traceback.
-        cfg: The config that was in use; without it, the outermost one among the variables of the traceback.
+        cfg: The config in use; by default, the outermost one among the variables of the traceback.
     """
     if isinstance(error, UserError):
         return error
@@ -90,8 +91,8 @@ def translate(error: BaseException, cfg: Config | None = None) -> UserError | No
 
 
 def _frames(error: BaseException) -> list[Frame]:
-    """Return the frames from the outside inward, those in a data loader's worker included."""
-    # MMEngine 0.10.7 raises an error of a constructor again, with the same type and a longer text.
+    """Return the frames, outermost first, including those in a data loader's worker."""
+    # MMEngine 0.10.7 re-raises a constructor's error with the same type and a longer text.
     while error.__context__ is not None and str(error).startswith('class `'):
         error = error.__context__
     frames = [
@@ -105,12 +106,12 @@ def _frames(error: BaseException) -> list[Frame]:
 
 
 def reason(error: BaseException) -> str:
-    """Return an error's text in one line of bearable length, without what MMEngine and torch put around it."""
+    """Return an error's text as one line of limited length, without the text that MMEngine and torch add to it."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if 'Original Traceback' in text:
         text = re.split(r'\n(?=\S)', text.strip())[-1].partition(': ')[2]
     text = re.sub(r'^(class `\w+` in \S+: |There are syntax errors in config file \S+: )+', '', text.strip())
-    text = text.replace('(<unknown>, line', '(line')  # what ast says of a file that it was given as text
+    text = text.replace('(<unknown>, line', '(line')  # the file name that ast uses for source given as text
     line = (text.splitlines() or [''])[0].strip().rstrip('.:,')
     if isinstance(error, KeyError) and re.fullmatch(r'\w+', line):
         line = f'it has no {line!r}'
@@ -126,7 +127,7 @@ def _built(error: BaseException, frames: list[Frame], cfg: Config | None) -> Use
     layer = max((index for index, frame in enumerate(frames) if _builds_layer(frame)), default=-1)
     loader = max((index for index, frame in enumerate(frames) if frame.function == 'build_dataloader'), default=-1)
     found = None
-    if 'None' in str(error):  # what MMEngine and MMCV say where they have looked a name up in vain
+    if 'None' in str(error):  # in the messages of MMEngine and MMCV about a name that they could not find
         found = _unknown_type(cfg)
     if found is None and loader >= last:
         return _by_runner(error, frames, cfg) if layer < 0 else None
@@ -142,9 +143,9 @@ def _built(error: BaseException, frames: list[Frame], cfg: Config | None) -> Use
 
 
 def _value(error: BaseException, builds: list[Frame], cfg: Config | None, is_layer: bool) -> UserError | None:
-    """What a constructor says of the values that it was given."""
+    """Translate a constructor's error about its arguments."""
     if isinstance(error, ImportError) or (isinstance(error, OSError) and error.filename):
-        return None  # of packages and files there is more to say
+        return None  # later rules give more specific messages about packages and files
     where = _key_of(cfg, builds[-1])
     if is_layer:
         return UsageError(f'{where} asks for a layer that cannot be built: {reason(error)}; correct it.')
@@ -161,7 +162,7 @@ def _builds(frame: Frame) -> bool:
 
 
 def _is_users(error: BaseException, frames: list[Frame], builds: list[Frame]) -> bool:
-    """Whether an error during construction comes from what the config says: rule 2."""
+    """Return whether an error during construction is caused by the config: rule 2."""
     last = frames[-1]
     if not last.is_ours or _is_check(error, last):
         return True
@@ -169,7 +170,7 @@ def _is_users(error: BaseException, frames: list[Frame], builds: list[Frame]) ->
 
 
 def _is_check(error: BaseException, frame: Frame) -> bool:
-    """Whether our own code raised an error on purpose."""
+    """Return whether our own code raised an error deliberately."""
     return type(error) is ValueError and frame.code.startswith('raise ')
 
 
@@ -179,7 +180,7 @@ def _arguments(frame: Frame) -> dict:
 
 
 def _mistyped(kind: object, arguments: dict) -> list[str]:
-    """Return the names of the arguments whose values are not of the types that the annotations name."""
+    """Return the names of the arguments whose values do not have the annotated types."""
     if not inspect.isclass(kind):
         return []
     try:
@@ -214,7 +215,7 @@ def _fits(value: object, hint: object) -> bool:
 
 
 def _not_built(error: BaseException, builds: list[Frame], cfg: Config | None) -> UserError | None:
-    """What ``build_from_cfg`` itself finds: no type, or one that nobody registered."""
+    """Translate errors of ``build_from_cfg`` itself: no type, or one that is not registered."""
     frame = builds[-1]
     if not isinstance(error, (KeyError, TypeError)):
         return None
@@ -233,7 +234,7 @@ def _not_built(error: BaseException, builds: list[Frame], cfg: Config | None) ->
 
 
 def _unknown_type(cfg: Config | None) -> UserError | None:
-    """Return what is to be said of the first type of a config that no registry knows."""
+    """Return the error for the first type in a config that no registry knows."""
     for path, level in levels(cfg) if cfg is not None else ():
         kind = level.get('type')
         if isinstance(kind, str) and registered(kind) is None:
@@ -247,7 +248,7 @@ def _unknown(key: str, kind: str, meant: str | None) -> UserError:
 
 
 def _nearest_type(kind: str, registry: Registry) -> str | None:
-    """Return the registered name that is like another one, as it is to be written in this registry's scope."""
+    """Return the most similar registered name, written as this registry's scope requires."""
     scope, _, name = kind.rpartition('.')
     written = {}
     for prefix, names in _below(registry):
@@ -259,7 +260,7 @@ def _nearest_type(kind: str, registry: Registry) -> str | None:
 
 
 def _below(registry: Registry) -> list[tuple[str, list[str]]]:
-    """Return the scopes under a registry, its own and its parent's included, each with the names there."""
+    """Return the scopes below a registry, including its own and its parent's, each with its registered names."""
     found = [(registry.scope, list(registry.module_dict))]
     for child in registry.children.values():
         found += _below(child)
@@ -267,7 +268,7 @@ def _below(registry: Registry) -> list[tuple[str, list[str]]]:
 
 
 def _unknown_argument(name: str, builds: list[Frame], cfg: Config | None) -> UserError | None:
-    # A class that hands its arguments on to its base class is further out than the call that fails.
+    # A class that passes its arguments on to its base class is further out than the failing call.
     for frame in reversed(builds):
         if name in _arguments(frame):
             kind = frame.variables.get('obj_cls')
@@ -282,7 +283,7 @@ def _named(frame: Frame) -> str:
 
 
 def _argument_meant(frame: Frame, text: str) -> str | None:
-    """Return the argument that an error's text names, or the only one with the value that it ends with."""
+    """Return the argument that an error's text names, or the only one whose value the text ends with."""
     arguments = _arguments(frame)
     named = [name for name in arguments if re.search(rf'\b{re.escape(name)}\b', text)]
     if named:
@@ -296,7 +297,7 @@ def _argument_meant(frame: Frame, text: str) -> str | None:
 
 
 def _key_of(cfg: Config | None, frame: Frame) -> str:
-    """Return the dotted key, in the config, of the dict that an object is built from."""
+    """Return the dotted key of the config dict from which an object is built."""
     given = frame.variables.get('cfg')
     kind = given.get('type') if isinstance(given, Mapping) else None
     known = list(levels(cfg)) if cfg is not None else []
@@ -319,7 +320,7 @@ def _equal(one: object, other: object) -> bool:
 
 
 def _by_runner(error: BaseException, frames: list[Frame], cfg: Config | None) -> UserError | None:
-    """What ``Runner`` and ``DataLoader`` refuse by themselves, without a registry."""
+    """Translate errors that ``Runner`` and ``DataLoader`` raise themselves, without a registry."""
     steps = {frame.function: frame for frame in frames if frame.file.endswith('runner.py') and not frame.is_ours}
     if frames[-1].is_ours or isinstance(error, (ImportError, OSError)):
         return None
@@ -437,7 +438,7 @@ def _by_text(error: BaseException, frames: list[Frame], cfg: Config | None) -> U
     return None
 
 
-# What code of ours reads from each config. Any other attribute that a config lacks is a slip of ours.
+# Entries that our code reads from every config. Any other missing attribute is a bug of ours.
 NEEDED = (*ENTRIES, 'dataset', 'type', 'pipeline', 'batch_size', 'num_workers', 'optimizer', 'backbone', 'decode_head')
 
 
@@ -482,7 +483,7 @@ def _file(error: BaseException, frames: list[Frame], cfg: Config | None) -> User
     if error.errno == errno.ENOENT and error.filename is not None:
         if not any(frame.is_ours and repr(error.filename)[1:-1] in frame.code for frame in frames):
             return UsageError(f'There is no {error.filename}; check the path, on the command line and in the config.')
-    elif isinstance(error, FileNotFoundError) and not frames[-1].is_ours:  # MMEngine's, with a text alone
+    elif isinstance(error, FileNotFoundError) and not frames[-1].is_ours:  # MMEngine's, which has only a text
         return UsageError(f'A file is missing: {reason(error)}; check the path in the config.')
     return None
 

@@ -1,4 +1,4 @@
-"""Test-time augmentation, derived from the pipeline that a test set has without it."""
+"""Test-time augmentation, derived from the test set's own pipeline."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -12,15 +12,15 @@ FLIPS = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in 
 
 
 def use_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
-    """Have a config's test average over each image, its mirror image, and both at several scales; ``cfg`` is changed.
+    """Make a config's test average over each image and its mirror image, at one or more scales; ``cfg`` is changed.
 
     Args:
-        cfg: With a ``test_dataloader``. What each image goes through is its dataset's own pipeline; a ``tta_pipeline``
-            is for MMSegmentation's tools and is not read.
-        scales: Factors of the size that the pipeline's ``Resize`` gives an image, or of the image's own.
+        cfg: A config with a ``test_dataloader``. The pipeline of its dataset is used; a ``tta_pipeline`` is for
+            MMSegmentation's tools and is ignored.
+        scales: Factors relative to the size after the pipeline's ``Resize``, or else to the image's own size.
 
     Raises:
-        UsageError: A scale is not above 0, or the pipeline does not begin by loading an image.
+        UsageError: A scale is not above 0, or the pipeline does not load an image first.
     """
     if not scales or any(not scale > 0 for scale in scales):
         raise UsageError(f'--tta-scales are factors above 0, such as 0.75 1 1.25: got {", ".join(map(str, scales))}.')
@@ -30,7 +30,7 @@ def use_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
 
 
 def _augmented(dataset: dict, scales: Sequence[float]) -> ConfigDict:
-    """Return a dataset's config with another pipeline, or a wrapper's with datasets of that kind."""
+    """Return a dataset's config with test-time augmentation in its pipeline, or in those of a wrapper's datasets."""
     dataset = ConfigDict(dataset)
     if 'pipeline' in dataset:
         dataset.pipeline = tta_pipeline(dataset.pipeline, scales)
@@ -45,11 +45,11 @@ def tta_pipeline(pipeline: Sequence[dict], scales: Sequence[float] = (1.0,)) -> 
     """Return a test pipeline with test-time augmentation: each ``Resize`` at all scales, with and without a flip.
 
     Args:
-        pipeline: A test pipeline without it.
+        pipeline: A test pipeline without test-time augmentation.
         scales: See :func:`use_tta`.
 
     Returns:
-        The steps up to the one that loads the image, and a ``TestTimeAug`` of the others.
+        The steps up to the one that loads the image, and a ``TestTimeAug`` of the remaining steps.
     """
     pipeline = deepcopy(list(pipeline))
     loads = [index for index, step in enumerate(pipeline) if step_name(step) == 'LoadImageFromFile']
@@ -62,7 +62,7 @@ def tta_pipeline(pipeline: Sequence[dict], scales: Sequence[float] = (1.0,)) -> 
     choices = [_at_scales(step, scales) for step in rest]
     if tuple(scales) != (1.0,) and not any(step_name(step) == 'Resize' for step in rest):
         choices.insert(0, [dict(type='Resize', scale_factor=float(scale), keep_ratio=True) for scale in scales])
-    # A label that is loaded later keeps its own sides, which is what the averaged prediction is compared with.
+    # A label loaded after the flip is not flipped, so that it can be compared with the averaged prediction.
     names = [step_name(step[0]) for step in choices]
     moving = [index + 1 for index, name in enumerate(names) if name == 'Resize']
     labels = [index for index, name in enumerate(names) if name in LOADING_STEPS or name.startswith('Pack')]
@@ -72,7 +72,7 @@ def tta_pipeline(pipeline: Sequence[dict], scales: Sequence[float] = (1.0,)) -> 
 
 
 def _at_scales(step: dict, scales: Sequence[float]) -> list[dict]:
-    """Return what a step becomes at each scale: one step, unless it is a ``Resize``."""
+    """Return a ``Resize`` once for each scale, and any other step as it is."""
     if step_name(step) != 'Resize':
         return [step]
     if 'scale' in step:

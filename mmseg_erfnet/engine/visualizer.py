@@ -1,4 +1,4 @@
-"""Where scalars and pictures of a run go to, for MMSegmentation's own tools too."""
+"""Visualizer and backend for the scalars and pictures of a run, compatible with MMSegmentation's own tools."""
 
 from mmengine.visualization import LocalVisBackend
 from mmseg.visualization import SegLocalVisualizer
@@ -10,16 +10,16 @@ LEARNING, SCORES = ('loss', 'lr'), ('mIoU', 'mAcc', 'aAcc')
 
 @VISUALIZERS.register_module()
 class RunVisualizer(SegLocalVisualizer):
-    """MMSegmentation's visualizer; built without a name, it gets one of its own.
+    """MMSegmentation's visualizer, with a unique default name.
 
-    MMEngine's needs a name, and hands the same visualizer out again to whoever asks by that name: the second run of a
-    process would log into the first one's folder. Without a name in the config MMEngine's ``Runner`` gives one, but
-    MMSegmentation's browse_dataset does not.
+    MMEngine requires a name and returns the same visualizer for the same name, so the second run of a process would log
+    to the folder of the first. If the config has no name, MMEngine's ``Runner`` sets one, but MMSegmentation's
+    browse_dataset does not.
     """
 
     @classmethod
     def get_instance(cls, name: str = '', **kwargs) -> 'RunVisualizer':
-        """Return the visualizer of a name; without one, a new visualizer."""
+        """Return the visualizer with the given name, or a new one if no name is given."""
         return super().get_instance(name or f'visualizer {len(cls._instance_dict) + 1}', **kwargs)
 
 
@@ -27,13 +27,13 @@ class RunVisualizer(SegLocalVisualizer):
 class RunVisBackend(LocalVisBackend):
     """MMEngine's ``LocalVisBackend``, whose ``scalars.json`` also has the names that MMSegmentation documents.
 
-    Scalars are called ``train/loss``, ``val/mIoU`` and so on. MMSegmentation's analyze_logs asks for ``loss`` and
-    ``mIoU``: the loss of training, and the scores of validation.
+    Scalars are named ``train/loss``, ``val/mIoU`` and so on. MMSegmentation's analyze_logs expects ``loss`` and
+    ``mIoU`` for the training loss and the validation metrics.
     """
 
     def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None) -> None:
         """Write a line of scalars."""
-        # Training frames without augmentation have scores of their own, which are not meant.
+        # Not the metrics of TrainScoreHook on training frames.
         learning, plain = 'train/lr' in scalar_dict, {}
         for name, value in scalar_dict.items():
             part, _, rest = name.partition('/')

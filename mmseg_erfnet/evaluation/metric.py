@@ -1,4 +1,4 @@
-"""The metric of validation and test: exact metrics, the whole confusion matrix, and on request the loss."""
+"""The metric of validation and test: exact metrics, the confusion matrix, and optionally the loss."""
 
 import logging
 from collections.abc import Sequence
@@ -23,36 +23,36 @@ IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
 
 @METRICS.register_module()
 class SegmentationMetric(BaseMetric):
-    """mIoU in three readings, accuracies, metrics for each class and the confusion matrix.
+    """Three variants of mIoU, accuracies, per-class metrics and the confusion matrix.
 
-    It takes the arguments of MMSegmentation's ``IoUMetric``, from which it differs in that it counts in 64-bit
-    integers, rounds nothing, returns the metrics of each class as scalars too (``IoU/Sky``, ``Acc/Sky``), so that they
-    reach every logger, and refuses labels that are no class. What the means are, says
+    It takes the arguments of MMSegmentation's ``IoUMetric``. Unlike the latter, it counts in 64-bit integers, does not
+    round, also returns per-class metrics as scalars (``IoU/Sky``, ``Acc/Sky``), so that they reach every logger, and
+    refuses labels that are not class numbers. The means are defined in
     :func:`mmseg_erfnet.evaluation.scores.scores`; ``mIoU`` and ``aAcc`` equal MMSegmentation's.
 
     Args:
         ignore_index: Label of pixels that are not scored.
-        iou_metrics: What to return beside the IoU, which always is: 'mDice' adds ``mDice``; 'mFscore' adds ``mFscore``,
-            ``mPrecision`` and ``mRecall``; all of them for each class, too.
-        nan_to_num: Stands for the undefined metric of a class, as a fraction, not in percent, and counts in the means;
-            without it an undefined metric counts in no mean. ``mIoU_all`` and ``mIoU_present`` are without it.
+        iou_metrics: Metrics to return in addition to the IoU: 'mDice' adds ``mDice``; 'mFscore' adds ``mFscore``,
+            ``mPrecision`` and ``mRecall``; each also per class.
+        nan_to_num: Replacement for undefined per-class metrics, as a fraction, not in percent; it is included in the
+            means. Without it, undefined metrics are excluded. ``mIoU_all`` and ``mIoU_present`` ignore it.
         beta: Weight of the recall in ``mFscore``.
         collect_device: As in mmengine's ``BaseMetric``.
-        output_dir: Where to write the predicted label maps, as PNG named after the images.
-        format_only: Write them and score nothing; for images without ground truth.
+        output_dir: Where to write the predicted label maps, as PNG files named after the images.
+        format_only: Only write the label maps, without scoring; for images without ground truth.
         prefix: As in mmengine's ``BaseMetric``.
-        with_loss: Also return ``loss``, the cross-entropy over all labelled pixels (weighted mean as in
-            ``torch.nn.CrossEntropyLoss``). Needs the logits that mmseg's segmentors return in ``seg_logits``. Of a
-            binary head (``out_channels=1``) these are probabilities in float32, so a pixel's loss is 100 at most.
-        class_weight: Weights of that loss, one for each class; those of the training loss make the two comparable.
-        with_table: Print a table of the classes.
+        with_loss: Also return ``loss``, the cross entropy over all labelled pixels (weighted mean as in
+            ``torch.nn.CrossEntropyLoss``). Needs the logits that mmseg's segmentors return in ``seg_logits``. For a
+            binary head (``out_channels=1``) these are probabilities in float32, so a pixel's loss is at most 100.
+        class_weight: Weights of that loss, one per class; use those of the training loss to make the two comparable.
+        with_table: Print a table of per-class metrics.
         out_file: Where to write the metrics as JSON. ``tools/test.py`` sets it.
         out_meta: Further entries of that file, such as ``tta``.
 
     Raises:
-        UsageError: An argument is out of range, or there is another number of weights than of classes.
-        DataError: A prediction and its label differ in size, hold values that are no class, there is no label, or two
-            images would be written to one file.
+        UsageError: An argument is out of range, or the number of weights differs from the number of classes.
+        DataError: A prediction and its label differ in size or hold values that are not class numbers, a label is
+            missing, or two images would be written to the same file.
         StorageError: A file cannot be written.
     """
 
@@ -104,7 +104,7 @@ class SegmentationMetric(BaseMetric):
                 self._write_prediction(sample, prediction)
 
     def _count(self, sample: dict, prediction: torch.Tensor) -> tuple:
-        """Confusion matrix, loss, sum of the loss's weights, and size of one image."""
+        """Return the confusion matrix, loss, sum of the loss's weights, and size of one image."""
         path = sample.get('img_path')
         if 'gt_sem_seg' not in sample:
             raise DataError(
@@ -154,21 +154,21 @@ class SegmentationMetric(BaseMetric):
                 'images different names, or leave output_dir out.'
             )
         labels = prediction.cpu().numpy()
-        # Labels of such a dataset begin at 1 in its files: 0 is what is ignored.
+        # With reduce_zero_label, the labels in the files start at 1; 0 is ignored.
         shift = int(bool(sample.get('reduce_zero_label', False)))
         kind = np.uint8 if len(self.dataset_meta['classes']) + shift <= 256 else np.uint16
         picture = cv2.imencode('.png', labels.astype(kind) + kind(shift))[1]
         write_bytes(Path(self.output_dir) / name, picture.tobytes())
 
     def evaluate(self, size: int) -> dict:
-        """Metrics over all images of all processes: a dict of floats, in percent but for the loss.
+        """Return the metrics over all images of all processes: a dict of floats, in percent except for the loss.
 
-        Where no pixel was scored, a warning says so, because a training run can do without; ``tools/test.py`` makes an
-        error of it.
+        If no pixel was scored, this only logs a warning, because a training run can continue without a score;
+        ``tools/test.py`` turns it into an error.
         """
         metrics = super().evaluate(size)
         self._written.clear()
-        # Here and not in compute_metrics, which one process calls while the others wait for it.
+        # Here rather than in compute_metrics, which only one process calls while the others wait.
         if any(name.rpartition('/')[2] == 'aAcc' and np.isnan(value) for name, value in metrics.items()):
             print_log(
                 f'None of the {size} images has a labelled pixel, so that there is nothing to score: all are '
@@ -180,7 +180,7 @@ class SegmentationMetric(BaseMetric):
         return metrics
 
     def compute_metrics(self, results: list) -> dict:
-        """Metrics over the given images; see :meth:`evaluate`. Where no pixel was scored, the means are NaN."""
+        """Return the metrics over the given images; see :meth:`evaluate`. If no pixel was scored, the means are NaN."""
         if self.format_only:
             print_log(f'The predictions are in {self.output_dir}.', logger='current')
             return {}
@@ -203,7 +203,7 @@ class SegmentationMetric(BaseMetric):
         return metrics
 
     def _scores(self, confusion: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """Return the means, and the metrics of each class by its name."""
+        """Return the mean metrics, and the per-class metrics by class name."""
         metrics = scores(confusion)
         kinds = {'IoU': metrics.pop('IoU'), 'Acc': metrics.pop('Acc')}
         kinds |= further_scores(confusion, self.iou_metrics, self.beta)
@@ -230,7 +230,7 @@ class SegmentationMetric(BaseMetric):
 
 
 def _plane(pixels: dict) -> torch.Tensor:
-    """Data (1, H, W), or (H, W) as after test-time augmentation, to (H, W)."""
+    """Return data of shape (1, H, W), or (H, W) as after test-time augmentation, as (H, W)."""
     data = pixels['data']
     return data.reshape(data.shape[-2:])
 

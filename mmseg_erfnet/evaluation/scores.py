@@ -1,7 +1,7 @@
-"""Segmentation metrics from a confusion matrix. Needs numpy alone.
+"""Segmentation metrics from a confusion matrix. Needs only NumPy.
 
-Counts are 64-bit integers throughout, so the metrics do not depend on the order of the images or on how they were
-shared among processes.
+Counts are 64-bit integers throughout, so the metrics do not depend on the order of the images or on how they are
+distributed among processes.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from mmseg_erfnet.errors import DataError
 def confusion_matrix(
     labels: np.ndarray, predictions: np.ndarray, num_classes: int, ignore_index: int = 255
 ) -> np.ndarray:
-    """Count pixels by true and predicted class.
+    """Count pixels by labelled and predicted class.
 
     Args:
-        labels: True classes, integers of any shape.
+        labels: Ground truth classes, integers of any shape.
         predictions: Predicted classes, of the same shape.
         num_classes: Number of classes.
-        ignore_index: Pixels with this label are left out.
+        ignore_index: Pixels with this label are ignored.
 
     Returns:
-        int64 array (num_classes, num_classes): rows are true, columns predicted classes.
+        int64 array (num_classes, num_classes): rows are ground truth classes, columns predicted classes.
 
     Raises:
-        DataError: The shapes differ, or a value is no class.
+        DataError: The shapes differ, or a value is not a class number.
     """
     if labels.shape != predictions.shape:
         raise DataError(
@@ -46,17 +46,16 @@ def confusion_matrix(
 
 
 def scores(confusion: np.ndarray) -> dict:
-    """Metrics of a confusion matrix, in percent; NaN where one is not defined.
+    """Compute the metrics of a confusion matrix, in percent; NaN if undefined.
 
     Args:
-        confusion: int64 (classes, classes), rows true, columns predicted.
+        confusion: int64 (classes, classes), rows ground truth, columns predicted.
 
     Returns:
-        ``IoU`` and ``Acc``, float64 arrays with a value for each class, and the means:
-        ``mIoU``, over the classes with a defined IoU (those that are labelled or predicted somewhere), as
-        MMSegmentation does it; ``mIoU_all``, over all classes, an undefined IoU counting 0; ``mIoU_present``, over the
-        classes that are labelled somewhere; ``mAcc``, the mean recall of the latter; ``aAcc``, the share of
-        correct pixels.
+        ``IoU`` and ``Acc``, float64 arrays with one value per class, and the means:
+        ``mIoU``, over the classes with a defined IoU (those labelled or predicted somewhere), as in MMSegmentation;
+        ``mIoU_all``, over all classes, counting an undefined IoU as 0; ``mIoU_present``, over the classes that are
+        labelled somewhere; ``mAcc``, the mean recall of the latter; ``aAcc``, the percentage of correct pixels.
     """
     correct = np.diag(confusion).astype(np.float64)
     labelled = confusion.sum(1)
@@ -77,15 +76,15 @@ def scores(confusion: np.ndarray) -> dict:
 
 
 def further_scores(confusion: np.ndarray, iou_metrics: Sequence[str], beta: float = 1) -> dict[str, np.ndarray]:
-    """Metrics of each class beside the IoU, as MMSegmentation's ``IoUMetric`` defines them, in percent.
+    """Compute further per-class metrics as defined by MMSegmentation's ``IoUMetric``, in percent.
 
     Args:
-        confusion: int64 (classes, classes), rows true, columns predicted.
+        confusion: int64 (classes, classes), rows ground truth, columns predicted.
         iou_metrics: 'mDice' gives ``Dice``; 'mFscore' gives ``Fscore``, ``Precision`` and ``Recall``.
         beta: Weight of the recall in ``Fscore``.
 
     Returns:
-        float64 arrays with a value for each class, NaN where it is not defined.
+        float64 arrays with one value per class, NaN if undefined.
     """
     correct = np.diag(confusion).astype(np.float64)
     labelled, predicted = confusion.sum(1), confusion.sum(0)
@@ -101,6 +100,6 @@ def further_scores(confusion: np.ndarray, iou_metrics: Sequence[str], beta: floa
 
 
 def mean(values: np.ndarray) -> float:
-    """Return the mean of the values that are defined; NaN if none is."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float('nan')

@@ -1,4 +1,4 @@
-"""What is registered in ``mmseg_erfnet.registry.MODELS``."""
+"""Modules that are registered in ``mmseg_erfnet.registry.MODELS``."""
 
 from mmseg_erfnet.models.erfnet import ERFNet
 from mmseg_erfnet.models.heads import ERFNetHead, FCNHead

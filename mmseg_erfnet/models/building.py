@@ -1,4 +1,4 @@
-"""From a config and a checkpoint to a model. The only code of the project that puts a checkpoint's weights into one."""
+"""Build a model from a config and a checkpoint. Only this module loads a checkpoint's weights into a model."""
 
 from collections.abc import Collection, Iterator
 
@@ -16,27 +16,27 @@ from mmseg_erfnet.registry import DATASETS
 from mmseg_erfnet.text import listed
 
 CLASSIFIER = 'conv_seg'  # the layer that depends on the number of classes, in every decode head of MMSegmentation
-COUNTER = 'num_batches_tracked'  # of a BN; before torch 0.4.1 it had none, and torch starts it at 0
+COUNTER = 'num_batches_tracked'  # of a BN; checkpoints from before torch 0.4.1 lack it, and torch then starts it at 0
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the segmentor inside DataParallel, DDP, test-time augmentation, or several of them."""
+    """Return the segmentor inside any wrappers: DataParallel, DDP, test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, SegTTAModel):
         model = model.module
     return model
 
 
 def load_weights(model: nn.Module, checkpoint: dict, partly: bool = False) -> str:
-    """Put the weights of a checkpoint into a model.
+    """Load the weights of a checkpoint into a model.
 
     Args:
         model: The model, wrapped or not; changed in place.
-        checkpoint: What :func:`~mmseg_erfnet.models.checkpoints.load_checkpoint_file` returned.
-        partly: To start a training run from: see :func:`common_part`. Without it, the checkpoint must hold just the
-            weights of the model.
+        checkpoint: A checkpoint from :func:`~mmseg_erfnet.models.checkpoints.load_checkpoint_file`.
+        partly: Allow a partial match, to start training from; see :func:`common_part`. Without it, the checkpoint must
+            contain exactly the weights of the model.
 
     Returns:
-        One line that says what was loaded.
+        One line that describes what was loaded.
 
     Raises:
         CheckpointError: Names or shapes do not fit.
@@ -55,23 +55,23 @@ def load_weights(model: nn.Module, checkpoint: dict, partly: bool = False) -> st
 
 
 def common_part(model: nn.Module, checkpoint: dict, prefix: str | None = None) -> tuple[dict, str]:
-    """Return the weights that a model shares with a checkpoint, for a training run to start from.
+    """Return the weights that a model shares with a checkpoint, to start a training run from.
 
-    The classifier may have another number of classes, a head may be another, parts of the network may be missing, and
-    the checkpoint may have parts that the model lacks. What cannot be meant is refused: a backbone of other shapes, no
-    weight for the backbone, names that would fit but for what stands before them.
+    The classifier may have a different number of classes, a head may be of another type, parts of the network may be
+    missing, and the checkpoint may have parts that the model lacks. Obvious mistakes are refused: a backbone with other
+    shapes, no weights for the backbone, names that differ only in their prefix.
 
     Args:
         model: The model, or a part of one.
-        checkpoint: What :func:`~mmseg_erfnet.models.checkpoints.load_checkpoint_file` returned.
-        prefix: Of an ``init_cfg``: take of the checkpoint what has this before its names, such as ``backbone.``. None:
-            the checkpoint was named by ``load_from``, which knows no prefix.
+        checkpoint: A checkpoint from :func:`~mmseg_erfnet.models.checkpoints.load_checkpoint_file`.
+        prefix: The prefix of an ``init_cfg``: use only the weights whose names start with it, such as ``backbone.``.
+            None: the checkpoint comes from ``load_from``, which has no prefix.
 
     Returns:
-        The weights by the model's names, and one line that says what is loaded, initialised anew and left aside.
+        The weights by the model's names, and one line that describes what is loaded, newly initialised and ignored.
 
     Raises:
-        CheckpointError: The model would be trained from random weights, or from some of another network.
+        CheckpointError: The model would be trained from random weights or from those of another network.
     """
     begin = prefix or ''
     weights = {
@@ -91,7 +91,7 @@ def common_part(model: nn.Module, checkpoint: dict, prefix: str | None = None) -
 
 
 def _check_names(found: dict[str, Size], expected: dict[str, Size], prefix: str | None) -> None:
-    """Refuse weights whose names lack a prefix or have one too many."""
+    """Refuse weights whose names lack a prefix or have an extra one."""
     absent = {name: shape for name, shape in expected.items() if name not in found}
     unknown = {name: shape for name, shape in found.items() if name not in expected}
     for theirs, ours, more in (
@@ -116,15 +116,15 @@ def _check_names(found: dict[str, Size], expected: dict[str, Size], prefix: str 
 
 
 def _ends(name: str) -> Iterator[str]:
-    """Yield a name without its first part, without its first two, and so on."""
+    """Yield a dotted name without its first part, without its first two parts, and so on."""
     while '.' in name:
         name = name.partition('.')[2]
-        if '.' in name:  # the last part alone, "weight", says nothing
+        if '.' in name:  # the last part alone, such as "weight", identifies nothing
             yield name
 
 
 def _other_heads(found: dict[str, Size], expected: dict[str, Size]) -> tuple[str, ...]:
-    """Return the names of classifiers and heads, each with a dot, that the model has in other shapes."""
+    """Return the names, each with a trailing dot, of the classifiers and heads whose shapes differ in the model."""
     other = set()
     for name in found.keys() & expected.keys():
         if found[name] != expected[name] and 'head' in name.partition('.')[0]:
@@ -154,7 +154,7 @@ def _check_taken(taken: dict, weights: dict, expected: dict[str, Size]) -> None:
 
 
 def _account(taken: dict, weights: dict, expected: dict[str, Size]) -> str:
-    """Say what of a checkpoint is loaded into a model, what of the model is not, and what of the checkpoint is not."""
+    """Describe which weights are loaded, which weights of the model are not, and which of the checkpoint are unused."""
     anew = [name for name in expected if name not in taken and not name.endswith(COUNTER)]
     aside = [name for name in weights if name not in taken and name not in expected]
     classifiers = {name for name in expected if f'.{CLASSIFIER}.' in f'.{name}'}
@@ -174,7 +174,7 @@ def _account(taken: dict, weights: dict, expected: dict[str, Size]) -> str:
 
 
 def _modules(names: Collection[str], among: Collection[str]) -> list[str]:
-    """Return the largest modules that have no other weights than those named."""
+    """Return the largest modules that contain only weights with the given names."""
     named = set(names)
     apart = [name for name in among if name not in named and not name.endswith(COUNTER)]
     others = {start for name in apart for start in _starts(name)}
@@ -182,23 +182,23 @@ def _modules(names: Collection[str], among: Collection[str]) -> list[str]:
 
 
 def _starts(name: str) -> Iterator[str]:
-    """Yield the first part of a name, the first two, and so on."""
+    """Yield the first part of a dotted name, the first two parts, and so on."""
     parts = name.split('.')
     for length in range(1, len(parts) + 1):
         yield '.'.join(parts[:length])
 
 
 def check_pretrained(model: nn.Module) -> list[str]:
-    """Check what ``init_cfg=dict(type='Pretrained', ...)`` will load, which MMEngine only warns about.
+    """Check the weights that ``init_cfg=dict(type='Pretrained', ...)`` will load; MMEngine only warns about a mismatch.
 
     Args:
         model: The model, wrapped or not; it is not changed.
 
     Returns:
-        A line for each such ``init_cfg``, which says what will be loaded.
+        One line per such ``init_cfg`` that describes what will be loaded.
 
     Raises:
-        CheckpointError: A file cannot be loaded, or gives no weight to its module; see :func:`common_part`.
+        CheckpointError: A file cannot be loaded, or has no weights for its module; see :func:`common_part`.
     """
     said = []
     for place, module in unwrapped(model).named_modules():
@@ -224,15 +224,15 @@ def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> 
 
     Args:
         cfg: The config; it is not changed.
-        checkpoint: The checkpoint file, or None for weights as the initialisation leaves them.
-        trust: Load a checkpoint that holds more than data.
+        checkpoint: The checkpoint file, or None for freshly initialised weights.
+        trust: Load the checkpoint even if it contains more than data.
 
     Returns:
-        The segmentor, for prediction, with the classes and palette in ``dataset_meta``.
+        The segmentor in evaluation mode, with classes and palette in ``dataset_meta``.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded or does not fit.
-        UsageError: The dataset has another number of classes than the model.
+        UsageError: The number of classes differs between dataset and model.
     """
     cfg = cfg.copy()
     model = revert_sync_batchnorm(init_model(cfg, None, device='cpu'))
@@ -241,7 +241,7 @@ def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> 
         loaded = load_checkpoint_file(checkpoint, trust=trust)
         load_weights(model, loaded)
         model.dataset_meta = (loaded.get('meta') or {}).get('dataset_meta') or {}
-    # What the config itself says comes first, then what the checkpoint was trained on.
+    # Classes from the config take precedence over those in the checkpoint.
     if innermost_dataset(cfg).get('metainfo') or not {'classes', 'palette'} <= model.dataset_meta.keys():
         model.dataset_meta = dataset_meta(cfg)
     classes = model.dataset_meta['classes']
@@ -254,7 +254,7 @@ def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> 
 
 
 def innermost_dataset(cfg: Config) -> dict:
-    """Return the config of the dataset that is tested on; of a wrapper such as RepeatDataset, of the first one inside.
+    """Return the config of the test dataset or, for a wrapper such as RepeatDataset, of the first dataset inside it.
 
     Raises:
         UsageError: The config has no ``test_dataloader``.
@@ -272,10 +272,10 @@ def innermost_dataset(cfg: Config) -> dict:
 
 
 def dataset_meta(cfg: Config) -> dict:
-    """Return classes and palette as the config's test dataset has them, ``metainfo`` included; no file is read.
+    """Return classes and palette of the config's test dataset, including its ``metainfo``, without reading data files.
 
     Raises:
-        UsageError: The dataset names no classes.
+        UsageError: The dataset does not define its classes.
     """
     try:
         meta = DATASETS.build(dict(innermost_dataset(cfg), pipeline=[], lazy_init=True)).metainfo

@@ -1,8 +1,8 @@
-"""Checkpoints: loaded as data and never as code, in one form, with values that are numbers.
+"""Load checkpoints as data, never as code, and bring them into one form.
 
-:func:`load_checkpoint_file` is the way in: whatever it returns has a ``state_dict`` whose names begin with no wrapper's
-prefix and whose tensors are dense, real and finite. :func:`make_plain` is the way out: what it was applied to before
-saving loads without trust.
+All checkpoints are loaded through :func:`load_checkpoint_file`: the ``state_dict`` that it returns has no wrapper
+prefixes in its names, and its tensors are dense, real and finite. :func:`make_plain` prepares a checkpoint for saving,
+so that it can be loaded without trusting it.
 """
 
 import io
@@ -26,7 +26,7 @@ from mmseg_erfnet.files import check_new, write_bytes
 from mmseg_erfnet.models.unpickling import NotDense, Plain, Refused, loads, members_of
 from mmseg_erfnet.text import listed
 
-LISTED = 20  # names of each kind in an error; a file of another network would fill pages
+LISTED = 20  # most names of each kind in an error; a file of another network would fill pages
 PREFIXES = re.compile(r'^((module|_orig_mod)(\.|$))+')  # DataParallel, test-time augmentation, torch.compile
 KINDS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
 KINDS |= {torch.int8, torch.int16, torch.int32, torch.int64}
@@ -38,28 +38,28 @@ KINDS |= {torch.int8, torch.int16, torch.int32, torch.int64}
 def load_checkpoint_file(path: str | Path, map_location='cpu', trust: bool = False) -> dict:
     """Load a checkpoint as data.
 
-    Files of this project, of the authors, of MMEngine and of MMSegmentation 0.x pass. Numbers and arrays of NumPy come
-    out as Python's numbers and lists.
+    Files of this project, of the authors, of MMEngine and of MMSegmentation 0.x can be loaded. NumPy numbers and arrays
+    become Python numbers and lists.
 
     Args:
-        path: A file that ``torch.save`` wrote.
-        map_location: The device for the tensors. Of other values that ``torch.load`` knows, none has an effect.
-        trust: Unpickle without restriction, which runs whatever code the file brings.
+        path: A file written by ``torch.save``.
+        map_location: The device for the tensors. Other values that ``torch.load`` accepts have no effect.
+        trust: Unpickle without restrictions, which runs any code in the file.
 
     Returns:
-        The checkpoint, as :func:`normalise` leaves it.
+        The checkpoint, in the form of :func:`normalise`.
 
     Raises:
-        CheckpointError: If the file is absent, empty, truncated or foreign, would need to run code, or holds what is no
-            weight.
+        CheckpointError: If the file is missing, empty, truncated or in another format, would have to run code, or
+            contains invalid weights.
     """
     return _load(str(path), str(path), map_location, trust)
 
 
 def install_safe_loading(trust: bool = False) -> None:
-    """Make MMEngine load by :func:`load_checkpoint_file` in this process: ``load_from``, ``resume``, ``init_model``.
+    """Make MMEngine use :func:`load_checkpoint_file` in this process for ``load_from``, ``resume`` and ``init_model``.
 
-    It holds for paths, addresses, and names in MMEngine's model zoos. To be called by programs, never on import.
+    This covers paths, URLs, and names in MMEngine's model zoos. Only programs may call it; imports must not.
 
     Args:
         trust: As in :func:`load_checkpoint_file`.
@@ -76,7 +76,7 @@ def install_safe_loading(trust: bool = False) -> None:
 
 @contextmanager
 def _fetched(address: str) -> Iterator[str]:
-    """Yield the path of a local copy of a file behind an address, or behind a name in a model zoo."""
+    """Yield the path of a local copy of the file at a URL, or with a name in a model zoo."""
     scheme, _, name = address.partition('://')
     try:
         if scheme in ('modelzoo', 'torchvision'):
@@ -120,7 +120,7 @@ def _load(path: str, name: str, map_location, trust: bool) -> dict:
             f'{name} holds a tensor that is sparse, quantised, complex or without values ({error}): give a checkpoint '
             'of dense weights.'
         ) from error
-    except Exception as error:  # what damage may cause has no common class
+    except Exception as error:  # the errors caused by damage have no common class
         raise CheckpointError(
             f'{name} is damaged or no PyTorch checkpoint ({_reason(error)}): copy or download it again.'
         ) from error
@@ -135,19 +135,19 @@ def _load(path: str, name: str, map_location, trust: bool) -> dict:
             f'{name} holds neither a state_dict nor tensors by name {found}: give the checkpoint of a segmentor.'
         )
     if trust and not isinstance(checkpoint.get('meta'), dict):
-        checkpoint.pop('meta', None)  # whatever the code that ran has put there
+        checkpoint.pop('meta', None)  # the executed code may have put anything there
     normalise(checkpoint, name)
     return _moved(checkpoint, map_location)
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind, in printable characters."""
+    """Return the first line of an error's message, or its type, in printable characters."""
     first = next(iter(str(error).splitlines()), '') or type(error).__name__
     return re.sub(r'[^\x20-\x7e]', '?', first)[:120]
 
 
 def _read(path: str, name: str) -> bytes:
-    """Return a file's content. What it is, is looked at first: opening a FIFO would wait for its other end."""
+    """Return a file's content. Its type is checked first, because opening a FIFO would wait for its other end."""
     absent = CheckpointError(f'{name} is not a file: give the path of a checkpoint (.pth).')
     try:
         place = Path(path).expanduser()
@@ -164,7 +164,7 @@ def _read(path: str, name: str) -> bytes:
         head = file.read(4)
         if not head:
             raise CheckpointError(f'{name} is empty: copy or download it again, or use the checkpoint before it.')
-        # torch.save's form before 1.6 is a pickle of protocol 2.
+        # Before torch 1.6, torch.save wrote a pickle of protocol 2.
         if head != b'PK\x03\x04' and head[:1] != b'\x80':
             raise CheckpointError(
                 f'{name} is not a PyTorch checkpoint, because torch.save did not write it: give a .pth file.'
@@ -218,23 +218,23 @@ def _moved(checkpoint: dict, map_location) -> dict:
 
 
 def normalise(checkpoint: dict, name: str = 'The checkpoint') -> dict:
-    """Give a checkpoint the form on which everything relies that uses one. Doing so twice changes nothing.
+    """Bring a checkpoint into the form on which all other code relies. Repeating this changes nothing.
 
-    - ``state_dict`` exists; a file of tensors by name becomes one with a ``state_dict``.
+    - ``state_dict`` exists; a plain dict of tensors becomes one with a ``state_dict``.
     - Its names are those of the model: ``module.``, once or repeated, and torch.compile's ``_orig_mod.`` are stripped.
       ``ema_state_dict``, which MMEngine's ``EMAHook`` writes, has ``module.`` once, and ``steps``.
     - The weights are dense, real and finite.
-    - ``meta`` is a dict, where present, and what is read of it has the right types.
+    - ``meta``, if present, is a dict, and the entries that are used have the right types.
 
     Args:
         checkpoint: The checkpoint; changed in place.
-        name: What errors call it.
+        name: Its name in error messages.
 
     Returns:
         The same dict.
 
     Raises:
-        CheckpointError: It cannot have this form; the message names the entry.
+        CheckpointError: It cannot be brought into this form; the message names the entry.
     """
     if 'state_dict' not in checkpoint:
         weights = OrderedDict((key, value) for key, value in checkpoint.items() if isinstance(value, Tensor))
@@ -262,12 +262,12 @@ def normalise(checkpoint: dict, name: str = 'The checkpoint') -> dict:
 
 
 def _is_name(key: object) -> bool:
-    """Return whether a key can be the name of a weight, and be shown in an error of one line."""
+    """Return whether a key can be the name of a weight, and can be shown in a one-line error."""
     return isinstance(key, str) and len(key) <= 300 and key.isprintable()
 
 
 def _stripped(weights: dict, name: str) -> OrderedDict:
-    """Return weights without wrappers' prefixes before their names."""
+    """Return weights with the prefixes of wrappers stripped from their names."""
     found = OrderedDict((PREFIXES.sub('', key), value) for key, value in weights.items())
     if len(found) < len(weights):
         (twice, _), *_ = Counter(PREFIXES.sub('', key) for key in weights).most_common(1)
@@ -296,7 +296,7 @@ def _check_values(weights: Mapping[str, object], name: str) -> None:
 
 
 def kind_of(value: Tensor) -> str:
-    """Return what makes a tensor none of dense numbers in memory, or an empty text."""
+    """Return why a tensor is not dense, real and in memory, or an empty string if it is."""
     if value.is_meta:
         return 'without values'
     if value.is_quantized:
@@ -347,13 +347,13 @@ def _is_palette(value: object) -> bool:
 
 
 def make_plain(checkpoint: dict) -> dict:
-    """Turn a checkpoint into what loads without trust, for saving.
+    """Prepare a checkpoint for saving, so that it can be loaded without trusting it.
 
-    Numbers and arrays of NumPy become Python's numbers and lists. The history of logged scalars is dropped: it only
-    smooths the log. Other objects stay as they are.
+    NumPy numbers and arrays become Python numbers and lists. The history of logged scalars is dropped, because it only
+    smooths the log. Other objects stay unchanged.
 
     Args:
-        checkpoint: As in a hook's ``before_save_checkpoint``; changed in place. The objects that it holds are not.
+        checkpoint: As in a hook's ``before_save_checkpoint``; changed in place, but not the objects in it.
 
     Returns:
         The same dict.
@@ -369,17 +369,17 @@ def make_plain(checkpoint: dict) -> dict:
 
 
 def checkpoint_bytes(checkpoint: dict) -> bytes:
-    """Return what ``torch.save`` writes for a checkpoint."""
+    """Return the bytes that ``torch.save`` writes for a checkpoint."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     return buffer.getvalue()
 
 
 def save_checkpoint_file(checkpoint: dict, path: str | Path) -> None:
-    """Write a new checkpoint whole or not at all.
+    """Write a new checkpoint atomically.
 
     Raises:
-        UsageError: Another file has the name.
+        UsageError: A different file of that name exists.
         StorageError: It cannot be written.
     """
     data = checkpoint_bytes(checkpoint)
@@ -390,14 +390,14 @@ def save_checkpoint_file(checkpoint: dict, path: str | Path) -> None:
 def publishable(checkpoint: Mapping) -> dict:
     """Reduce a checkpoint to what others need: the weights, and the names and colours of the classes.
 
-    Convolutions are stored in float16, half the size, unless they lie outside its range; BN's parameters and
-    statistics, and biases stay in float32. Loading turns all into the model's type.
+    Convolution weights are stored in float16, at half the size, unless they exceed its range; biases and BN's
+    parameters and statistics stay in float32. Loading converts all to the model's dtype.
 
     Args:
-        checkpoint: What :func:`load_checkpoint_file` returned.
+        checkpoint: A checkpoint from :func:`load_checkpoint_file`.
 
     Returns:
-        ``state_dict`` and ``meta`` with ``dataset_meta``, ``epoch`` and ``iter``, where known.
+        ``state_dict``, and ``meta`` with ``dataset_meta``, ``epoch`` and ``iter`` if known.
     """
     weights = {name: _halved(value) if value.ndim == 4 else value for name, value in checkpoint['state_dict'].items()}
     meta = checkpoint.get('meta', {})
@@ -413,11 +413,11 @@ def _halved(value: Tensor) -> Tensor:
 
 
 def check_fit(model: nn.Module, checkpoint: dict) -> None:
-    """Check that a checkpoint has just the weights of a model, which MMEngine would only warn about.
+    """Check that a checkpoint has exactly the weights of a model; MMEngine would only warn about a mismatch.
 
     Args:
         model: The model, not wrapped.
-        checkpoint: What :func:`load_checkpoint_file` returned.
+        checkpoint: A checkpoint from :func:`load_checkpoint_file`.
 
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
@@ -438,9 +438,9 @@ def compare(
     Args:
         weights: Tensors by name.
         expected: Shapes by name.
-        whose: What they must fit, for the error.
-        optional: Names that may be missing. So may the counter of a BN's batches, which torch adds, as before 0.4.1.
-        hint: A sentence to follow in the error.
+        whose: What the weights must fit, for the error message.
+        optional: Names that may be missing. So may BN's batch counter, as before torch 0.4.1; torch adds it.
+        hint: A sentence to append to the error message.
 
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.

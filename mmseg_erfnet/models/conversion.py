@@ -1,9 +1,9 @@
-"""Conversion of checkpoints from and to the authors' names.
+"""Convert checkpoints from and to the names of the authors' code.
 
-The authors' files hold the network under the names ``encoder.initial_block``, ``encoder.layers.N``,
-``decoder.layers.N``, each usually with ``module.`` before it, and two classifiers, ``encoder.output_conv`` and
-``decoder.output_conv``. :func:`from_authors` makes of them a segmentor of ``ERFNet`` with ``ERFNetHead``, or, of the
-encoder alone, one with a 1x1 ``FCNHead(num_convs=0, concat_input=False)``; :func:`to_authors` goes back.
+The authors' files contain the network under the names ``encoder.initial_block``, ``encoder.layers.N`` and
+``decoder.layers.N``, usually with the prefix ``module.``, and two classifiers, ``encoder.output_conv`` and
+``decoder.output_conv``. :func:`from_authors` converts them for a segmentor of ``ERFNet`` with ``ERFNetHead``, or the
+encoder alone for one with a 1x1 ``FCNHead(num_convs=0, concat_input=False)``. :func:`to_authors` is the inverse.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def _authors_name(name: str) -> str:
 
 
 def _network(encoder_only: bool) -> dict[str, tuple[str, torch.Size]]:
-    """Authors' name to ours, with the shape, of all but the output layers."""
+    """Map the authors' names to our names and shapes, for all layers except the output layers."""
     with torch.device('meta'):
         backbone = ERFNet(encoder_only=encoder_only)
     return {_authors_name(name): (f'backbone.{name}', value.shape) for name, value in backbone.state_dict().items()}
@@ -49,16 +49,16 @@ def _classes(weights: Mapping[str, Tensor], layer: str) -> int:
 
 
 def from_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict:
-    """Convert a checkpoint of the authors to a segmentor's.
+    """Convert a checkpoint of the authors to one for a segmentor.
 
     Args:
-        checkpoint: Their state dict, or a dict with it under ``state_dict``; ``module.`` before a name is of no matter.
+        checkpoint: Their state dict, or a dict with it under ``state_dict``; a ``module.`` prefix of names is ignored.
         encoder_only: Convert the encoder with its own classifier, for ``ERFNet(encoder_only=True)`` with
-            ``FCNHead(num_convs=0, concat_input=False)``. None: if there is nothing else.
+            ``FCNHead(num_convs=0, concat_input=False)``. None: only if the checkpoint contains nothing else.
 
     Returns:
-        ``state_dict`` with ``backbone.*`` and ``decode_head.conv_seg.*``, an empty ``meta``, and, of the whole network,
-        ``encoder_head``: the encoder's classifier, which takes no part in it, for :func:`to_authors`.
+        ``state_dict`` with ``backbone.*`` and ``decode_head.conv_seg.*``, an empty ``meta``, and, for the whole
+        network, ``encoder_head``: the encoder's classifier, which the network does not use, for :func:`to_authors`.
 
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
@@ -99,15 +99,15 @@ def from_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict:
 
 
 def to_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict[str, Tensor]:
-    """Convert a segmentor's checkpoint to the authors' names, with ``module.`` before each, as their programs expect.
+    """Convert a segmentor's checkpoint to the authors' names, with the ``module.`` prefix that their programs expect.
 
     Args:
         checkpoint: A checkpoint of ``ERFNet`` with ``ERFNetHead``, or of the encoder with a 1x1 classifier.
-        encoder_only: Convert the encoder alone. None: if there is nothing else.
+        encoder_only: Convert the encoder alone. None: only if the checkpoint contains nothing else.
 
     Returns:
-        A state dict. Of a whole network it has ``encoder.output_conv`` only if :func:`from_authors` left it there: the
-        network does not use it, and none is trained here.
+        A state dict. For a whole network, it has ``encoder.output_conv`` only if :func:`from_authors` stored it: the
+        network does not use it, and this project does not train it.
 
     Raises:
         CheckpointError: If names are unknown or missing, or shapes differ; it lists them.

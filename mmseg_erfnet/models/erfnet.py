@@ -1,20 +1,20 @@
-"""ERFNet: an efficient encoder-decoder of factorised residual layers.
+"""ERFNet: an efficient encoder-decoder network with factorised residual layers.
 
 Paper: E. Romera, J. M. Alvarez, L. M. Bergasa, R. Arroyo, "ERFNet: Efficient Residual Factorized ConvNet for
 Real-Time Semantic Segmentation", IEEE Transactions on Intelligent Transportation Systems 19(1), 2018.
 
-Written from the paper; Apache-2.0. Arguments, their defaults and the names in the state dict are those of
-MMSegmentation's ``ERFNet``, so that configs and checkpoints of either serve the other. What differs:
+Implemented from the paper; Apache-2.0. Arguments, defaults and state dict names are those of MMSegmentation's
+``ERFNet``, so that each can use the configs and checkpoints of the other. Differences from MMSegmentation's:
 
-- ``norm_cfg``, ``conv_cfg`` and ``act_cfg`` reach every block; there they stop at the backbone.
-- Each activation is a module of its own, so that PReLU learns a slope per position. They come without parameters by
-  default, which leaves the state dict as it is there.
-- The pooled branch of a downsampler is resized only where the input's size is odd.
-- The paper's regularisation, checkpointed gradients and an encoder alone are arguments.
-- Channel numbers that contradict each other are an error; there the second ones are ignored.
+- ``norm_cfg``, ``conv_cfg`` and ``act_cfg`` are passed to every block; there they have no effect on the blocks.
+- Each activation is a separate module, so that PReLU learns a slope for each position. The default activation has no
+  parameters, so the state dict is the same.
+- The pooled branch of a downsampler is resized only if the input's size is odd.
+- The paper's regularisation, gradient checkpointing and an encoder-only network are available as arguments.
+- Inconsistent channel numbers raise an error; there the residual blocks' channel numbers are ignored.
 
-Beside the paper: it ends in a transposed convolution to the classes, which is
-:class:`~mmseg_erfnet.models.ERFNetHead`. With MMSegmentation's ``FCNHead`` the logits have half the input's size.
+The paper's output layer, a transposed convolution to the classes, is :class:`~mmseg_erfnet.models.ERFNetHead`. With
+MMSegmentation's ``FCNHead`` the logits have half the input's size.
 """
 
 from collections.abc import Sequence
@@ -33,19 +33,19 @@ from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.dropout import Dropout
 from mmseg_erfnet.registry import MODELS
 
-BN_EPS = 1e-3  # the paper's code and MMSegmentation's; torch's own default is 1e-5
+BN_EPS = 1e-3  # as in the authors' code and MMSegmentation; torch's default is 1e-5
 DROPOUTS = {'element': Dropout, 'channel': nn.Dropout2d}
 
 
 class ArchitectureError(UsageError, AssertionError):
-    """Arguments contradict each other or are out of range; an AssertionError, as with MMSegmentation's ``ERFNet``."""
+    """Arguments are inconsistent or out of range; an AssertionError, as with MMSegmentation's ``ERFNet``."""
 
 
 def _norm(norm_cfg: dict | None, channels: int) -> nn.Module:
     if norm_cfg is None:
         return nn.Identity()
     layer = build_norm_layer(norm_cfg, channels)[1]
-    # By name: mmcv's SyncBN shares no base class with torch's.
+    # By name, because mmcv's SyncBN shares no base class with torch's.
     if 'eps' not in norm_cfg and 'BatchNorm' in type(layer).__name__:
         layer.eps = BN_EPS
     return layer
@@ -56,18 +56,18 @@ def _act(act_cfg: dict | None) -> nn.Module:
 
 
 class DownsamplerBlock(BaseModule):
-    """Halves the resolution: a strided convolution beside max pooling, concatenated (paper, III-B).
+    """Halves the resolution: a strided convolution in parallel with max pooling, concatenated (paper, III-B).
 
     Args:
         in_channels: Channels of the input, which the pooled branch keeps.
-        out_channels: Channels of the output, more than ``in_channels``: the convolution makes the rest.
+        out_channels: Channels of the output, more than ``in_channels``; the convolution produces the others.
         conv_cfg: Convolution layer, as in mmcv's ``ConvModule``.
-        norm_cfg: Normalisation layer; None for none. A BN that names no eps gets 1e-3.
+        norm_cfg: Normalisation layer; None for none. The default eps of a BN is 1e-3.
         act_cfg: Activation layer; None for none.
         init_cfg: Initialisation, as in mmengine's ``BaseModule``.
 
     Raises:
-        ArchitectureError: If nothing is left for the convolution.
+        ArchitectureError: If no output channels are left for the convolution.
     """
 
     def __init__(
@@ -91,15 +91,15 @@ class DownsamplerBlock(BaseModule):
         self.act = _act(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, ceil(H / 2), ceil(W / 2))."""
+        """Map (N, in_channels, H, W) to (N, out_channels, ceil(H / 2), ceil(W / 2))."""
         height, width = x.shape[-2:]
         pooled = self.pool(x)
-        # Asked of the input, not by comparing the two branches: for a size of 8n torch.export settles this itself.
+        # Test the input's size rather than compare the branches: torch.export can then resolve it for sizes of 8n.
         if height % 2 or width % 2:
             size = ((height + 1) // 2, (width + 1) // 2)
             pooled = F.interpolate(pooled, size, mode='bilinear', align_corners=False)
         out = self.conv(x)
-        # Under autocast the image would make float32 of all that follows.
+        # Under autocast, concatenation with a float32 image would turn all that follows into float32.
         return self.act(self.bn(torch.cat([out, pooled.to(out.dtype)], 1)))
 
 
@@ -108,12 +108,12 @@ class NonBottleneck1d(BaseModule):
 
     Args:
         channels: Channels of input and output.
-        drop_rate: Probability of a zero before the residual is added.
+        drop_rate: Dropout probability before the residual addition.
         dilation: Dilation of the second pair.
         conv_cfg: Convolution layer, as in mmcv's ``ConvModule``.
-        norm_cfg: Normalisation layer; None for none. A BN that names no eps gets 1e-3.
+        norm_cfg: Normalisation layer; None for none. The default eps of a BN is 1e-3.
         act_cfg: Activation layer; None for none.
-        dropout_type: What is zeroed: an 'element' or a 'channel'.
+        dropout_type: What dropout zeroes: 'element' or 'channel'.
         init_cfg: Initialisation, as in mmengine's ``BaseModule``.
     """
 
@@ -151,7 +151,7 @@ class NonBottleneck1d(BaseModule):
         self.act = _act(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) to the same."""
+        """Map (N, channels, H, W) to the same shape."""
         out = x
         for layer in self.convs_layers:
             out = layer(out)
@@ -159,12 +159,12 @@ class NonBottleneck1d(BaseModule):
 
 
 class UpsamplerBlock(BaseModule):
-    """Doubles the resolution by a transposed convolution (paper, III-B).
+    """Doubles the resolution with a transposed convolution (paper, III-B).
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        norm_cfg: Normalisation layer; None for none. A BN that names no eps gets 1e-3.
+        norm_cfg: Normalisation layer; None for none. The default eps of a BN is 1e-3.
         act_cfg: Activation layer; None for none.
         init_cfg: Initialisation, as in mmengine's ``BaseModule``.
     """
@@ -183,7 +183,7 @@ class UpsamplerBlock(BaseModule):
         self.act = _act(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, 2 H, 2 W)."""
+        """Map (N, in_channels, H, W) to (N, out_channels, 2 H, 2 W)."""
         return self.act(self.bn(self.conv(x)))
 
 
@@ -196,26 +196,27 @@ class ERFNet(BaseModule):
     Args:
         in_channels: Channels of the image.
         enc_downsample_channels: Output channels of each downsampler.
-        enc_stage_non_bottlenecks: Residual blocks after each downsampler but the first.
-        enc_non_bottleneck_dilations: Dilations through which the residual blocks of the last stage cycle; their number
-            divides that of the blocks.
-        enc_non_bottleneck_channels: Channels of the residual blocks of each stage: those of the stage's downsampler.
-        dec_upsample_channels: Output channels of each upsampler, one upsampler less than there are downsamplers.
-        dec_stages_non_bottleneck: Residual blocks after each upsampler.
-        dec_non_bottleneck_channels: Channels of these: those of the stage's upsampler.
-        dropout_ratio: Probability of a zero in the encoder's residual blocks, or one for each stage of them. The
-            decoder has no dropout. The paper's regularisation is ``dropout_ratio=(0.03, 0.3), dropout_type='channel'``.
-        conv_cfg: Convolution layer, as in mmcv's ``ConvModule``; transposed convolutions are spared.
-        norm_cfg: Normalisation layer; None for none. A BN that names no eps gets 1e-3.
+        enc_stage_non_bottlenecks: Number of residual blocks after each downsampler except the first.
+        enc_non_bottleneck_dilations: Dilations of the residual blocks in the last stage, repeated in a cycle; the
+            number of blocks must be a multiple of their number.
+        enc_non_bottleneck_channels: Channels of the residual blocks in each stage, equal to its downsampler's.
+        dec_upsample_channels: Output channels of each upsampler; there is one upsampler less than downsamplers.
+        dec_stages_non_bottleneck: Number of residual blocks after each upsampler.
+        dec_non_bottleneck_channels: Channels of these residual blocks, equal to the stage's upsampler's.
+        dropout_ratio: Dropout probability in the encoder's residual blocks, or one per stage. The decoder has no
+            dropout. The paper's regularisation is ``dropout_ratio=(0.03, 0.3), dropout_type='channel'``.
+        conv_cfg: Convolution layer, as in mmcv's ``ConvModule``; it does not apply to transposed convolutions.
+        norm_cfg: Normalisation layer; None for none. The default eps of a BN is 1e-3.
         act_cfg: Activation layer; None for none.
-        dropout_type: What dropout zeroes: an 'element', as in MMSegmentation, or a 'channel', as in the paper.
-        encoder_only: End after the encoder: features at 1/8 and no decoder, whose arguments are then of no effect.
-        with_cp: Keep only the blocks' inputs in training and compute the rest again in the backward pass: 17 MiB an
-            image of 256x256 instead of 100. Gradients, running statistics and dropout are what they are without it.
+        dropout_type: What dropout zeroes: 'element', as in MMSegmentation, or 'channel', as in the paper.
+        encoder_only: Build only the encoder, with features at 1/8 of the input's size; decoder arguments are ignored.
+        with_cp: Gradient checkpointing: keep only the blocks' inputs in training and recompute the rest in the backward
+            pass. An image of 256x256 takes 17 MiB instead of 100. Gradients, running statistics and dropout are the
+            same as without it.
         init_cfg: Initialisation, as in mmengine's ``BaseModule``.
 
     Raises:
-        ArchitectureError: If arguments contradict each other or are out of range.
+        ArchitectureError: If arguments are inconsistent or out of range.
     """
 
     def __init__(
@@ -260,7 +261,7 @@ class ERFNet(BaseModule):
         for stage, blocks in enumerate(enc_stage_non_bottlenecks):
             self.encoder.append(DownsamplerBlock(channels, stage_channels[stage], conv_cfg, **layers))
             channels = stage_channels[stage]
-            # Dilation is for the last stage.
+            # Only the last stage is dilated.
             dilations = cycle(enc_non_bottleneck_dilations if stage == stages - 1 else (1,))
             self.encoder.extend(
                 NonBottleneck1d(channels, ratios[stage], dilation, conv_cfg, dropout_type=dropout_type, **layers)
@@ -275,16 +276,17 @@ class ERFNet(BaseModule):
                 self.decoder.extend(NonBottleneck1d(channels, conv_cfg=conv_cfg, **layers) for _ in range(blocks))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features of an image.
+        """Compute the features of a batch of images.
 
         Args:
-            x: (N, in_channels, H, W), H and W from 16 up.
+            x: (N, in_channels, H, W), with H and W of at least 16.
 
         Returns:
-            One feature map. Of the encoder, (N, 128, h, w) with h = ceil(H / 8); with the decoder, (N, 16, 4 h, 4 w).
+            A list of one feature map: (N, 128, h, w) with h = ceil(H / 8), w = ceil(W / 8) for the encoder alone;
+            (N, 16, 4 h, 4 w) with the decoder.
         """
         for block in (*self.encoder, *self.decoder):
-            # torch.compile plans by itself what is computed again, and cannot trace the contexts.
+            # torch.compile decides itself what to recompute, and cannot trace the contexts.
             if self.with_cp and self.training and not torch.compiler.is_compiling():
                 x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_recompute_contexts, block))
             else:
@@ -298,11 +300,11 @@ def _recompute_contexts(block: nn.Module):
 
 @contextmanager
 def _statistics_kept(block: nn.Module):
-    """The forward pass in the backward pass would move each BN's running statistics a second time."""
+    """Keep BN's running statistics, which recomputing the forward pass would update a second time."""
     norms = [module for module in block.modules() if getattr(module, 'track_running_stats', False)]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        # Not track_running_stats = False: autograd would miss the tensors that it saved the first time.
+        # Not track_running_stats = False: checkpointing expects the same saved tensors as in the first pass.
         norm.momentum = 0.0
     try:
         yield

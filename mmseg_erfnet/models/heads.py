@@ -1,4 +1,4 @@
-"""Decode heads: the output layer of ERFNet's paper, and MMSegmentation's ``FCNHead`` with a loss faster on a CPU."""
+"""Decode heads: the output layer of the ERFNet paper, and MMSegmentation's ``FCNHead`` with a faster loss on CPUs."""
 
 from mmseg.models.decode_heads import FCNHead as _FCNHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -11,16 +11,16 @@ from mmseg_erfnet.registry import MODELS
 
 @MODELS.register_module()
 class ERFNetHead(UpsampledLossMixin, BaseDecodeHead):
-    """A 2x2 transposed convolution of stride 2 to the classes (paper, table I, layer 23): logits at the input's size.
+    """A 2x2 transposed convolution with stride 2 (paper, table I, layer 23), whose logits have the input's size.
 
     Args:
         in_channels: Channels of the features.
-        channels: None, or the same: there is no layer in between.
+        channels: None, or the same as ``in_channels``: there is no layer in between.
         dropout_ratio: Dropout before the layer; the paper has none.
-        kwargs: Those of MMSegmentation's ``BaseDecodeHead``, ``num_classes`` and ``loss_decode`` among them.
+        kwargs: Arguments of MMSegmentation's ``BaseDecodeHead``, including ``num_classes`` and ``loss_decode``.
 
     Raises:
-        UsageError: If ``channels`` differs from ``in_channels``, or several feature maps are asked for.
+        UsageError: If ``channels`` differs from ``in_channels``, or ``input_transform`` is set.
     """
 
     def __init__(self, in_channels: int, channels: int | None = None, *, dropout_ratio: float = 0.0, **kwargs):
@@ -35,10 +35,10 @@ class ERFNetHead(UpsampledLossMixin, BaseDecodeHead):
         self.conv_seg = nn.ConvTranspose2d(in_channels, self.out_channels, 2, stride=2)
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
-        """Features (N, in_channels, h, w) to logits (N, classes, 2 h, 2 w)."""
+        """Map features (N, in_channels, h, w) to logits (N, classes, 2 h, 2 w)."""
         return self.cls_seg(self._transform_inputs(inputs))
 
 
 @MODELS.register_module()
 class FCNHead(UpsampledLossMixin, _FCNHead):
-    """MMSegmentation's ``FCNHead``, arguments and weights the same, with a loss that is faster on a CPU."""
+    """MMSegmentation's ``FCNHead`` with the same arguments and weights, and a faster loss on CPUs."""

@@ -17,22 +17,22 @@ REDUCTIONS = ('mean', 'sum', 'none')
 
 @MODELS.register_module()
 class WeightedCrossEntropyLoss(nn.Module):
-    """Cross entropy with torch's weighted mean: each pixel weighs what its label's class weighs, ignored ones nothing.
+    """Cross entropy with torch's weighted mean: pixels are weighted by the class of their label, ignored ones by 0.
 
-    It takes the arguments of MMSegmentation's ``CrossEntropyLoss``, from which it differs in three ways: labels of 255
-    and class weights go together (there an IndexError), the mean is over the weights (there over all pixels, unless
-    ``avg_non_ignore`` is set), and a batch without any label gives 0 with a graph (torch's weighted mean: NaN). It
-    computes in float32 under autocast, too.
+    It takes the arguments of MMSegmentation's ``CrossEntropyLoss`` and differs in three ways. Labels of 255 work with
+    class weights (MMSegmentation raises an IndexError). The sum is divided by the sum of the weights (MMSegmentation
+    divides by the number of all pixels, unless ``avg_non_ignore`` is set). A batch without any labelled pixel gives a
+    differentiable 0 (torch's weighted mean gives NaN). The loss is computed in float32, even under autocast.
 
     Args:
-        class_weight: One weight for each class, none negative, or a file of them, ``.npy`` or ``.json``; None for equal
+        class_weight: One non-negative weight per class, or a ``.npy`` or ``.json`` file of them; None for equal
             weights.
         reduction: 'mean', 'sum' or 'none'.
-        loss_weight: Factor of the loss.
+        loss_weight: Factor that multiplies the loss.
         loss_name: Name in the log; without the prefix 'loss_' it is not part of the sum that is minimised.
-        use_sigmoid: For a binary head, one with ``out_channels=1``: its logit is that of class 1 against class 0.
+        use_sigmoid: For a binary head (``out_channels=1``), whose logit is that of class 1 against class 0.
         use_mask: Must be False.
-        avg_non_ignore: Without class weights, whether the mean leaves ignored pixels out; with them it always does.
+        avg_non_ignore: Whether the mean without class weights excludes ignored pixels; with them it always does.
 
     Raises:
         UsageError: If an argument is out of range.
@@ -61,11 +61,11 @@ class WeightedCrossEntropyLoss(nn.Module):
         self.loss_name = loss_name
         self.use_sigmoid = use_sigmoid
         self.avg_non_ignore = avg_non_ignore
-        # Not in the state dict: checkpoints load whatever the weights.
+        # Not in the state dict, so that checkpoints load with any class weights.
         self.register_buffer('class_weight', _class_weight(class_weight), persistent=False)
 
     def extra_repr(self) -> str:
-        """Say what a printed model shows of the loss."""
+        """Return the text that a printed model shows for the loss."""
         return f'avg_non_ignore={self.avg_non_ignore}'
 
     def forward(
@@ -78,36 +78,36 @@ class WeightedCrossEntropyLoss(nn.Module):
         ignore_index: int | None = 255,
         **kwargs,
     ) -> Tensor:
-        """The loss; the arguments are those with which MMSegmentation's heads call theirs.
+        """Compute the loss; the arguments are those that MMSegmentation's heads pass to a loss.
 
         Args:
             cls_score: Logits, (N, C, H, W), or (N, 1, H, W) with ``use_sigmoid``.
             label: Class numbers, (N, H, W), integers.
-            weight: A factor a pixel, (N, H, W), as from a pixel sampler; in the mean it multiplies the class weight.
-            avg_factor: What a mean divides the sum by instead.
+            weight: One factor per pixel, (N, H, W), as from a pixel sampler; for a mean it multiplies the class weight.
+            avg_factor: Divisor of the sum for a mean, instead of the sum of the weights.
             reduction_override: Replaces ``reduction``.
-            ignore_index: The label that counts for nothing, if any.
-            kwargs: Taken and not used.
+            ignore_index: The label of ignored pixels, if any.
+            kwargs: Ignored.
 
         Returns:
             A scalar, or (N, H, W) for the reduction 'none'; float32.
 
         Raises:
-            DataError: A label is no class (on a CPU; a GPU has an assertion of its own).
-            UsageError: If there is another number of class weights than of classes, ``use_sigmoid`` does not fit the
-                number of logits, or an ``avg_factor`` goes with a sum.
+            DataError: A label is not a class number (on a CPU; on a GPU, a CUDA assertion fails instead).
+            UsageError: If the number of class weights differs from the number of classes, ``use_sigmoid`` does not fit
+                the number of logits, or ``avg_factor`` is combined with the reduction 'sum'.
         """
         reduction = reduction_override or self.reduction
         self.check_classes(cls_score.shape[1])
         if avg_factor is not None and reduction == 'sum':
             raise UsageError("avg_factor goes with reduction='mean', not with 'sum'.")
-        ignore_index = -100 if ignore_index is None else ignore_index  # what torch ignores if not told otherwise
+        ignore_index = -100 if ignore_index is None else ignore_index  # torch's default
         label = label.long()
 
         with torch.autocast(cls_score.device.type, enabled=False):
             logits = cls_score.float()
             if self.use_sigmoid:
-                # The sigmoid of a logit is the softmax of 0 and that logit.
+                # The sigmoid of a logit equals the softmax over 0 and that logit.
                 logits = torch.cat([torch.zeros_like(logits), logits], 1)
             try:
                 pixels = F.cross_entropy(logits, label, self.class_weight, ignore_index=ignore_index, reduction='none')
@@ -128,7 +128,7 @@ class WeightedCrossEntropyLoss(nn.Module):
         """Check the number of logits, C of (N, C, H, W).
 
         Raises:
-            UsageError: The class weights or ``use_sigmoid`` do not fit it.
+            UsageError: The class weights or ``use_sigmoid`` do not match it.
         """
         if self.use_sigmoid and logits != 1:
             raise UsageError(
@@ -154,12 +154,12 @@ class WeightedCrossEntropyLoss(nn.Module):
             weights = torch.ones_like(label, dtype=torch.float32)
         if weight is not None:
             weights = weights * weight
-        # Where nothing counts the sum of the losses is 0, too: 0 and not 0 / 0.
+        # If no pixel counts, the sum of the losses is 0 too: return 0 rather than 0 / 0.
         return weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def no_class(label: int, classes: int) -> DataError:
-    """Return the error about a label without a class."""
+    """Return the error for a label that is not a class number."""
     return DataError(
         f'A label is {int(label)}, but the model has {classes} classes: set num_classes in the head, or check the '
         'labels and ignore_index.'
@@ -167,7 +167,7 @@ def no_class(label: int, classes: int) -> DataError:
 
 
 def no_sigmoid() -> UsageError:
-    """Return the error about a binary head whose loss is a softmax."""
+    """Return the error for a binary head whose loss uses a softmax."""
     return UsageError('A head with out_channels=1 learns by a sigmoid: set use_sigmoid=True in its loss.')
 
 
@@ -188,7 +188,7 @@ def _class_weight(weights: Sequence[float] | str | None) -> Tensor | None:
 
 
 def _weights_of_file(path: Path) -> object:
-    """Read what MMSegmentation's losses read, as far as no code can be in it: it takes pickles and YAML as well."""
+    """Read weights as MMSegmentation's losses do, except from pickles and YAML, which can contain code."""
     try:
         if path.suffix == '.npy':
             return np.load(path, allow_pickle=False)

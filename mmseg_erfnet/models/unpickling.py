@@ -1,13 +1,13 @@
-"""Reading what ``torch.save`` wrote without running anything of it, in time and memory bounded by the file's size.
+"""Read ``torch.save`` files without executing their code, in time and memory bounded by the file's size.
 
 A checkpoint is a pickle, and a pickle is a program. ``torch.load(weights_only=True)`` restricts it, but its interpreter
-still builds sparse, quantised and meta tensors, allocates sizes that the file only declares, and hangs or ends the
-process on structures that share or nest their parts without end (seen with torch 2.13: a tuple of 10^6 levels as a
-key, and a list of 60 shared levels in an error message). The interpreter here knows dense tensors, containers, plain
-numbers and, of MMEngine's checkpoints, NumPy's numbers and ``HistoryBuffer``. Everything else is refused by name.
+still builds sparse, quantised and meta tensors, allocates sizes that the file only declares, and hangs or kills the
+process on deeply nested or shared structures (seen with torch 2.13: a tuple of 10^6 levels as a key, and a list of 60
+shared levels in an error message). The interpreter in this module supports dense tensors, containers, plain numbers
+and, for MMEngine's checkpoints, NumPy numbers and ``HistoryBuffer``. It refuses everything else by name.
 
-The formats are those of ``torch.save``: a zip archive with ``data.pkl`` and a member for each storage, and before
-torch 1.6 five pickles followed by the storages.
+It reads both formats of ``torch.save``: a zip archive with ``data.pkl`` and one member per storage; and, from before
+torch 1.6, five pickles followed by the storages.
 """
 
 import io
@@ -26,8 +26,8 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 MAX_DEPTH = 100  # levels of nesting; MMEngine's checkpoints have 6
-# Shared parts are stored once. Expanded they may be this many times the file, plus some for small files: tied weights
-# and the references of a state dict stay far below it.
+# Shared parts are stored once. When expanded, they may be this many times as large as the file, plus a margin for
+# small files; tied weights and the references in a state dict stay far below this limit.
 MAX_EXPANSION, SLACK = 8, 1 << 20
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
@@ -46,18 +46,18 @@ DTYPES = dict(
 
 
 class Refused(pickle.UnpicklingError):
-    """A file asks for something that is not data; the argument names it."""
+    """A file requests something that is not data; the argument names it."""
 
 
 class NotDense(pickle.UnpicklingError):
-    """A file holds a tensor of another kind than dense and real; the argument names it."""
+    """A file contains a tensor that is not dense and real; the argument names its kind."""
 
 
-# --- What stands in a pickle for what it asks for ---------------------------------------------------------------------
+# --- Stand-ins for the classes and functions that a pickle requests ---------------------------------------------------
 
 
 class _Storage:
-    """A piece of memory that tensors view. Its content may come later, as in the format before torch 1.6."""
+    """A block of memory that tensors view. It may be filled later, as in the format from before torch 1.6."""
 
     def __init__(self, dtype: torch.dtype, size: int) -> None:
         self.dtype, self.size, self.flat = dtype, size, None
@@ -67,12 +67,12 @@ class _Storage:
             raise pickle.UnpicklingError(f'a storage of {self.size} numbers has {len(data)} bytes')
         if swapped and self.dtype.itemsize > 1:
             data = np.frombuffer(data, f'u{self.dtype.itemsize}').byteswap().tobytes()
-        # A copy, because a tensor needs memory that can be written.
+        # A copy, because a tensor needs writable memory.
         self.flat = torch.frombuffer(bytearray(data), dtype=self.dtype) if data else torch.empty(0, dtype=self.dtype)
 
 
 class _Storages(dict):
-    """The storages of a file by key."""
+    """The storages of a file, by key."""
 
     def at(self, dtype: torch.dtype, key: str, size: int) -> _Storage:
         found = self.setdefault(key, _Storage(dtype, size))
@@ -82,7 +82,7 @@ class _Storages(dict):
 
 
 class _View:
-    """A tensor, before its storage is known to be filled."""
+    """A tensor whose storage may not be filled yet."""
 
     def __init__(self, storage: _Storage, offset: int, shape: tuple, strides: tuple, *rest) -> None:
         numbers = (offset, *shape, *strides)
@@ -109,7 +109,7 @@ class _View:
 
 
 class _Dtype:
-    """For ``numpy.dtype``: numbers and strings, and no state but the byte order."""
+    """Stands in for ``numpy.dtype``: numbers and strings, with the byte order as the only state."""
 
     def __init__(self, name: str, align: bool = False, copy: bool = False) -> None:
         if isinstance(name, bytes):
@@ -123,13 +123,13 @@ class _Dtype:
 
 
 class _Array:
-    """For ``numpy.ndarray``, which a pickle makes empty and then fills."""
+    """Stands in for ``numpy.ndarray``, which a pickle creates empty and then fills."""
 
     value = None
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, data = state
-        # Not empty, and so with no dimension of size 0 that multiplies the lists made of it.
+        # Reshape only if there is data: next to a dimension of size 0, others could make the nested list endless.
         value = np.frombuffer(data, dtype.dtype) if data else np.empty(0, dtype.dtype)
         self.value = value.reshape(shape, order='F' if fortran else 'C') if data else value
 
@@ -147,7 +147,7 @@ def _scalar(dtype: _Dtype, data: bytes) -> int | float | complex | str | bytes:
 
 
 class _Buffer:
-    """For MMEngine's ``HistoryBuffer``, without the functions that its state brings along."""
+    """Stands in for MMEngine's ``HistoryBuffer``, without the functions in its state."""
 
     history = None
 
@@ -161,14 +161,14 @@ class _Buffer:
 
 
 def _getattr(owner: object, name: str) -> str:
-    """For ``builtins.getattr``, by which the statistics of a ``HistoryBuffer`` are named: their names will do."""
+    """Stands in for ``builtins.getattr``, which looks up the statistics of a ``HistoryBuffer``; returns the name."""
     if owner is not _Buffer or name not in ('min', 'max', 'current', 'mean'):
         raise Refused('builtins.getattr')
     return name
 
 
 class _Ordered(OrderedDict):
-    """For ``OrderedDict``, whose only state is the versions of modules in a state dict."""
+    """Stands in for ``OrderedDict``, whose only state is the module versions of a state dict."""
 
     def __setstate__(self, state: dict) -> None:
         self._metadata = state.get('_metadata')
@@ -199,7 +199,7 @@ def _device(kind: str, index: int | None = None) -> str:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    if encoding != 'latin1':  # of the others, some take quadratic time
+    if encoding != 'latin1':  # some other encodings take quadratic time
         raise Refused('_codecs.encode')
     return text.encode('latin1')
 
@@ -213,7 +213,7 @@ def _parameter(data: _View, *rest) -> _View:
 
 
 def _key(key: object) -> object:
-    """Return a key of a dict if its hash takes no time: a nested one can end the process."""
+    """Return a dict key if hashing it is cheap; hashing a nested key can kill the process."""
     parts = key if type(key) is tuple else (key,)
     if not all(part is None or type(part) in (str, int, float, bool, bytes) for part in parts):
         raise pickle.UnpicklingError(f'a {type(key).__name__} is the key of a dict')
@@ -240,7 +240,7 @@ STAND_INS = {
     **{f'torch.{name}': dtype for name, dtype in DTYPES.items()},
     **{str(dtype): dtype for dtype in DTYPES.values()},
 }
-# Of Python 2, which wrote the oldest checkpoints.
+# Names from Python 2, which wrote the oldest checkpoints.
 MODULES = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}
 CALLABLE = {id(stand_in) for stand_in in STAND_INS.values() if not isinstance(stand_in, torch.dtype)}
 STATEFUL = (_Ordered, _Array, _Dtype, _Buffer)
@@ -262,11 +262,11 @@ class _Operations(dict):
 
 
 class _Interpreter(pickle._Unpickler):
-    """Python's interpreter of pickles, in which only the stand-ins can be called.
+    """Python's pickle interpreter, restricted so that only the stand-ins can be called.
 
     Args:
         file: The pickle.
-        storage: Returns the storage of a type, key and size in numbers.
+        storage: Returns the storage for a dtype, a key and a number of elements.
     """
 
     def __init__(self, file: io.BytesIO, storage: Callable[[torch.dtype, str, int], _Storage]) -> None:
@@ -293,7 +293,7 @@ class _Interpreter(pickle._Unpickler):
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
         function = self.stack[-1]
-        # By identity: comparing or printing what the file brings may take for ever.
+        # By identity: comparing or printing objects from the file may take forever.
         if id(function) not in CALLABLE:
             raise pickle.UnpicklingError(f'a {type(function).__name__} is called')
         self.stack[-1] = function(*arguments)
@@ -334,7 +334,7 @@ class _Interpreter(pickle._Unpickler):
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.stack[-1][_key(key)] = value
 
-    # What torch.save writes, in Python 2 too, and nothing else.
+    # Only the operations that torch.save writes, including those of Python 2.
     dispatch = _Operations()
     dispatch |= {code[0]: pickle._Unpickler.dispatch[code[0]] for code in OPERATIONS}
     dispatch |= {
@@ -355,20 +355,20 @@ def loads(data: bytes) -> object:
         data: The content of the file.
 
     Returns:
-        What was saved, of tensors, containers, numbers and text. Shared parts are shared. NumPy's numbers and arrays
-        are Python's numbers and lists; devices are text.
+        The saved object, made of tensors, containers, numbers and text. Shared parts stay shared. NumPy numbers and
+        arrays become Python numbers and lists; devices become text.
 
     Raises:
-        Refused: It is more than data.
+        Refused: The file contains more than data.
         NotDense: A tensor is sparse, quantised, complex, or has no memory.
-        Exception: It is damaged; the kinds are many.
+        Exception: The file is damaged; the type depends on the damage.
     """
     found = _from_zip(data) if data[:4] == b'PK\x03\x04' else _from_pickles(data)
     return Plain(MAX_EXPANSION * len(data) + SLACK)(found)
 
 
 def members_of(data: bytes) -> tuple[zipfile.ZipFile, set[str]]:
-    """Open an archive after checking that reading it takes no more memory than it has bytes; return its names, too."""
+    """Open an archive and return it with its member names, after checking that reading needs no more than its size."""
     archive = zipfile.ZipFile(io.BytesIO(data))
     members = archive.infolist()
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -414,16 +414,16 @@ def _from_pickles(data: bytes) -> object:
 
 
 class Plain:
-    """Turns NumPy's numbers into Python's, throughout a structure, whose shared parts stay shared.
+    """Converts all NumPy numbers in a structure to Python numbers; shared parts stay shared.
 
     Args:
-        budget: How large the structure may be with its shared parts expanded, in items and bytes of tensors: what walks
-            through it later may not know which are shared. None: it is our own, and is not checked.
+        budget: Maximum size of the structure with its shared parts expanded, in items plus bytes of tensors, because
+            later code may not know which parts are shared. None for our own data, which is not checked.
     """
 
     def __init__(self, budget: int | None = None) -> None:
         self.budget, self.spent = budget, 0
-        self.done = {}  # id of a container: it, what became of it, its size
+        self.done = {}  # id of a container: the container, its converted form, its size
         self.open = 0
 
     def __call__(self, value: object) -> object:
@@ -454,7 +454,7 @@ class Plain:
 
     def _simple(self, value: object) -> object:
         if value is None or isinstance(value, (bool, int, float, str, bytes, torch.Size, torch.dtype)):
-            # A subclass, such as NumPy's float64, becomes Python's own.
+            # Subclasses, such as NumPy's float64, become Python's own types.
             return value.item() if isinstance(value, np.generic) else value
         if isinstance(value, np.generic):
             return value.item()
@@ -491,7 +491,7 @@ class Plain:
 
 
 def _versions(metadata: object) -> OrderedDict:
-    """Return the versions of modules, which their loading asks for, and nothing else of a state dict's metadata."""
+    """Return only the module versions from a state dict's metadata; loading the modules needs them."""
     found = OrderedDict()
     for name, entry in metadata.items() if isinstance(metadata, dict) else ():
         if isinstance(name, str) and isinstance(entry, dict) and type(entry.get('version')) is int:

@@ -1,11 +1,13 @@
-"""The loss of a head on a CPU, without logits at full size: upsampling, cross entropy, gradient and accuracy in one.
+"""A decode head's loss on a CPU, without full-size logits: fused upsampling, cross entropy, gradient and accuracy.
 
-Written out, as in MMSegmentation's ``loss_by_feat``, each of these passes over (N, C, H, W) floats in memory, 134 MB
-for a batch of 16 at 256x256 with 32 classes. Here a strip of one image goes through all of them in the cache, and its
-gradient comes with it. The plain expression is in ``tests/models/test_upsampled_loss.py``, which compares the two.
+Computed separately, as in MMSegmentation's ``loss_by_feat``, each of these steps passes over (N, C, H, W) floats in
+memory, 134 MB for a batch of 16 at 256x256 with 32 classes. Here, one strip of an image at a time goes through all
+steps, including the gradient, while it is in the cache. ``tests/models/test_upsampled_loss.py`` compares this with the
+plain computation.
 
-Bilinear upsampling by a whole factor f gives every pixel of a phase, y mod f and x mod f, the same four weights. So a
-phase is a sum of shifted small arrays, and its pixels are never put in their order: the labels are put in its.
+In bilinear upsampling by an integer factor f, all pixels of the same phase (y mod f, x mod f) have the same four
+weights. So each phase is a sum of shifted small arrays. Its pixels are never moved to their places in the image;
+instead, the labels are rearranged by phase.
 """
 
 import math
@@ -18,27 +20,27 @@ from torch.nn import functional as F
 
 from mmseg_erfnet.models.losses import WeightedCrossEntropyLoss, no_class, no_sigmoid
 
-# Floats in a strip: 0.5 MB, of which three or four fit in a core's second-level cache with those of its neighbours.
+# Floats per strip: 0.5 MB, so that three or four such arrays fit in a core's L2 cache.
 STRIP = 1 << 17
 
 
 class UpsampledLossMixin:
-    """For a decode head whose losses are means of :class:`WeightedCrossEntropyLoss`; others are computed as ever.
+    """Faster loss for decode heads that use :class:`WeightedCrossEntropyLoss` with the reduction 'mean'.
 
-    A GPU has no use for strips and takes the plain way, too. So does a binary head (``out_channels=1``), whose
-    ``acc_seg`` is then that of its threshold; MMSegmentation's is the share of class 0. ``acc_seg`` counts a pixel as
-    right where no logit exceeds its label's.
+    Other losses are computed as usual; so are those on a GPU, which does not benefit from strips, and those of a binary
+    head (``out_channels=1``). The ``acc_seg`` of a binary head is the accuracy at its threshold; MMSegmentation's is
+    the share of class 0. Otherwise, ``acc_seg`` counts a pixel as correct if no logit exceeds that of its label.
     """
 
     def _stack_batch_gt(self, batch_data_samples: list) -> Tensor:
-        # Labels may travel as bytes.
+        # Data loaders may deliver labels as uint8.
         return super()._stack_batch_gt(batch_data_samples).long()
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
-        """Logits (N, C, h, w) and labels (N, 1, H, W) to the loss and the accuracy in percent.
+        """Compute the loss and the accuracy in percent from logits (N, C, h, w) and labels (N, 1, H, W).
 
         Raises:
-            DataError: A label is no class.
+            DataError: A label is not a class number.
             UsageError: The loss does not fit the number of logits.
         """
         label = self._stack_batch_gt(batch_data_samples).squeeze(1)
@@ -66,7 +68,7 @@ class UpsampledLossMixin:
     def _binary_loss(self, seg_logits: Tensor, batch_data_samples: list, label: Tensor) -> dict[str, Tensor]:
         try:
             losses = super().loss_by_feat(seg_logits, batch_data_samples)
-        except IndexError as error:  # a softmax over one logit knows no class 1
+        except IndexError as error:  # a softmax over one logit has no class 1
             raise no_sigmoid() from error
         with torch.no_grad():
             score = resize(seg_logits, label.shape[1:], mode='bilinear', align_corners=self.align_corners)
@@ -85,10 +87,10 @@ def _is_plain_mean(criterion: nn.Module) -> bool:
 
 
 class UpsampledCrossEntropy(torch.autograd.Function):
-    """Weighted mean cross entropy of bilinearly upsampled logits, and the accuracy.
+    """Weighted mean cross entropy and accuracy of bilinearly upsampled logits.
 
-    Called with logits (N, C, h, w), labels (N, f h, f w), int64, one weight a class or None, and the label to ignore.
-    It computes in float32 and sums in float64.
+    Its arguments are logits (N, C, h, w), int64 labels (N, f h, f w), one weight per class or None, and the label to
+    ignore. It computes in float32 and sums in float64.
     """
 
     @staticmethod
@@ -100,7 +102,7 @@ class UpsampledCrossEntropy(torch.autograd.Function):
         if label.min() < 0 or label.max() >= classes:
             raise no_class(label.max() if label.max() >= classes else label.min(), classes)
         weight = valid.float() if class_weight is None else class_weight[label] * valid
-        # Where nothing counts the sum of the losses is 0, too: 0 and not 0 / 0.
+        # If no pixel counts, the sum of the losses is 0 too: return 0 rather than 0 / 0.
         weight /= weight.sum(dtype=torch.float64).clamp(min=torch.finfo(torch.float32).tiny)
         label, weight, valid = (_phases_of(pixels, factor) for pixels in (label, weight, valid))
 
@@ -108,7 +110,7 @@ class UpsampledCrossEntropy(torch.autograd.Function):
         grad = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         loss, right = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
         for image in range(images):
-            # In units of log 2: exp2 takes a third of the time of exp. One pixel is repeated at each edge.
+            # In units of log 2, because exp2 takes a third of the time of exp. Edges are padded by repeating one pixel.
             scores = F.pad(logits[image].float() * math.log2(math.e), (1, 1, 1, 1), mode='replicate')
             scores_grad = None if grad is None else torch.zeros_like(scores)
             for top in range(0, height, rows):
@@ -139,27 +141,27 @@ class UpsampledCrossEntropy(torch.autograd.Function):
 
 
 def _phases_of(pixels: Tensor, factor: int) -> Tensor:
-    """(N, f h, f w) to (N, f, f, h, w)."""
+    """Rearrange (N, f h, f w) into (N, f, f, h, w)."""
     images, height, width = pixels.shape
     pixels = pixels.view(images, height // factor, factor, width // factor, factor)
     return pixels.permute(0, 2, 4, 1, 3).contiguous()
 
 
 def _neighbours(factor: int) -> list[tuple[int, float]]:
-    """Of each phase along a side, where in a padded row its other source begins, and that one's share."""
+    """Return, for each phase along one axis, the start of its second source in a padded row, and its weight."""
     shifts = [(phase + 0.5) / factor - 0.5 for phase in range(factor)]
     return [(0 if shift < 0 else 2, abs(shift)) for shift in shifts]
 
 
 def _strip(scores: Tensor, label: Tensor, weight: Tensor, valid: Tensor, grad: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Loss, in units of log 2, and number of right pixels; the gradient is added to ``grad``.
+    """Return the loss, in units of log 2, and the number of correct pixels; add the gradient to ``grad``.
 
     Args:
         scores: (C, h + 2, w + 2), in units of log 2.
-        label: (f, f, h, w); where ``valid`` is false, any class.
-        weight: The same; 0 where ``valid`` is false.
-        valid: The same.
-        grad: Like ``scores``, or None.
+        label: (f, f, h, w); any class where ``valid`` is false.
+        weight: Same shape; 0 where ``valid`` is false.
+        valid: Same shape.
+        grad: Same shape as ``scores``, or None.
     """
     loss, right = 0, 0
     height, width = label.shape[2:]
@@ -189,7 +191,7 @@ def _strip(scores: Tensor, label: Tensor, weight: Tensor, valid: Tensor, grad: T
 
 
 def _unpadded(grad: Tensor) -> Tensor:
-    """(C, h + 2, w + 2) to (C, h, w): the repeated pixels' share goes to those that they repeat."""
+    """Reduce (C, h + 2, w + 2) to (C, h, w), adding the gradients of the padding to the pixels that it repeats."""
     grad[:, 1] += grad[:, 0]
     grad[:, -2] += grad[:, -1]
     grad[..., 1] += grad[..., 0]

@@ -1,4 +1,4 @@
-"""Hooks, one a file."""
+"""Hooks, one per file."""
 
 from mmseg_erfnet.engine.hooks.class_table import ClassTableHook
 from mmseg_erfnet.engine.hooks.curves import CurvesHook

@@ -1,4 +1,4 @@
-"""The classes of the best and of the last validation."""
+"""Per-class metrics of the best and the last validation."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
@@ -7,17 +7,17 @@ from prettytable import PrettyTable
 from mmseg_erfnet.engine.log_processor import BEST, step_of
 from mmseg_erfnet.registry import HOOKS
 
-CLASSES = 'classes_at_best'  # in the hub, so that a resumed run still has them
+CLASSES = 'classes_at_best'  # kept in the message hub, so that a resumed run still has them
 
 
 @HOOKS.register_module()
 class ClassTableHook(Hook):
-    """Print a table of the classes once training is done: IoU and accuracy of the best and of the last validation.
+    """Print per-class IoU and accuracy of the best and the last validation when training ends.
 
     Classes that are neither labelled nor predicted are left out.
     """
 
-    priority = 'LOW'  # after the hook that logs, which knows the best
+    priority = 'LOW'  # after the logging hook, which determines the best validation
 
     def __init__(self) -> None:
         self.last: dict = {}

@@ -1,4 +1,4 @@
-"""Curves of a run, kept up to date in its work dir."""
+"""Training curves, kept up to date in the work dir."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from mmseg_erfnet.visualization.charts import png
 
 @HOOKS.register_module()
 class CurvesHook(DrawingHook):
-    """Draw ``curves.png`` after each validation: loss, mIoU and learning rate, as ``LocalVisBackend`` has logged them.
+    """Draw ``curves.png`` after each validation: loss, mIoU and learning rate, as logged by ``LocalVisBackend``.
 
-    Costs about 0.4 s a validation, and 1 s more at the first.
+    Takes about 0.4 s per validation, plus 1 s for the first.
     """
 
-    # After the hooks that log what the validation has found.
+    # After the hooks that log the validation metrics.
     priority = 'LOWEST'
 
     @master_only

@@ -1,4 +1,4 @@
-"""What hooks share that draw: their failure never ends a run."""
+"""Base class of the hooks that draw: a failure to draw never ends a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,18 +8,18 @@ from mmengine.runner import Runner
 
 
 class DrawingHook(Hook):
-    """Base of hooks whose pictures a run can do without."""
+    """Base class of hooks that draw optional pictures."""
 
     @contextmanager
     def harmless(self, runner: Runner, what: str) -> Iterator[None]:
-        """Turn any error of what is done inside into one warning line of the log.
+        """Log any error raised inside the context as a one-line warning.
 
         Args:
-            runner: The runner, which logs it.
-            what: What is missing then, as the sentence's subject.
+            runner: The runner that logs it.
+            what: What could not be drawn: the subject of the warning.
         """
         try:
             yield
-        except Exception as error:  # whatever a drawing can raise: a full disk, a damaged file, a library's bug
+        except Exception as error:  # drawing can raise anything: a full disk, a damaged file, a bug in a library
             reason = next(iter(str(error).splitlines()), '') or type(error).__name__
             runner.logger.warning(f'{what} cannot be drawn, which the run does without: {reason}')

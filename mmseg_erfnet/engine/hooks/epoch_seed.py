@@ -1,4 +1,4 @@
-"""Random numbers that depend on the place in the run alone, so that a resumed run continues them."""
+"""Random numbers that depend only on the position in the run, so that a resumed run continues them."""
 
 import random
 from collections.abc import Sequence
@@ -11,23 +11,23 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmseg_erfnet.registry import FUNCTIONS, HOOKS
 
-EPOCH, ITERATION, SAMPLE = range(3)  # what is seeded, so that no two things draw the same numbers
+EPOCH, ITERATION, SAMPLE = range(3)  # what is seeded, so that no two uses draw the same numbers
 
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seed every random number generator from the place in the run: what a run draws then depends on nothing else.
+    """Seed every random number generator from the position in the run, so that random draws depend on nothing else.
 
-    - A sample's augmentation depends on the run's seed, the epoch and the sample's index. How many workers load it, how
-      many processes train, and whether workers live as long as the run make no difference.
-    - What the model draws (dropout) depends on the seed, the iteration and the process.
+    - A sample's augmentation depends on the run's seed, the epoch and the sample's index. The number of workers, the
+      number of processes, and whether the workers are persistent make no difference.
+    - The model's own draws (dropout) depend on the seed, the iteration and the process.
 
-    So a resumed run goes on exactly as the uninterrupted one. MMEngine seeds a worker when it starts, by the run's seed
-    alone: workers that start anew would augment each epoch alike, and those that live on would restart their numbers
-    when a run is resumed.
+    So a resumed run continues exactly like an uninterrupted one. MMEngine seeds each worker once, when it starts, from
+    the run's seed alone: workers restarted every epoch would augment all epochs alike, and persistent ones would
+    restart their random numbers when a run is resumed.
 
-    The epoch reaches living workers through shared memory. In a run that counts iterations, an epoch is a passage
-    through the frames: the sampler's stream is counted.
+    The epoch reaches persistent workers through shared memory. In an iteration-based run, an epoch is one pass over
+    the frames, counted in the sampler's stream.
     """
 
     priority = 'HIGHEST'
@@ -43,11 +43,11 @@ class EpochSeedHook(Hook):
             _count_passages(getattr(loader.batch_sampler, 'sampler', loader.sampler), len(dataset))
             iterator = runner.train_loop.dataloader_iterator
             if getattr(iterator, '_iterator', None) is not None:
-                # MMEngine 0.10.7 has started the workers by now; they would know nothing of all this.
+                # MMEngine 0.10.7 has already started the workers, without this dataset attribute.
                 runner.train_loop.dataloader_iterator = type(iterator)(loader)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        # An iterator over the data, made next, draws from these.
+        # The data loader's iterator, created next, draws from these generators.
         _seed(runner.seed, EPOCH, runner.epoch, get_rank())
         self.epoch.fill_(runner.epoch)
 
@@ -56,7 +56,7 @@ class EpochSeedHook(Hook):
 
 
 class _SeededSamples:
-    """Fetch the samples of a batch, each from random numbers of its own; the generators are left as they were."""
+    """Fetch the samples of a batch, each with its own random numbers, and restore the generators afterwards."""
 
     def __init__(self, dataset, seed: int, epoch: torch.Tensor) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, epoch
@@ -77,13 +77,13 @@ class _SeededSamples:
 
 
 class CountedIndex(int):
-    """The index of a frame that knows how often its sampler has gone through all frames before."""
+    """A frame index that carries the number of passes its sampler has already made over all frames."""
 
     passage = 0
 
 
 def _count_passages(sampler, length: int) -> None:
-    """Have an endless sampler yield :class:`CountedIndex`."""
+    """Make an infinite sampler yield :class:`CountedIndex`."""
     kind = type(sampler)
     if kind.__name__.startswith('Counted'):
         return
@@ -104,7 +104,7 @@ def _count_passages(sampler, length: int) -> None:
         kind.skip(self, num_samples)
         self.position = num_samples
 
-    if hasattr(kind, 'skip'):  # MMEngine asks for it when it resumes
+    if hasattr(kind, 'skip'):  # MMEngine calls it when it resumes
         Counted.skip = skip
     Counted.__name__ = f'Counted{kind.__name__}'
     sampler.__class__ = Counted
@@ -114,16 +114,16 @@ def _seed(*numbers: int, cuda: bool = True) -> None:
     first, second = np.random.SeedSequence(numbers).generate_state(2)
     random.seed(int(first))
     np.random.seed(int(first))
-    # A worker must not touch CUDA, which a fork has no use of.
+    # A worker must not touch CUDA, which does not work in a forked process.
     (torch.manual_seed if cuda else torch.default_generator.manual_seed)(int(second))
 
 
 @FUNCTIONS.register_module()
 def seed_worker(worker_id: int) -> None:
-    """Seed a data loader's worker from the seed that torch drew for it. For ``worker_init_fn`` of a data loader.
+    """Seed a data loader's worker from the seed that torch drew for it; for use as ``worker_init_fn``.
 
-    :class:`EpochSeedHook` makes it unnecessary; without that hook it keeps epochs from being augmented alike where
-    workers are not persistent.
+    :class:`EpochSeedHook` makes it unnecessary. Without that hook, it prevents non-persistent workers from augmenting
+    every epoch alike.
     """
     seed = torch.initial_seed() % 2**32
     random.seed(seed)

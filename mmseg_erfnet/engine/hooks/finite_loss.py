@@ -1,4 +1,4 @@
-"""How a run ends whose loss is no number."""
+"""Stop a run when its loss is NaN or infinite."""
 
 import torch
 from mmengine.hooks import Hook
@@ -12,20 +12,20 @@ from mmseg_erfnet.text import listed
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stop a run whose loss is NaN or infinite, before a checkpoint is spoiled.
+    """Stop a run whose loss is NaN or infinite, before it saves a corrupted checkpoint.
 
-    Losses stay on the device, and are looked at together: every ``interval`` iterations, at the end of an epoch, and
-    before anything is saved. A look waits for the GPU, which an iteration without one does not.
+    Losses stay on the device and are checked together: every ``interval`` iterations, at the end of an epoch, and
+    before anything is saved. Only a check waits for the GPU; the iterations in between do not.
 
     Args:
-        interval: Iterations between two looks.
+        interval: Iterations between two checks.
 
     Raises:
-        DivergenceError: It names the iteration and the files of the batch. With several processes, those of the process
-            that met it.
+        DivergenceError: A loss is NaN or infinite. The message names the iteration and the files of the batch; with
+            several processes, those of the process in which it occurred.
     """
 
-    priority = 'HIGH'  # before whatever saves
+    priority = 'HIGH'  # before any hook that saves
 
     def __init__(self, interval: int = 10) -> None:
         self.interval = interval

@@ -1,4 +1,4 @@
-"""Predictions of a test as files."""
+"""Write the predictions of a test to files."""
 
 import contextlib
 import json
@@ -27,14 +27,14 @@ RECORD = '.written-by-test.json'  # in an output folder: the files that tests ha
 class PredictionHook(Hook):
     """Write the predictions of a test to files, under the relative paths of their images.
 
-    Files that an earlier test has written are replaced; others never are.
+    Files written by an earlier test are replaced; other files never are.
 
     Args:
-        out_dir: Where to write label maps, as PNG with a class per pixel; None for none.
+        out_dir: Where to write label maps: PNG files whose pixels are class numbers; None for none.
         show_dir: Where to write pictures of input, ground truth and prediction; None for none.
 
     Raises:
-        UsageError: A file of that name is there that no test has written, or the two folders are one.
+        UsageError: A file of that name exists that was not written by a test, or both folders are the same.
         StorageError: A folder or file cannot be written.
     """
 
@@ -68,10 +68,10 @@ class PredictionHook(Hook):
 
 
 def output_names(dataset) -> dict[str, str]:
-    """Return the relative path of the PNG for each image of a dataset, by the image's path; no two are the same.
+    """Map the path of each image of a dataset to the relative path of its PNG; no two are the same.
 
-    Paths are relative to the dataset's folder of images or, where images lie elsewhere too, to what their folders have
-    in common. Where two images differ in their suffix alone, all keep it: ``x.jpg.png``.
+    Paths are relative to the dataset's image folder or, if some images are elsewhere, to the common parent of their
+    folders. If two images differ only in their suffix, all names keep it: ``x.jpg.png``.
     """
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     root = (getattr(dataset, 'data_prefix', None) or {}).get('img_path')
@@ -86,7 +86,7 @@ def output_names(dataset) -> dict[str, str]:
 
 
 def _claim(folder: Path, names: set[str]) -> None:
-    """Note in a folder which files are going to be written there; refuse to replace any that is not noted."""
+    """Record in a folder which files will be written there; refuse to replace any file that is not in the record."""
     ours = set()
     with contextlib.suppress(OSError, ValueError):
         found = json.loads((folder / RECORD).read_text())

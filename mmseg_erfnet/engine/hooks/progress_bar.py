@@ -1,4 +1,4 @@
-"""What the console shows of a run: a line for each epoch and each validation, and on a terminal a live bar."""
+"""Console output of a run: one line per epoch and per validation, and a live progress bar on a terminal."""
 
 import logging
 import re
@@ -14,23 +14,23 @@ from mmseg_erfnet.engine.log_processor import ProgressLogProcessor
 from mmseg_erfnet.progress import bar_line
 from mmseg_erfnet.registry import HOOKS
 
-STATES = ('epoch ', 'iteration ', 'val [', 'test [')  # how the lines begin that the bar shows
-# What the log file has and the console does without.
+STATES = ('epoch ', 'iteration ', 'val [', 'test [')  # the beginnings of the lines that the bar shows
+# Lines that go to the log file but not to the console.
 ASIDES = re.compile(r'Saving checkpoint at|The previous best checkpoint|\d+ training frames without augmentation')
-PATIENCE = 60.0  # seconds that a console without a terminal is silent at most
+PATIENCE = 60.0  # longest time in seconds without a line where the output is not a terminal
 
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Keep the console short: one line for each epoch, one for each validation; the log file has all lines.
+    """Keep console output short: one line per epoch and per validation. The log file has all lines.
 
-    On a terminal the line of :class:`ProgressLogProcessor` is in place, live, with a bar. Elsewhere a line appears
-    within an epoch where there has been none for a minute.
+    On a terminal, the line of :class:`ProgressLogProcessor` is updated in place, with a progress bar. Elsewhere, a line
+    is printed within an epoch whenever none has appeared for a minute.
     """
 
-    # After the hook that logs.
+    # After the logging hook.
     priority = 'VERY_LOW'
-    interval = 0.1  # seconds between two drawings
+    interval = 0.1  # seconds between two updates
 
     def __init__(self) -> None:
         self.console: logging.StreamHandler | None = None
@@ -85,7 +85,7 @@ class ProgressBarHook(Hook):
         self._print(bar_line(done, total, line, _columns()))
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
-        """Filter of the console: clear the bar before another message; withhold what the bar shows."""
+        """Console filter: clear the bar before other messages, and drop the lines that the bar already shows."""
         message = record.getMessage()
         if ASIDES.match(message):
             return False
@@ -101,18 +101,18 @@ class ProgressBarHook(Hook):
         return True
 
     def _fitted(self, line: str) -> str:
-        # What is written beyond the terminal's width could not be taken back.
+        # A line longer than the terminal's width wraps, and could then not be overwritten.
         return line if len(line) <= _columns() else line.replace('  ', ' ')
 
     def _last(self, line: str) -> None:
-        """Leave a line where the bar is, without the last parts if the terminal has no room for them."""
+        """Replace the bar by a final line, without its last parts if the terminal is too narrow for them."""
         parts = line.split('  ')
         while len(self._fitted('  '.join(parts))) > _columns() and len(parts) > 1:
             parts.pop()
         self._print(f'{self._fitted("  ".join(parts))}\n')
 
     def _print(self, text: str) -> None:
-        # The cursor ends at the line's start, so that whoever prints next prints over it.
+        # Leave the cursor at the start of the line, so that the next output overwrites it.
         self.console.stream.write(f'\r\x1b[K{text}\r')
         self.console.stream.flush()
 

@@ -1,4 +1,4 @@
-"""A report of a run, with its best and its worst images."""
+"""HTML report of a run, with its best and worst images."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -28,10 +28,10 @@ from mmseg_erfnet.reports.run import (
 class ReportHook(DrawingHook):
     """Write ``report.html`` after training and after a test, with the best and the worst images of the test.
 
-    Costs one confusion matrix a tested image, and memory for the labels of the images that are kept.
+    Costs one confusion matrix per test image, and memory for the labels of the images it keeps.
 
     Args:
-        num_examples: How many of the best images, and as many of the worst, are shown.
+        num_examples: Number of best images, and of worst images, to show.
     """
 
     priority = 'LOWEST'
@@ -49,7 +49,7 @@ class ReportHook(DrawingHook):
             if validation is not None:
                 split = validation.dataset.get('ann_file') or validation.dataset.get('data_prefix', {}).get('img_path')
                 facts[VALIDATED_ON] = f'{validation.dataset.type}, {split}'
-            # Names are of the clock, which may be set back.
+            # Not by name: names are timestamps, and the clock may be set back.
             write_json(Path(runner.log_dir) / NUMBER_FILE, next_number(runner.work_dir))
             write_json(Path(runner.log_dir) / 'environment.json', facts)
 
@@ -91,7 +91,7 @@ class ReportHook(DrawingHook):
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         gathered = chain.from_iterable(all_gather_object(self.examples))
-        # A sampler that shares images out evenly among processes may give one image twice.
+        # A sampler that distributes images evenly among processes may yield an image twice.
         examples = self._extremes({example['path']: example for example in gathered}.values())
         self.examples = []
         if not is_main_process():
@@ -104,7 +104,7 @@ class ReportHook(DrawingHook):
                     name=path.stem,
                     image=mmcv.imread(str(path)),
                 )
-            # Each kind begins with its extreme.
+            # The best images start with the best, the worst with the worst.
             examples.sort(key=lambda example: -example['mIoU'] if example['kind'] == 'best' else 100 + example['mIoU'])
             meta = runner.test_dataloader.dataset.metainfo
             write_examples(Path(runner.work_dir) / EXAMPLES, examples, meta['classes'], meta['palette'])

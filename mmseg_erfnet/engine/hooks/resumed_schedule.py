@@ -1,4 +1,4 @@
-"""A run that is resumed with another schedule."""
+"""Resume a run with a different schedule."""
 
 import warnings
 
@@ -9,21 +9,21 @@ from mmseg_erfnet.engine.checkpointing import purpose_of_loading
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.registry import HOOKS
 
-# What a scheduler's state holds of the course of a run; all else is from the config.
+# Entries of a scheduler's state that change during a run; all others come from the config.
 COURSE = ('last_step', '_global_step', '_last_value', 'verbose')
 
 
 @HOOKS.register_module()
 class ResumedScheduleHook(Hook):
-    """Give a resumed run the learning rates that a fresh run of its config has from that epoch on.
+    """Give a resumed run the learning rates that a fresh run of its config would have from that epoch on.
 
-    MMEngine takes the whole schedule from the checkpoint, its length too: a run of 10 epochs that is resumed for 20
-    learns at rate 0 from the eleventh on. Where the checkpoint's schedule is not the config's, this hook puts the
-    config's into the checkpoint, as far on as the checkpoint is, before anything is read from it. Where it is, nothing
-    is touched, and the run goes on bit by bit.
+    MMEngine restores the whole schedule from the checkpoint, including its length: a 10-epoch run resumed for 20 epochs
+    trains with a learning rate of 0 from the eleventh epoch on. If the checkpoint's schedule differs from the config's,
+    this hook replaces it by the config's, advanced to the checkpoint's position, before the runner reads it. If the two
+    are the same, the hook changes nothing, and the run continues bit-exactly.
 
     Raises:
-        UsageError: More has been trained than the config's schedule has.
+        UsageError: The checkpoint has been trained for longer than the config's schedule.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -47,7 +47,7 @@ class ResumedScheduleHook(Hook):
         _advance(schedulers, epoch if by_epoch else 0, iteration)
         checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in schedulers]
         names = {name for scheduler in schedulers for name in (scheduler.param_name, f'initial_{scheduler.param_name}')}
-        # Those of another optimiser do not fit, which loading them says.
+        # Schedulers of another optimiser do not fit; loading them reports that.
         groups = runner.optim_wrapper.optimizer.param_groups
         for saved, group in zip(checkpoint['optimizer']['param_groups'], groups, strict=False):
             saved.update({name: group[name] for name in names if name in group})
@@ -69,11 +69,11 @@ def _plain(value: object) -> object:
 
 
 def _advance(schedulers: list, epochs: int, iterations: int) -> None:
-    """Step fresh schedulers as MMEngine's ``ParamSchedulerHook`` has in so many epochs and iterations."""
+    """Step new schedulers as MMEngine's ``ParamSchedulerHook`` does in the given number of epochs and iterations."""
     by_iteration = [scheduler for scheduler in schedulers if not scheduler.by_epoch]
     by_epoch = [scheduler for scheduler in schedulers if scheduler.by_epoch]
     with warnings.catch_warnings():
-        # MMEngine expects a step of the optimiser before each.
+        # MMEngine expects an optimiser step before each scheduler step.
         warnings.filterwarnings('ignore', message='Detected call of `scheduler.step')
         for epoch in range(max(epochs, 1)):
             for _ in range(iterations // max(epochs, 1)):

@@ -1,4 +1,4 @@
-"""What a run logs of each iteration, fetched from the device when it is logged."""
+"""Losses of each iteration, fetched from the device only when they are logged."""
 
 import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
@@ -9,11 +9,11 @@ from mmseg_erfnet.registry import HOOKS
 
 @HOOKS.register_module()
 class LazyRuntimeInfoHook(RuntimeInfoHook):
-    """MMEngine's ``RuntimeInfoHook``, which does not wait for the GPU in each iteration.
+    """MMEngine's ``RuntimeInfoHook`` without the wait for the GPU in each iteration.
 
-    MMEngine fetches each loss of each iteration. This hook keeps them on the device and fetches those of many
-    iterations in one copy, in the iterations that :class:`~mmengine.hooks.LoggerHook` logs and at the end of an epoch.
-    What is logged is the same.
+    MMEngine fetches every loss in every iteration. This hook keeps them on the device and fetches those of many
+    iterations in one copy, whenever :class:`~mmengine.hooks.LoggerHook` logs and at the end of an epoch. The logged
+    values are the same.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Checkpoints that a kill at any moment leaves whole, and from which a run continues as if nothing had happened.
+"""Checkpoints that stay intact if the run is killed at any moment, and resume as if nothing had happened.
 
-MMEngine's own ``CheckpointHook`` writes each file in place and removes the outdated one before, so that a kill while
-it saves can leave neither; and a run killed while it validates never makes that validation up.
+MMEngine's own ``CheckpointHook`` removes the outdated file first and then writes the new one in place, so that a kill
+during saving can leave neither; and a run killed during validation never repeats that validation.
 :class:`SafeCheckpointHook` fixes both.
 """
 
@@ -27,9 +27,9 @@ from mmseg_erfnet.registry import HOOKS
 
 
 class _LateRemoval:
-    """A file backend that removes when it is told to, not when it is asked to, and only checkpoints of its run.
+    """A file backend that postpones removals, and removes only checkpoints of its own run.
 
-    MMEngine asks for the path that a checkpoint names as the best one so far, be it a folder.
+    MMEngine removes whatever path a checkpoint names as the best so far, even if it is a folder.
 
     Args:
         backend: MMEngine's backend for the run's folder.
@@ -67,19 +67,19 @@ class _LateRemoval:
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, with the same arguments, for runs that may be killed at any moment.
 
-    - Each file is written under a temporary name, synced and renamed, ``last_checkpoint`` too; what a file replaces is
-      removed after it is there, not before. A kill loses at most the epoch in progress.
-    - Only regular files directly in the run's own folder, under the names of its checkpoints, are removed, whatever a
-      checkpoint says; and a run goes on from its own file, whatever ``last_checkpoint`` says.
-    - One run at a time uses a work dir.
-    - A checkpoint says whether it has been validated. Where a resumed one should have been and was not, that is made up
-      before training goes on, so that the best checkpoint is the one of an uninterrupted run.
-    - Checkpoints hold tensors and plain Python values alone, so that loading one takes no trust in it.
-    - What is loaded is checked: weights must fit the model, and nothing in a checkpoint is executed. This holds under
-      MMEngine's plain ``Runner``, too.
-    - With several processes the buffers (BN's running statistics) are averaged before each saving.
+    - Each file, including ``last_checkpoint``, is written under a temporary name, synced and renamed. An outdated file
+      is removed only once its replacement exists. A kill loses at most the epoch in progress.
+    - Only regular files directly in the run's own folder, named like its checkpoints, are removed, whatever paths a
+      checkpoint contains; and a run resumes from its own file, whatever path ``last_checkpoint`` contains.
+    - Only one run at a time can use a work dir.
+    - A checkpoint records whether it has been validated. If a resumed one lacks a validation that was due, the hook
+      validates it before training continues, so that the best checkpoint is that of an uninterrupted run.
+    - Checkpoints contain only tensors and plain Python values, so that they can be loaded without trusting them.
+    - Loaded checkpoints are checked: weights must fit the model, and nothing in a checkpoint is executed. This also
+      holds under MMEngine's plain ``Runner``.
+    - With several processes, the buffers (BN's running statistics) are averaged before each save.
 
-    ``backend_args`` are for storage other than local files, which must see to its own atomicity.
+    ``backend_args`` are for storage other than local files; such storage must ensure its own atomicity.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -89,7 +89,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._lock = None
 
     def before_run(self, runner: Runner) -> None:
-        if not isinstance(runner, SafeRunner):  # which does so itself
+        if not isinstance(runner, SafeRunner):  # SafeRunner does this itself
             prepare_loading(runner)
 
     def before_train(self, runner: Runner) -> None:
@@ -141,7 +141,7 @@ class SafeCheckpointHook(CheckpointHook):
         outdated = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             kept = [*self.keep_ckpt_ids, step]
-            # Saved with those that go once this one is there: MMEngine removes them on resume, if a kill was quicker.
+            # Include the checkpoints about to be removed: after a kill in between, MMEngine removes them on resume.
             runner.message_hub.update_info('keep_ckpt_ids', kept)
             self.keep_ckpt_ids.append(step)
             outdated = kept[: -self.max_keep_ckpts]
@@ -164,7 +164,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend.remove_waiting()
 
     def _surplus(self, runner: Runner) -> list[int]:
-        """Take from the checkpoints that a resumed run keeps those that are too many, before MMEngine removes them."""
+        """Take the surplus checkpoints out of those that a resumed run keeps, before MMEngine removes them."""
         info = runner.message_hub.runtime_info
         if self.max_keep_ckpts <= 0 or 'keep_ckpt_ids' not in info:
             return []

@@ -1,4 +1,4 @@
-"""How predictions evolve while a model learns."""
+"""Timelapse of the predictions during training."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -21,26 +21,25 @@ from mmseg_erfnet.visualization.animation import animate, titled
 from mmseg_erfnet.visualization.painting import colour_map, legend
 
 GAP = 4  # pixels between pictures
-MAX_PICTURES = 120  # of an animation: more would only take memory
+MAX_PICTURES = 120  # per animation: more would only take memory
 
 
 @HOOKS.register_module()
 class TimelapseHook(DrawingHook):
-    """Predict the same frames of train and of val again and again, and make an animation of each at the end.
+    """Predict the same training and validation frames at regular intervals, and animate the predictions at the end.
 
     ``timelapse/train.gif`` and ``timelapse/val.gif`` in the work dir show, from top to bottom, the frames, their ground
-    truth, the epoch, the predictions, and a legend. The predictions are kept as
-    ``timelapse/*/epoch_*.png``, which is how a resumed run continues its animation; those of epochs that it trains
-    again are replaced.
+    truth, the epoch, the predictions, and a legend. The predictions are kept as ``timelapse/*/epoch_*.png``, so that a
+    resumed run can continue its animation; epochs that it trains again are replaced.
 
-    Costs the prediction of ``2 * num_images`` frames every ``interval`` epochs, one at a time, and about 10 KB of disk
-    for each. Draws no random numbers. Where the training loop counts iterations or there is no validation set, it says
-    so and does nothing.
+    Every ``interval`` epochs, the hook predicts ``2 * num_images`` frames, one at a time, which take about 10 KB of
+    disk space each. It draws no random numbers. If the training loop counts iterations or there is no validation set,
+    it logs a warning and does nothing.
 
     Args:
-        interval: Epochs between two pictures; None for as many as make some 60 pictures in all.
-        num_images: How many frames of each, spread evenly over the set.
-        width: Of a frame in the animation, in pixels.
+        interval: Epochs between two pictures; None for about 60 pictures per run.
+        num_images: Number of frames from each split, spread evenly over it.
+        width: Width of a frame in the animation, in pixels.
 
     Raises:
         UsageError: An argument is less than 1.
@@ -79,7 +78,7 @@ class TimelapseHook(DrawingHook):
             self._predict(runner, 0)
 
     def _fixed_samples(self, runner: Runner, split: str) -> list:
-        """Frames with the pipeline of validation."""
+        """Return fixed frames of a split, loaded with the validation pipeline."""
         pipeline = inner_configs(runner.cfg.val_dataloader.dataset)[0].pipeline
         dataset = DATASETS.build(with_pipeline(runner.cfg[f'{split}_dataloader'].dataset, pipeline))
         indices = evenly_spaced(len(dataset), self.num_images)
@@ -87,7 +86,7 @@ class TimelapseHook(DrawingHook):
         return [dataset[index] for index in indices]
 
     def _pictures(self, split: str) -> list[tuple[int, Path]]:
-        """Epoch and file of each prediction, in order."""
+        """Return the epoch and file of each prediction, in order."""
         files = [(path.stem.removeprefix('epoch_'), path) for path in (self.folder / split).glob('epoch_*.png')]
         return sorted((int(number), path) for number, path in files if number.isdecimal())
 
@@ -115,7 +114,7 @@ class TimelapseHook(DrawingHook):
         return np.hstack([part for picture in shrunk for part in (picture, gap)][:-1])
 
     def _legend(self, *pictures: np.ndarray) -> np.ndarray:
-        """Name the classes whose colours are in label maps."""
+        """Draw a legend of the classes whose colours occur in label maps."""
         colours = {tuple(colour) for picture in pictures for colour in np.unique(picture.reshape(-1, 3), axis=0)}
         present = [label for label, colour in enumerate(self.palette) if tuple(colour[::-1]) in colours]
         return legend(present, self.classes, self.palette, pictures[0].shape[1])
@@ -137,12 +136,12 @@ class TimelapseHook(DrawingHook):
         files = self._pictures(split)
         files = files[::-1][:: len(files) // MAX_PICTURES + 1][::-1]
         rows = [(epoch, cv2.imread(str(path))) for epoch, path in files]
-        # Rows of another shape are of a run before this one, with other settings of the hook; None, of a damaged file.
+        # A row of another shape is from an earlier run with other settings of the hook; None is a damaged file.
         rows = [(epoch, row) for epoch, row in rows if row is not None and row.shape == ground_truths.shape]
         if not rows:
             return []
         strip = self._legend(ground_truths, rows[-1][1])
-        # What changes lies close together, title and predictions: all else is in the file once.
+        # Keep the changing parts, title and predictions, next to each other: the GIF then stores all others only once.
         title = f'{split}: input, ground truth, and below the prediction after epoch'
         return [
             np.vstack([inputs, gap, ground_truths, titled(row, f'{title} {epoch}'), gap, strip]) for epoch, row in rows

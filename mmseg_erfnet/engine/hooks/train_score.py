@@ -1,4 +1,4 @@
-"""Scores of training frames, to compare those of validation with."""
+"""Metrics on training frames, for comparison with validation."""
 
 import torch
 from mmengine.hooks import Hook
@@ -15,18 +15,18 @@ from mmseg_erfnet.registry import DATASETS, HOOKS
 
 @HOOKS.register_module()
 class TrainScoreHook(Hook):
-    """Score training frames after each validation, with the pipeline of validation: without augmentation.
+    """Score training frames after each validation, using the validation pipeline, that is, without augmentation.
 
-    The metrics go to the log and the loggers as ``train/mIoU`` and so on; the gap to ``val/mIoU`` is the overfitting.
+    The metrics go to the log and the loggers as ``train/mIoU`` and so on; the gap to ``val/mIoU`` shows overfitting.
 
     Args:
-        num_images: How many frames, spread evenly over the training set; all of them if there are fewer.
+        num_images: Number of frames, spread evenly over the training set; all frames if there are fewer.
 
     Raises:
         UsageError: ``num_images`` is less than 1.
     """
 
-    # Before the checkpoint hook, so that what is logged for an epoch is logged when its checkpoint exists.
+    # Before the checkpoint hook, so that all metrics of an epoch are logged by the time its checkpoint exists.
     priority = 'LOW'
 
     def __init__(self, num_images: int = 100) -> None:

@@ -1,4 +1,4 @@
-"""Painted validation frames for TensorBoard and whatever else the visualizer writes to."""
+"""Pictures of validation frames, for TensorBoard and the visualizer's other backends."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ from mmseg_erfnet.visualization.painting import comparison
 
 @HOOKS.register_module()
 class ValidationPicturesHook(DrawingHook):
-    """Give the visualizer a few frames of a validation: input, ground truth and prediction, always the same frames.
+    """Pass the same few validation frames to the visualizer: input, ground truth and prediction.
 
-    They are called ``validation_1`` and so on. With MMEngine's backends they are in TensorBoard, and as PNG in the work
-    dir's ``vis_data/vis_image``. A painted frame of 360x480 costs about 15 ms and 600 KB. With several processes the
-    frames are of those that the first one validates.
+    They are named ``validation_1`` and so on. MMEngine's backends show them in TensorBoard, and write them as PNG to
+    ``vis_data/vis_image`` in the work dir. A frame of 360x480 takes about 15 ms and 600 KB. With several processes, the
+    frames are taken from those that the first process validates.
 
     Args:
-        num_images: How many frames, spread evenly over the validation set.
-        interval: Validations from one painted to the next; None for as many as make some ten in a run. The last one of
-            a run is painted in any case.
+        num_images: Number of frames, spread evenly over the validation set.
+        interval: Draw the frames in every ``interval``-th validation; None for about ten times per run. The last
+            validation of a run is always included.
 
     Raises:
         UsageError: An argument is less than 1.
@@ -47,7 +47,7 @@ class ValidationPicturesHook(DrawingHook):
                 self.numbers = {batch: number for number, batch in enumerate(dict.fromkeys(batches), 1)}
 
     def _is_due(self, runner: Runner) -> bool:
-        loop = runner._train_loop  # the property would build it where the run has no training
+        loop = runner._train_loop  # not the property, which would build a loop for a run without training
         if not isinstance(loop, BaseLoop):
             return True
         done, end = _progress(runner, loop)
@@ -76,6 +76,6 @@ class ValidationPicturesHook(DrawingHook):
 
 
 def _progress(runner: Runner, loop: BaseLoop) -> tuple[int, int]:
-    """Return how far a run is and where it ends, in what its loop counts."""
+    """Return the progress and the length of a run, in epochs or iterations as its loop counts."""
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     return (runner.epoch, loop.max_epochs) if by_epoch else (runner.iter, loop.max_iters)

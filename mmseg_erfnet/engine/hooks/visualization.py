@@ -1,4 +1,4 @@
-"""Pictures that MMSegmentation's own ``tools/test.py --show-dir`` asks for."""
+"""Pictures for MMSegmentation's own ``tools/test.py --show-dir``."""
 
 import warnings
 
@@ -10,7 +10,7 @@ from mmseg_erfnet.registry import HOOKS
 
 @HOOKS.register_module()
 class VisualizationHook(SegVisualizationHook):
-    """MMSegmentation's hook, which is silent while it draws nothing, and draws with the visualizer of its own run."""
+    """MMSegmentation's hook without the warning when it draws nothing, and with the visualizer of its own run."""
 
     def __init__(self, *args, **kwargs) -> None:
         with warnings.catch_warnings():
