@@ -352,11 +352,11 @@ IGNORED = {
     '--max-drop': ('export', ['c.py', 'w.pth', '--out', 'o', '--max-drop', '1'], 'without --int8'),
     '--cfg-options': ('predict', ['m.xml', 'i.png', '--out', 'o', '--cfg-options', 'a=1'], 'on an exported model'),
     '--trust-checkpoint': ('predict', ['m.onnx', 'i.png', '--out', 'o', '--trust-checkpoint'], 'on an exported model'),
-    '--precision': ('predict', ['m.onnx', 'i.png', '--out', 'o', '--precision', 'f32'], 'but on an OpenVINO model'),
+    '--precision': ('predict', ['m.onnx', 'i.png', '--out', 'o', '--precision', 'f32'], 'except on an OpenVINO model'),
     '--precision of PyTorch': (
         'predict',
         ['c.py', 'w.pth', 'i.png', '--out', 'o', '--precision', 'bf16'],
-        'but on an OpenVINO model',
+        'except on an OpenVINO model',
     ),
     '--cfg-options of nothing': ('doctor', ['--cfg-options', 'a=1'], 'without a config'),
     '--seed': ('prepare_camvid', ['s', '--seed', '1'], 'without --split random'),

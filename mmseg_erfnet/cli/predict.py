@@ -158,7 +158,7 @@ def _check_options(model: list[str], args: argparse.Namespace) -> None:
     given(args.cfg_options, '--cfg-options', not exported, 'on an exported model, whose config is inside')
     given(args.trust_checkpoint, '--trust-checkpoint', not exported, 'on an exported model')
     openvino = exported and (not model or PurePath(model[0]).suffix == '.xml')
-    given(args.precision, '--precision', openvino, 'but on an OpenVINO model (.xml)')
+    given(args.precision, '--precision', openvino, 'except on an OpenVINO model (.xml)')
 
 
 def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:

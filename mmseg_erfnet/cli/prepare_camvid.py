@@ -57,4 +57,4 @@ def main(argv: Sequence[str] | None = None) -> None:
             download_camvid(args.source)
         print(prepare_camvid(args.source, args.out, args.split, args.seed or 0, args.unknown, args.orientation))
     except KeyboardInterrupt:
-        raise UserError(f'interrupted; {args.out} is as it was') from None
+        raise UserError(f'interrupted; {args.out} was left unchanged') from None
