@@ -62,7 +62,7 @@ def _are_points(shape: dict) -> bool:
 
 
 def frame_of(file: SourceFile, annotation: dict, frames: dict[str, SourceFile]) -> SourceFile | None:
-    """Return the frame of an annotation: the file that it names, a file of its own name, or the image embedded in it."""
+    """Return the frame of an annotation: the file that it names, a file of its own name, or the embedded image."""
     folder = file.path.parent
     named = annotation.get('imagePath')
     if isinstance(named, str) and named:

@@ -201,7 +201,8 @@ def _without(coding: Coding, ignore: Sequence[str]) -> Coding:
     strange = [name for name in ignore if name not in coding.classes.names]
     if strange:
         raise UsageError(
-            f'--ignore names {listed(strange)}, which is not a class; the classes are {listed(coding.classes.names, 20)}.'
+            f'--ignore names {listed(strange)}, which is not a class; the classes are '
+            f'{listed(coding.classes.names, 20)}.'
         )
     if not ignore:
         return coding
@@ -300,8 +301,8 @@ def without_duplicates(splits: Splits, digests: dict[str, str], duplicates: str)
         if twins and duplicates == 'error':
             name, (other, twin) = next(iter(twins.items()))
             raise DataError(
-                f'{name} in {part} and {twin} in {other} are the same picture ({len(twins)} such pairs), which inflates '
-                f'the scores; remove them from one split, or use --duplicates drop to remove them from {part}.'
+                f'{name} in {part} and {twin} in {other} are the same picture ({len(twins)} such pairs), which '
+                f'inflates the scores; remove them from one split, or use --duplicates drop to remove them from {part}.'
             )
         if twins:
             splits[part] = [name for name in splits[part] if name not in twins]

@@ -309,7 +309,7 @@ def test_frames_without_counterpart(tmp_path):
 def test_two_exports_at_once(tmp_path):
     exports.cvat_masks(tmp_path / 'source/a')
     put(exports.cvat_masks(tmp_path / 'source/b') / 'labelmap.txt', 'sea:0,0,0::\n')
-    with pytest.raises(DataError, match=r'a/labelmap\.txt and .*b/labelmap\.txt list other classes'):
+    with pytest.raises(DataError, match=r'a/labelmap\.txt and .*b/labelmap\.txt list different classes'):
         prepare_dataset(tmp_path / 'source', tmp_path / 'out')
 
 
