@@ -223,9 +223,7 @@ def test_labels_in_colours_under_load_annotations(shop, train, tmp_path):
                 step.clear()
                 step.type = 'LoadAnnotations'
     cfg.dump(tmp_path / 'stock.py')
-    words = (
-        r'_L\.png holds colours, and LoadAnnotations knows class ids alone; load it with .*mmseg_erfnet\.LoadSegLabels'
-    )
+    words = r'_L\.png contains colours, but LoadAnnotations reads only class ids; load it .*mmseg_erfnet\.LoadSegLabels'
     assert re.search(words, train('log_level=INFO', config=tmp_path / 'stock.py'))
     ended = run_tool('test', tmp_path / 'stock.py', shop / 'weights.pth', '--work-dir', tmp_path / 'score')
     assert ended.status == 1
