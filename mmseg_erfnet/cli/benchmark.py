@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='sizes of the frames',
     )
     inference.add_argument('--batch', type=int, default=1, metavar='N', help='frames per batch (default: 1)')
-    inference.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='what to measure (default: all)')
+    inference.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='rows to measure (default: all)')
     inference.add_argument(
         '--models', nargs='+', default=(), metavar='MODEL', help='exported models to measure as well'
     )

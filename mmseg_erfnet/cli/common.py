@@ -27,7 +27,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_options(texts: Sequence[str] | None) -> dict:
-    """Read ``KEY=VALUE`` texts as MMEngine's ``DictAction`` does: numbers, booleans, lists and tuples are recognised.
+    """Parse ``KEY=VALUE`` strings like MMEngine's ``DictAction``: numbers, booleans, lists and tuples are recognised.
 
     Raises:
         UsageError: A text has no ``=``, or its brackets do not match.
@@ -103,7 +103,7 @@ def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str
 
 
 def _user_error(error: Exception) -> UserError | None:
-    """Return the error as one of this project's if a user can cause it, or None for a bug."""
+    """Return an error that a user can cause as a `UserError`, or None for a bug."""
     if isinstance(error, UserError):
         return error
     if 'mmengine' in sys.modules and 'torch' in sys.modules:

@@ -10,8 +10,8 @@
 MODEL is a file written by tools/export.py, or a config and a checkpoint; it is recognised by its suffix. Results are
 label maps (PNG, the grey value is the class id), painted pictures with a legend, and, for videos and cameras, a painted
 video that plays in browsers. An existing result of the same input and model is kept; any other existing file is never
-replaced. Inputs that cannot be read completely are listed at the end, and the exit status is then 1. Ctrl-C ends the
-recording of a camera; of a video, the part done so far is kept.
+replaced. Inputs that cannot be read completely are listed at the end, and the exit status is then 1. Ctrl-C stops a
+camera; it also stops a video, and keeps the part that is done.
 """
 
 import argparse

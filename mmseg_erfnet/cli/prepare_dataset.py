@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--unknown',
         choices=('error', 'ignore'),
         default='error',
-        help="'ignore' ignores pixels whose value or colour does not belong to a class",
+        help="'ignore' sets pixels to 255 whose value or colour does not belong to a class",
     )
     parser.add_argument(
         '--orientation',

@@ -1,4 +1,4 @@
-"""Score a checkpoint: print a table of the classes and the metrics, and write metrics.json to the work dir.
+"""Score a checkpoint: print the metrics and a table of the classes, and write metrics.json.
 
 python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid            the best checkpoint of a run
 python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid/best_mIoU_epoch_280.pth

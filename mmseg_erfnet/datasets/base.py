@@ -32,7 +32,7 @@ class CheckedSegDataset(BaseSegDataset):
         cache_gb: Memory, in 10^9 bytes, for the output of the pipeline's steps before the first random one: frames
             that are decoded, and resized if `Resize` is among these steps. All workers of this process share it, and
             no file is read twice while there is room. Samples are the same with and without it. 0 disables it.
-        **kwargs: Arguments of `BaseSegDataset`.
+        **kwargs: Arguments for `BaseSegDataset`.
     """
 
     def __init__(self, *args, cache_gb: float = 0, **kwargs) -> None:
@@ -51,7 +51,7 @@ class CheckedSegDataset(BaseSegDataset):
                 self.cache = SharedCache(paths, int(self.cache_gb * 1e9))
 
     def stored_ids(self) -> dict[int, int] | None:
-        """The class id, or 255, of each id in the label files; None if the files hold class ids."""
+        """The class id, or 255, of each id in the label files; None if the files contain class ids."""
         return None
 
     def get_label_map(self, new_classes: list[str] | None = None) -> dict[int, int] | None:
@@ -76,7 +76,7 @@ class CheckedSegDataset(BaseSegDataset):
         return super()._update_palette()
 
     def load_data_list(self) -> list[dict]:
-        """List the split's images and labels, each of which exists.
+        """List the split's images and labels, and check that they exist.
 
         Raises:
             DataError: A folder or the split cannot be read, the split is empty or names a frame twice, or a file is
@@ -126,7 +126,7 @@ class CheckedSegDataset(BaseSegDataset):
         return infos
 
     def _names(self) -> list[str]:
-        """The names in the split's list."""
+        """The names in the list of the split."""
         try:
             data = fileio.get(self.ann_file, backend_args=self.backend_args)
         except (OSError, ValueError) as error:
@@ -208,7 +208,7 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
 
 
 def _is_special(path: str) -> bool:
-    """Whether there is a pipe or a device by this name, from which reading might not end."""
+    """Whether the path is a pipe or a device, from which reading might never end."""
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):
@@ -223,5 +223,5 @@ def _check_folder(folder: str) -> None:
     except OSError as error:
         raise DataError(
             f'the folder {folder} cannot be read ({error.strerror}); check data_root and data_prefix. '
-            'For CamVid, tools/prepare_camvid.py makes it.'
+            'For CamVid, tools/prepare_camvid.py creates it.'
         ) from error

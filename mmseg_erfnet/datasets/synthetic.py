@@ -152,7 +152,7 @@ class Scene:
         corners = [(left, far), (right, far), (right, near), (left, near)]
         self.polygon([self.place(*corner) for corner in corners], tint, name)
 
-    # The setting
+    # Background
 
     def sky(self) -> None:
         top, bottom = (np.array(self.tint(*colour)) for colour in ((120, 160, 215), (205, 220, 235)))

@@ -71,7 +71,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Look:
-    """What the first reading of a pair found."""
+    """The result of the first reading of a pair."""
 
     content: Content
     size: tuple[int, int]
@@ -136,7 +136,7 @@ def prepare_dataset(
             made.begin([pair.name for pair in kept])
 
             counts, left = write_all(made, kept, coding, export.listed_in, unknown, orientation)
-            made.put(OWN_NAME, table_text(coding.classes).encode(), export.listed_in or 'what the source says')
+            made.put(OWN_NAME, table_text(coding.classes).encode(), export.listed_in or 'the classes of the source')
             made.put_splits(splits)
             pixels = sum(counts[name] for name in splits['train'])[: len(coding.classes.names)]
             notes = [

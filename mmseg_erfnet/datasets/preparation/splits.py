@@ -114,7 +114,7 @@ def _may_list(path: PurePosixPath) -> bool:
 
 
 def column(files: Iterable[SourceFile], names: Iterable[str], columns: Iterable[str]) -> dict[str, str]:
-    """Return the value of a column for each frame, `group` or `split` for instance, from the source's tables.
+    """Return each frame's value in a column of the source's tables, `group` or `split` for instance.
 
     A table is a CSV file with a column of frame names (`image`, `filename`, ...) and one of `columns`.
     """
