@@ -52,7 +52,7 @@ def test_missing_split(data):
 
 def test_empty_split(data):
     (data / 'splits' / 'train.txt').write_text('')
-    assert 'train.txt is empty; write one name a line' in the_problem(data)
+    assert 'train.txt is empty; write one name per line' in the_problem(data)
 
 
 def test_split_that_names_a_missing_frame(data):
@@ -90,7 +90,7 @@ def test_colour_outside_the_palette(data):
 def test_label_of_another_size(data):
     label = min((data / 'LabeledApproved_full').iterdir())
     cv2.imwrite(str(label), cv2.imread(str(label))[:-8])
-    assert 'frame and label must have one size' in problems(data)[0]
+    assert 'frame and label must have the same size' in problems(data)[0]
 
 
 def test_nothing_but_ignored_pixels(data):

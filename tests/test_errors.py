@@ -223,9 +223,7 @@ def test_labels_in_colours_under_load_annotations(shop, train, tmp_path):
                 step.clear()
                 step.type = 'LoadAnnotations'
     cfg.dump(tmp_path / 'stock.py')
-    words = (
-        r'_L\.png holds colours, and LoadAnnotations knows class ids alone; load it with .*mmseg_erfnet\.LoadSegLabels'
-    )
+    words = r'_L\.png contains colours, but LoadAnnotations reads only class ids; load it .*mmseg_erfnet\.LoadSegLabels'
     assert re.search(words, train('log_level=INFO', config=tmp_path / 'stock.py'))
     ended = run_tool('test', tmp_path / 'stock.py', shop / 'weights.pth', '--work-dir', tmp_path / 'score')
     assert ended.status == 1
@@ -354,11 +352,11 @@ IGNORED = {
     '--max-drop': ('export', ['c.py', 'w.pth', '--out', 'o', '--max-drop', '1'], 'without --int8'),
     '--cfg-options': ('predict', ['m.xml', 'i.png', '--out', 'o', '--cfg-options', 'a=1'], 'on an exported model'),
     '--trust-checkpoint': ('predict', ['m.onnx', 'i.png', '--out', 'o', '--trust-checkpoint'], 'on an exported model'),
-    '--precision': ('predict', ['m.onnx', 'i.png', '--out', 'o', '--precision', 'f32'], 'but on an OpenVINO model'),
+    '--precision': ('predict', ['m.onnx', 'i.png', '--out', 'o', '--precision', 'f32'], 'except on an OpenVINO model'),
     '--precision of PyTorch': (
         'predict',
         ['c.py', 'w.pth', 'i.png', '--out', 'o', '--precision', 'bf16'],
-        'but on an OpenVINO model',
+        'except on an OpenVINO model',
     ),
     '--cfg-options of nothing': ('doctor', ['--cfg-options', 'a=1'], 'without a config'),
     '--seed': ('prepare_camvid', ['s', '--seed', '1'], 'without --split random'),

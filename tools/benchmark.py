@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure speed: latency of inference in everything that can run a model here, or throughput of training.
+"""Measure speed: latency of inference in every installed backend, or throughput of training.
 
 `python tools/benchmark.py --help` is the manual; the code is mmseg_erfnet/cli/benchmark.py.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Convert a checkpoint of ERFNet's authors to MMSegmentation's form, or back.
+"""Convert a checkpoint of ERFNet's authors to MMSegmentation's format, or back.
 
 `python tools/convert_checkpoint.py --help` is the manual; the code is mmseg_erfnet/cli/convert_checkpoint.py.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Look at a config's data: classes, sizes, samples, augmentations, and class weights for the loss.
+"""Report on a config's data: classes, sizes, samples, augmentations, and class weights for the loss.
 
 `python tools/dataset_report.py --help` is the manual; the code is mmseg_erfnet/cli/dataset_report.py.
 """

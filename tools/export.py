@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Export a model: frames in, labels out, nothing of PyTorch needed to run it.
+"""Export a model that takes frames, returns labels and runs without PyTorch.
 
 `python tools/export.py --help` is the manual; the code is mmseg_erfnet/cli/export.py.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check CamVid and bring it into the layout that the configs read.
+"""Check CamVid and convert it to the layout that the configs read.
 
 `python tools/prepare_camvid.py --help` is the manual; the code is mmseg_erfnet/cli/prepare_camvid.py.
 """

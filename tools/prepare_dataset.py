@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check one's own data, as a labelling tool exported them, and bring them into the layout that the configs read.
+"""Check your own data, exported by a labelling tool, and convert them to the layout that the configs read.
 
 `python tools/prepare_dataset.py --help` is the manual; the code is mmseg_erfnet/cli/prepare_dataset.py.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the file that is handed on from the checkpoint of a run: weights alone, convolutions in float16.
+"""Make a file for release from the checkpoint of a run: weights only, convolutions in float16.
 
 `python tools/publish_checkpoint.py --help` is the manual; the code is mmseg_erfnet/cli/publish_checkpoint.py.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Bind what a work dir holds into one HTML file: scores, mistakes, curves, config, environment.
+"""Write the results in a work dir as one HTML file: scores, mistakes, curves, config, environment.
 
 `python tools/report.py --help` is the manual; the code is mmseg_erfnet/cli/report.py.
 """

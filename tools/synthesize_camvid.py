@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make a small synthetic CamVid, for trying everything out without the download.
+"""Make a small synthetic CamVid, to try everything without the download.
 
 `python tools/synthesize_camvid.py --help` is the manual; the code is mmseg_erfnet/cli/synthesize_camvid.py.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a checkpoint: a table of the classes, the metrics, and metrics.json in the work dir.
+"""Score a checkpoint: print the metrics and a table of the classes, and write metrics.json.
 
 `python tools/test.py --help` is the manual; the code is mmseg_erfnet/cli/test.py.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train a model and validate it as it learns.
+"""Train a model and validate it during training.
 
 `python tools/train.py --help` is the manual; the code is mmseg_erfnet/cli/train.py.
 """

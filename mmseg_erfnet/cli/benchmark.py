@@ -1,15 +1,15 @@
-"""Measure speed: latency of inference in everything that can run a model here, or throughput of training.
+"""Measure speed: latency of inference in every installed backend, or throughput of training.
 
     python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --size 360x480 256x256
     python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --rows openvino-int8 --json benchmark.json
     python tools/benchmark.py formats configs/erfnet_camvid11.py best.pth deployed/*.xml deployed/*.onnx     on val
-    python tools/benchmark.py training configs/erfnet_camvid.py               beside MMSegmentation's own pipeline
+    python tools/benchmark.py training configs/erfnet_camvid.py               compared with MMSegmentation's pipeline
     python tools/benchmark.py training configs/erfnet_camvid.py --scaling     over batch, workers, size and processes
 
-The result is a table in Markdown. All rows take turns, again and again, so compare rows of one run only. Each row of
-`inference` has the median and the 90th percentile of the latency from a uint8 frame to uint8 labels, and the latency of
-the network alone. "Of the limit" is the time that the multiply-accumulates would take at the best throughput that this
-machine reached in that precision, divided by the time that the row took.
+The result is a table in Markdown. The measurements of all rows are interleaved, so compare only rows of the same run.
+Each row of `inference` gives the median and the 90th percentile of the latency from a uint8 frame to uint8 labels, and
+the latency of the network alone. "Of the limit" is the time that the multiply-accumulates would take at the best
+throughput that this machine reached in that precision, divided by the time measured.
 """
 
 import argparse
@@ -38,26 +38,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     inference.add_argument('config', help='config file')
     inference.add_argument('checkpoint', nargs='?', help='checkpoint file (default: random weights)')
     inference.add_argument(
-        '--size', nargs='+', type=parse_size, default=[(360, 480)], metavar='HxW', dest='sizes', help='of the frames'
+        '--size',
+        nargs='+',
+        type=parse_size,
+        default=[(360, 480)],
+        metavar='HxW',
+        dest='sizes',
+        help='sizes of the frames',
     )
-    inference.add_argument('--batch', type=int, default=1, metavar='N', help='frames at a time (default: 1)')
-    inference.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='what to measure (default: all)')
-    inference.add_argument('--models', nargs='+', default=(), metavar='MODEL', help='exported files to measure, too')
-    inference.add_argument('--rounds', type=int, default=10, help='turns of each row, of 5 runs each (default: 10)')
+    inference.add_argument('--batch', type=int, default=1, metavar='N', help='frames per batch (default: 1)')
+    inference.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='rows to measure (default: all)')
+    inference.add_argument(
+        '--models', nargs='+', default=(), metavar='MODEL', help='exported models to measure as well'
+    )
+    inference.add_argument('--rounds', type=int, default=10, help='rounds per row, of 5 runs each (default: 10)')
     add_trust_checkpoint(inference)
-    formats = verbs.add_parser('formats', help='exported models beside PyTorch: labels, mIoU on val, latency, size')
+    formats = verbs.add_parser(
+        'formats', help='exported models compared with PyTorch: labels, mIoU on val, latency, size'
+    )
     formats.add_argument('config', help='config file')
     formats.add_argument('checkpoint', help='checkpoint file that the models were exported from')
     formats.add_argument('models', nargs='+', metavar='MODEL', help='exported models')
-    formats.add_argument('--images', type=int, metavar='N', help='so many validation images, evenly spread')
+    formats.add_argument('--images', type=int, metavar='N', help='use only N validation images, evenly spaced')
     add_trust_checkpoint(formats)
     training = verbs.add_parser('training', help='images per second of training, at the size and batch of the config')
     training.add_argument('config', help='config file')
-    training.add_argument('--scaling', action='store_true', help='over batch, workers, size and processes instead')
-    training.add_argument('--rounds', type=int, help='turns of each row, of 2 iterations each (default: 3)')
+    training.add_argument('--scaling', action='store_true', help='vary batch, workers, size and processes instead')
+    training.add_argument('--rounds', type=int, help='rounds per row, of 2 iterations each (default: 3)')
     for verb in (inference, formats, training):
         verb.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
-        verb.add_argument('--json', type=Path, metavar='FILE', help='write the results there, too')
+        verb.add_argument('--json', type=Path, metavar='FILE', help='also write the results to FILE')
         add_config_options(verb)
     args = parser.parse_args(argv)
 

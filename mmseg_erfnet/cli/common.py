@@ -1,4 +1,4 @@
-"""What the verbs share: parsers, common arguments, and the end that errors come to."""
+"""Code that the verbs share: parsers, common arguments, error handling."""
 
 import argparse
 import functools
@@ -27,7 +27,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_options(texts: Sequence[str] | None) -> dict:
-    """Read ``KEY=VALUE`` texts as MMEngine's ``DictAction`` does: numbers, booleans, lists and tuples are recognised.
+    """Parse ``KEY=VALUE`` strings like MMEngine's ``DictAction``: numbers, booleans, lists and tuples are recognised.
 
     Raises:
         UsageError: A text has no ``=``, or its brackets do not match.
@@ -65,26 +65,26 @@ def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='load a checkpoint that holds more than data; it may run code of whoever wrote it',
+        help='load a checkpoint that contains more than plain data; it may run code written by its author',
     )
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share, under the names that MMSegmentation's users know."""
-    parser.add_argument('--work-dir', help='folder for what the run writes (default: work_dirs/<name of the config>)')
+    parser.add_argument('--work-dir', help='folder for the output of the run (default: work_dirs/<name of the config>)')
     add_config_options(parser)
     add_trust_checkpoint(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
-        help='what started the processes',
+        help='job launcher that started the processes',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], None]:
-    """Decorate a verb's ``main``: an error that the user can fix is printed as one sentence and ends with status 1."""
+    """Decorate a verb's ``main``: print an error that the user can fix as one sentence, and exit with status 1."""
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> None:
@@ -94,7 +94,7 @@ def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str
             leave(signal.SIGINT)
         except Exception as error:
             found = _user_error(error)
-            if found is None:  # a bug, which its traceback helps to find
+            if found is None:  # a bug: its traceback helps to find it
                 raise
             more = f' {resuming()}' if isinstance(found, StorageError) and found.resumable else ''
             sys.exit(f'error: {sentence(found)}{more}')
@@ -103,14 +103,14 @@ def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str
 
 
 def _user_error(error: Exception) -> UserError | None:
-    """Return what a user can cause as an error of this project's, or None for a bug."""
+    """Return an error that a user can cause as a `UserError`, or None for a bug."""
     if isinstance(error, UserError):
         return error
     if 'mmengine' in sys.modules and 'torch' in sys.modules:
         from mmseg_erfnet.engine.translation import translate
 
         return translate(error)
-    # Nothing of MMEngine's has run: files are all that is left to go wrong.
+    # MMEngine has not run yet, so only errors of files are left.
     return storage_error(error.filename, error) if isinstance(error, OSError) and error.errno in REMEDIES else None
 
 
@@ -118,22 +118,23 @@ def given(value: object, option: str, needed: bool, condition: str) -> None:
     """Refuse an option that would be ignored.
 
     Args:
-        value: What was given; None or False where the option was left out.
+        value: The value given; None or False where the option was left out.
         option: The option.
-        needed: Whether what it works on is there.
-        condition: What that is.
+        needed: Whether the option has an effect.
+        condition: When it has none, as in "without --int8".
 
     Raises:
-        UsageError: It was given in vain.
+        UsageError: The option was given but has no effect.
     """
     if value not in (None, False) and not needed:
         raise UsageError(f'{option} has no effect {condition}; leave it out.')
 
 
 def sentence(error: BaseException) -> str:
-    """Return an error's message in one line; of one from a data loader's worker, which carries a traceback, the last.
+    """Return an error's message in one line.
 
-    MMEngine 0.10.7 puts the class that it was building before the message, which is left out.
+    The message of an error from a data loader's worker contains a traceback: only its last line is kept. MMEngine
+    0.10.7 puts the class that it was building before the message: that is removed.
     """
     kind = type(error)
     text = str(error).strip().rpartition(f'\n{kind.__module__}.{kind.__qualname__}: ')[2]

@@ -1,11 +1,11 @@
-"""List the shipped configs, print one whole, or copy one with its bases.
+"""List the shipped configs, print a complete one, or copy one with its bases.
 
     mmseg-erfnet config                                  the names of the shipped configs
     mmseg-erfnet config erfnet_camvid11                  the whole config, bases merged
     mmseg-erfnet config erfnet_camvid11 --copy .         write it and its bases into the current folder
 
-A config can only be based on files beside it, because `_base_` takes relative paths: copy the one to start from. Files
-that exist already and differ are not overwritten.
+`_base_` takes relative paths, so the bases of a config must be in the same folder: copy the config that yours starts
+from. Existing files that differ are not overwritten.
 """
 
 from collections.abc import Sequence

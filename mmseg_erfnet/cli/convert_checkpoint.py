@@ -1,11 +1,12 @@
-"""Convert a checkpoint of ERFNet's authors to MMSegmentation's form, or back.
+"""Convert a checkpoint of ERFNet's authors to MMSegmentation's format, or back.
 
     python tools/convert_checkpoint.py erfnet_pretrained.pth erfnet.pth
     python tools/convert_checkpoint.py erfnet_pretrained.pth encoder.pth --encoder-only
     python tools/convert_checkpoint.py work_dirs/erfnet_cityscapes_paper/best.pth authors.pth --to-authors
 
-The first result is for ERFNet with ERFNetHead (configs/erfnet_cityscapes_paper.py) and as many classes as the file has:
-the authors' Cityscapes weights have 20. Weights of MMSegmentation's own ERFNet need no conversion.
+The first command writes weights for ERFNet with ERFNetHead (configs/erfnet_cityscapes_paper.py), with the number of
+classes of the source: the authors' Cityscapes weights have 20. Weights of MMSegmentation's own ERFNet need no
+conversion.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument('source', type=Path, metavar='SRC', help='checkpoint to convert')
     parser.add_argument('target', type=Path, metavar='DST', help='file to write')
-    parser.add_argument('--to-authors', action='store_true', help="from MMSegmentation's form to the authors'")
-    parser.add_argument('--encoder-only', action='store_true', help='convert the encoder alone')
+    parser.add_argument('--to-authors', action='store_true', help="convert MMSegmentation's format to the authors'")
+    parser.add_argument('--encoder-only', action='store_true', help='convert only the encoder')
     add_trust_checkpoint(parser)
     args = parser.parse_args(argv)
 

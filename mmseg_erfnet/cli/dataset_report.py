@@ -1,10 +1,10 @@
-"""Look at a config's data: classes, sizes, samples, augmentations, and class weights for the loss.
+"""Report on a config's data: classes, sizes, samples, augmentations, and class weights for the loss.
 
     python tools/dataset_report.py configs/erfnet_camvid.py --out reports/camvid
     ... --cfg-options train_dataloader.dataset.data_root=/data/camvid
 
-Writes report.html, its pictures, and the class weights as two files that can be bases of a config:
-class_weights_log.py, 1 / ln(c + p), and class_weights_median.py, by median frequency.
+Writes report.html, its pictures, and the class weights as two files that a config can use as bases:
+class_weights_log.py with 1 / ln(c + p), and class_weights_median.py with median frequency balancing.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
-    parser.add_argument('--workers', type=int, help='threads that read labels (default: one a core)')
-    parser.add_argument('--c', type=float, default=1.1, help='of the weights 1 / ln(c + p); default 1.1, in ENet 1.02')
+    parser.add_argument('--workers', type=int, help='threads that read labels (default: one per core)')
+    parser.add_argument(
+        '--c', type=float, default=1.1, help='c of the weights 1 / ln(c + p) (default: 1.1; ENet uses 1.02)'
+    )
     add_config_options(parser)
     args = parser.parse_args(argv)
     if args.workers is not None and args.workers < 1:

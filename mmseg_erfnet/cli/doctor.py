@@ -3,7 +3,7 @@
     python tools/doctor.py
     python tools/doctor.py configs/erfnet_camvid.py
 
-Each problem is one line with its remedy; the exit status is then 1.
+Each problem is printed in one line with its remedy. The exit status is 1 if there are any.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     given(args.cfg_options, '--cfg-options', args.config is not None, 'without a config')
-    # Where MMSegmentation cannot be imported, that is what the findings say, and no config is read.
+    # If MMSegmentation cannot be imported, the findings report that, and the config is not read.
     options = parse_options(args.cfg_options) if import_mmseg() else {}
     if report(examine(args.config, options)):
         sys.exit(1)

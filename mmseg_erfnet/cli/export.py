@@ -1,14 +1,14 @@
-"""Export a model: frames in, labels out, nothing of PyTorch needed to run it.
+"""Export a model that takes frames, returns labels and runs without PyTorch.
 
     python tools/export.py configs/erfnet_camvid11.py best.pth --out deployed                            OpenVINO
-    ... --format onnx openvino ncnn litert                         for ONNX Runtime, phones and browsers, too
+    ... --format onnx openvino ncnn litert                         also for ONNX Runtime, phones and browsers
     ... --int8                                                     also in int8, calibrated and scored on the data
-    ... --size 360x480 --batch 1                                   fixed instead of any
-    ... --scale 1.25                                               sees 448x600, not 360x480: more accurate, slower
-    ... --output logits                                            or probabilities, instead of labels
+    ... --size 360x480 --batch 1                                   fixed size and batch instead of dynamic ones
+    ... --scale 1.25                                               input 448x600, not 360x480: more accurate, slower
+    ... --output logits                                            logits or probabilities instead of labels
 
-Colours, mean, std, the config's resize and the decision are inside the model. It is compared with PyTorch before it is
-kept. `tools/predict.py` and mmseg_erfnet.deploy.Predictor run it.
+The exported model includes the colour conversion, mean, std, the config's resize and the argmax. It is compared with
+PyTorch before it is kept. `tools/predict.py` and mmseg_erfnet.deploy.Predictor run it.
 """
 
 from collections.abc import Sequence
@@ -42,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=float,
         default=1.0,
         metavar='FACTOR',
-        help='of the size that the network sees, as in 1.25; more accurate and slower (default: 1)',
+        help='scale the input of the network; 1.25, for instance, is more accurate and slower (default: 1)',
     )
-    parser.add_argument('--int8', action='store_true', help="also write OpenVINO's model in int8")
+    parser.add_argument('--int8', action='store_true', help='also write an OpenVINO model in int8')
     parser.add_argument(
         '--max-drop',
         type=float,
         metavar='POINTS',
-        help='mIoU that int8 may lose; a model that loses more is not kept (default: 0.3)',
+        help='largest loss of mIoU accepted for int8; a model that loses more is not kept (default: 0.3)',
     )
     add_trust_checkpoint(parser)
     add_config_options(parser)

@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-# In the order in which a user meets them.
+# In the order in which a user needs them.
 VERBS = (
     'predict',
     'train',
@@ -38,7 +38,7 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the verb that the first argument names, with the others."""
+    """Run the verb named by the first argument with the remaining arguments."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ('-h', '--help'):
         print(usage())

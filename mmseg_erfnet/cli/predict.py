@@ -1,17 +1,17 @@
 """Predict images, folders, videos, cameras and streams.
 
     python tools/predict.py photo.jpg                                 with the model that comes with the package
-    python tools/predict.py erfnet.xml drive/ --out predicted         a folder; run it again to go on
-    python tools/predict.py erfnet.xml drive.mp4                      a video; 0 instead: the first camera; rtsp://...
+    python tools/predict.py erfnet.xml drive/ --out predicted         a folder; run it again to continue
+    python tools/predict.py erfnet.xml drive.mp4                      a video; also a camera (0) or a stream (rtsp://...)
     python tools/predict.py erfnet.xml 'drive/*_left.png' --write labels
     python tools/predict.py configs/erfnet_camvid11.py best.pth drive/              without an export
-    ... --shard 3/8                                                   the third of eight shares
+    ... --shard 3/8                                                   the third of eight shards
 
-MODEL is a file that tools/export.py wrote, or a config and a checkpoint; suffixes tell it from the inputs. Results are
-label maps (PNG, the grey value is the class), painted pictures with a legend, and for videos and cameras a painted
-video, which browsers play. Where there is a result of this input and model already, it is kept; a file that is none is
-never replaced. An input that cannot be read, or not to its end, is named at the end; the status is then 1. Ctrl-C ends
-a camera, and leaves of a video what is done.
+MODEL is a file written by tools/export.py, or a config and a checkpoint; it is recognised by its suffix. Results are
+label maps (PNG, the grey value is the class id), painted pictures with a legend, and, for videos and cameras, a painted
+video that plays in browsers. An existing result of the same input and model is kept; any other existing file is never
+replaced. Inputs that cannot be read completely are listed at the end, and the exit status is then 1. Ctrl-C stops a
+camera; it also stops a video, and keeps the part that is done.
 """
 
 import argparse
@@ -50,7 +50,7 @@ SHOWN = 10  # paths and failures
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
-    # What it remarks on a damaged file or an absent camera is said in a sentence.
+    # A damaged file or a missing camera is reported in a sentence of our own instead.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     model, inputs = split_words(args.words)
     if not inputs:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             'There is no input: give an image, a folder, a pattern, a video, an address or a camera number.'
         )
     _check_options(model, args)
-    find_sources(inputs)  # a wrong name is said before a model is loaded
+    find_sources(inputs)  # report a wrong name before loading a model
     predictor = _predictor(model, args)
     with _Stop() as stop:
         result = predict(
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs='+',
         metavar='[MODEL | CONFIG CHECKPOINT] INPUT',
         help='exported model, or config and checkpoint (default: the model that comes with the package); then images, '
-        'folders, patterns, videos, addresses, numbers of cameras',
+        'folders, patterns, videos, addresses or camera numbers',
     )
     parser.add_argument('--out', default='predicted', metavar='DIR', help='folder for the results (default: predicted)')
     parser.add_argument(
@@ -91,37 +91,41 @@ def _parser() -> argparse.ArgumentParser:
         nargs='+',
         choices=CONTENTS,
         default=(),
-        help='what to write (default: labels and painted; of videos and cameras, video)',
+        help='what to write (default: labels and painted; for videos and cameras: video)',
     )
-    parser.add_argument('--overwrite', action='store_true', help='predict again what is there')
-    parser.add_argument('--shard', type=_shard, default=(1, 1), metavar='K/N', help='take a share of the inputs')
-    parser.add_argument('--max-frames', type=int, metavar='N', help='stop a video or a camera after so many frames')
+    parser.add_argument('--overwrite', action='store_true', help='predict again where there are results already')
+    parser.add_argument(
+        '--shard', type=_shard, default=(1, 1), metavar='K/N', help='predict only shard K of N of the inputs'
+    )
+    parser.add_argument('--max-frames', type=int, metavar='N', help='stop a video or a camera after N frames')
     parser.add_argument(
         '--every',
         type=int,
         default=1,
         metavar='N',
-        help='predict each N-th frame of a video or a camera, and hold the labels in between',
+        help='predict every N-th frame of a video or a camera, and repeat its labels in between',
     )
     parser.add_argument(
         '--codec',
         choices=tuple(CODECS),
-        help='of painted videos (default: h264 where PyAV is installed, else vp8; both play in browsers, mp4v is the '
-        'fastest that needs no PyAV)',
+        help='codec of painted videos (default: h264 if PyAV is installed, else vp8; both play in browsers; without '
+        'PyAV, mp4v is the fastest)',
     )
     parser.add_argument('--device', help="device of the model's backend (default: CPU)")
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
-    parser.add_argument('--precision', choices=('f32', 'bf16'), help='of an OpenVINO model (default: see Predictor)')
+    parser.add_argument(
+        '--precision', choices=('f32', 'bf16'), help='precision of an OpenVINO model (default: see Predictor)'
+    )
     add_trust_checkpoint(parser)
     add_config_options(parser)
     return parser
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell the model, by its suffix, from the inputs.
+    """Separate the model, recognised by its suffix, from the inputs.
 
     Returns:
-        The model (none, its file, or config and checkpoint), and the inputs.
+        The model (nothing, its file, or config and checkpoint), and the inputs.
 
     Raises:
         UsageError: There are two models, a config without a checkpoint, or a checkpoint without a config.
@@ -149,12 +153,12 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _check_options(model: list[str], args: argparse.Namespace) -> None:
-    """Refuse options that the kind of model has no use for."""
+    """Refuse options that have no effect on this kind of model."""
     exported = len(model) < 2
     given(args.cfg_options, '--cfg-options', not exported, 'on an exported model, whose config is inside')
     given(args.trust_checkpoint, '--trust-checkpoint', not exported, 'on an exported model')
     openvino = exported and (not model or PurePath(model[0]).suffix == '.xml')
-    given(args.precision, '--precision', openvino, 'but on an OpenVINO model (.xml)')
+    given(args.precision, '--precision', openvino, 'except on an OpenVINO model (.xml)')
 
 
 def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:
@@ -173,7 +177,7 @@ def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:
 
 
 def _check_segmentor(cfg, name: str) -> None:
-    """Refuse what has no single decode head that gives logits from the backbone's features."""
+    """Refuse models without a single decode head that computes logits from the backbone's features."""
     kind = str(cfg.get('model', {}).get('type', '')).rpartition('.')[2]
     heads = cfg.get('model', {}).get('decode_head')
     if kind != 'EncoderDecoder' or isinstance(heads, (list, tuple)):
@@ -184,7 +188,7 @@ def _check_segmentor(cfg, name: str) -> None:
 
 
 class _Stop:
-    """What the first Ctrl-C or SIGTERM asks for: to finish what is being written. The second ends at once."""
+    """Handle Ctrl-C and SIGTERM: the first finishes the file that is being written, the second exits at once."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -207,21 +211,21 @@ class _Stop:
 
 
 def _end(result: Result, stop: _Stop, out: str) -> None:
-    # What was written, for the next command of a pipe; the rest is for people.
+    # Files written go to stdout, for the next command of a pipe; errors go to stderr.
     for path in result.pictures[:SHOWN]:
         print(shown(path))
     if len(result.pictures) > SHOWN:
         print(f'and {len(result.pictures) - SHOWN} more in {shown(out)}')
     failures = result.failures
     if failures:
-        head = '' if len(failures) == 1 else f'{len(failures)} inputs could not be predicted, or not whole:\n'
+        head = '' if len(failures) == 1 else f'{len(failures)} inputs could not be predicted completely:\n'
         more = f'\nand {len(failures) - SHOWN} more' if len(failures) > SHOWN else ''
         message = f'error: {head}' + '\n'.join(failures[:SHOWN]) + more
     if result.stopped:
         if failures:
             print(message, file=sys.stderr)
         name = signal.Signals(stop.number).name if stop.number else 'a signal'
-        print(f'Stopped by {name}; run the same command again to go on.', file=sys.stderr, flush=True)
+        print(f'Stopped by {name}; run the same command again to continue.', file=sys.stderr, flush=True)
         sys.stdout.flush()
         leave(stop.number)
     if failures:

@@ -1,19 +1,20 @@
-"""Check one's own data, as a labelling tool exported them, and bring them into the layout that the configs read.
+"""Check your own data, exported by a labelling tool, and convert them to the layout that the configs read.
 
     python tools/prepare_dataset.py export.zip --out data/streets
     python tools/prepare_dataset.py ~/export --out data/streets --classes road,car,person      masks without a list
-    python tools/prepare_dataset.py ~/export --out data/streets --ignore void                  pixels that do not count
+    python tools/prepare_dataset.py ~/export --out data/streets --ignore void                  ignore a class
 
-SOURCE is a folder or an archive (zip, tar, tgz) of one of these:
+SOURCE is a folder or an archive (zip, tar, tgz) in one of these formats:
     CVAT             "Segmentation mask 1.1" or "CamVid 1.0", exported with "Save images"
-    labelme          its JSON files beside the images, or what labelme2voc makes of them
+    labelme          its JSON files next to the images, or the output of labelme2voc
     Roboflow         "Semantic Segmentation Masks"
     Kaggle, fast.ai  class_dict.csv, or codes.txt and valid.txt
-    folders          images/ and masks/ with the same names, or x.jpg beside x_mask.png; masks hold indices, a palette
-                     or colours; a classes.csv with the header name,r,g,b or name,value says what they are
-Splits are kept where the source has them (folders, lists, a column `split`), else drawn, whole groups at a time where
-folders or a column `group` name them. The folder OUT holds images/ labels/ classes.csv splits/ afterwards, and
-configs/NAME.py of the current folder trains on it. A second run changes nothing.
+    folders          images/ and masks/ with the same names, or x.jpg next to x_mask.png; masks contain indices, a
+                     palette or colours; a classes.csv with the header name,r,g,b or name,value defines them
+
+If the source has splits (folders, lists, a column `split`), they are kept. Otherwise they are drawn at random; groups
+named by folders or a column `group` stay together. Writes images/ labels/ classes.csv splits/ into OUT, and a config
+for training on them, configs/NAME.py in the current folder. A second run changes nothing.
 """
 
 import signal
@@ -28,35 +29,39 @@ from mmseg_erfnet.mmseg_import import require_mmseg
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    parser.add_argument('source', type=Path, help='folder or archive that the data are in')
-    parser.add_argument('--out', type=Path, required=True, help='folder to make; its name becomes that of the config')
-    parser.add_argument('--classes', metavar='NAMES', help='names with commas, or a list of classes (csv, txt)')
-    parser.add_argument('--ignore', nargs='+', default=[], metavar='NAME', help='classes whose pixels do not count')
-    parser.add_argument('--seed', type=int, default=0, help='of a split that is drawn (default: %(default)s)')
+    parser.add_argument('source', type=Path, help='folder or archive with the data')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder to create; its name becomes the name of the config'
+    )
+    parser.add_argument(
+        '--classes', metavar='NAMES', help='names separated by commas, or a file that lists the classes (csv, txt)'
+    )
+    parser.add_argument('--ignore', nargs='+', default=[], metavar='NAME', help='classes to ignore')
+    parser.add_argument('--seed', type=int, default=0, help='seed for drawing the split (default: %(default)s)')
     parser.add_argument(
         '--unknown',
         choices=('error', 'ignore'),
         default='error',
-        help="'ignore' leaves pixels out whose value or colour is no class",
+        help="'ignore' sets pixels to 255 whose value or colour does not belong to a class",
     )
     parser.add_argument(
         '--orientation',
         choices=('auto', 'shown', 'stored'),
         default='auto',
-        help='what labels were drawn on where a photo says by EXIF that it is to be turned',
+        help='for photos with an EXIF rotation: whether labels were drawn on the photo as shown or as stored',
     )
     parser.add_argument(
         '--duplicates',
         choices=('error', 'drop'),
         default='error',
-        help="'drop' takes frames off train that are in val or test, too",
+        help="'drop' removes frames from train that are also in val or test",
     )
     args = parser.parse_args(argv)
 
     require_mmseg()
     from mmseg_erfnet.datasets.preparation import config_path, prepare_dataset, write_config
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing half-done
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM, too, leaves nothing half-written
     try:
         path = config_path(args.out)
         prepared = prepare_dataset(

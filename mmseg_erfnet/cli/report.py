@@ -1,10 +1,10 @@
-"""Bind what a work dir holds into one HTML file: scores, mistakes, curves, config, environment.
+"""Write the results in a work dir as one HTML file: scores, mistakes, curves, config, environment.
 
     python tools/report.py work_dirs/erfnet_camvid
     python tools/report.py work_dirs/erfnet_camvid --out report.html
 
-Training and tools/test.py write the same report by themselves; this makes it anew, during training for instance. The
-file opens from disk and asks no network for anything.
+Training and tools/test.py write the same report automatically; use this to write it again, for instance during
+training. The file opens from disk and needs no network.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,11 @@
-"""Make a small synthetic CamVid, for trying everything out without the download.
+"""Make a small synthetic CamVid, to try everything without the download.
 
     python tools/synthesize_camvid.py --out data/synthetic_camvid
     python tools/synthesize_camvid.py --out /tmp/tiny --images 8 --size 96x128 --seed 1
-    python tools/synthesize_camvid.py --video street.webm --images 150         a drive along such a street
+    python tools/synthesize_camvid.py --video street.webm --images 150         a video of such a street
 
-The folder has the layout of `data/camvid` and street-like scenes in the 32 colours, the same for the same arguments.
+The folder has the layout of `data/camvid`, with street-like scenes in the 32 colours. The same arguments give the same
+images.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument('--out', type=Path, help='folder to make')
-    target.add_argument('--video', type=Path, metavar='FILE', help='clip to write instead, .webm')
+    target.add_argument('--video', type=Path, metavar='FILE', help='write a video (.webm) instead')
     parser.add_argument('--images', type=int, default=60, help='number of frames (default: %(default)s)')
     parser.add_argument('--size', type=parse_size, default=(360, 480), help='HEIGHTxWIDTH (default: 360x480)')
     parser.add_argument('--seed', type=int, default=0, help='another seed gives other scenes (default: %(default)s)')

@@ -1,9 +1,9 @@
-"""Score a checkpoint: a table of the classes, the metrics, and metrics.json in the work dir.
+"""Score a checkpoint: print the metrics and a table of the classes, and write metrics.json.
 
 python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid            the best checkpoint of a run
 python tools/test.py configs/erfnet_camvid.py work_dirs/erfnet_camvid/best_mIoU_epoch_280.pth
-... --tta                                                     average over the image and its mirror image
-... --tta --tta-scales 0.75 1 1.25                            and over scales
+... --tta                                                     average over the image and its horizontal flip
+... --tta --tta-scales 0.75 1 1.25                            and over these scales
 ... --show-dir painted                                        pictures of input, ground truth and prediction
 ... --cfg-options test_dataloader.dataset.ann_file=splits/test.txt        another split
 """
@@ -18,13 +18,13 @@ from mmseg_erfnet.mmseg_import import require_mmseg
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='+', help='checkpoint file, or the folder of a run: its best checkpoint')
+    parser.add_argument(
+        'checkpoint', nargs='+', help='checkpoint file, or the work dir of a run, whose best checkpoint is tested'
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: the mean over flip and scales')
     parser.add_argument('--tta-scales', nargs='+', type=float, metavar='SCALE', help='scales of --tta (default: 1)')
-    parser.add_argument(
-        '--out', metavar='DIR', help='write the predicted label maps there, as PNG with a class per pixel'
-    )
-    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of input, ground truth and prediction there')
+    parser.add_argument('--out', metavar='DIR', help='write the predicted label maps to DIR, as PNG files of class ids')
+    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of input, ground truth and prediction to DIR')
     add_run_arguments(parser)
     args = parser.parse_args(argv)
 

@@ -1,8 +1,8 @@
-"""Train a model and validate it as it learns.
+"""Train a model and validate it during training.
 
 python tools/train.py configs/erfnet_camvid.py
 python tools/train.py configs/erfnet_camvid.py --resume                  continue an interrupted run, or start it
-python tools/train.py configs/erfnet_camvid.py --amp --epochs 28         bfloat16, and a tenth of the schedule
+python tools/train.py configs/erfnet_camvid.py --amp --epochs 28         bfloat16, a tenth of the schedule
 torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
 """
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         const=True,
         default=False,
         metavar='CHECKPOINT',
-        help='continue the run in the work dir, from its last checkpoint or the one given; start it if there is none',
+        help='resume the run in the work dir, from its last checkpoint or from CHECKPOINT; start it if there is none',
     )
     parser.add_argument(
         '--amp',
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='mixed precision: bfloat16, float16 with loss scaling on older GPUs, float32 on a CPU without bfloat16',
     )
     parser.add_argument(
-        '--epochs', type=int, help='cut or stretch the schedule, learning rates and all, to so many epochs'
+        '--epochs', type=int, help='shorten or stretch the schedule, including the learning rates, to this many epochs'
     )
     add_run_arguments(parser)
     args = parser.parse_args(argv)

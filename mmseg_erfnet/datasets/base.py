@@ -1,4 +1,4 @@
-"""What the datasets here share: files are checked, and stored label ids need not be the class ids."""
+"""The base class of our datasets: it checks files, and maps stored label ids to class ids."""
 
 import os
 import stat
@@ -20,19 +20,19 @@ from mmseg_erfnet.images import check_frame, decode_frame
 
 
 class CheckedSegDataset(BaseSegDataset):
-    """A `BaseSegDataset` that looks at its files before they are trusted.
+    """A `BaseSegDataset` that checks its files.
 
-    At construction a split without names, a name given twice, and a missing image or label are errors; each frame's
-    bytes are checked whenever they are read, so that a file that goes bad during training is named, too.
+    An empty split, a duplicate name, and a missing image or label are errors at construction. The bytes of each frame
+    are checked whenever they are read, so a file that becomes damaged during training is named, too.
 
-    The label files may hold other ids than those of `METAINFO['classes']`: `stored_ids` tells which, and reaches the
-    loading transform through MMSegmentation's own `label_map`.
+    The ids in the label files may differ from those of `METAINFO['classes']`: `stored_ids` maps them, and reaches the
+    loading transform as MMSegmentation's own `label_map`.
 
     Args:
-        cache_gb: Memory, in 10^9 bytes, for what the steps of the pipeline before the first random one make of a frame:
-            decoded, and resized where that comes first, it is shared by all workers of this process, and no file is
-            read twice while there is room. Samples are the same with and without. 0 keeps nothing.
-        **kwargs: Those of `BaseSegDataset`.
+        cache_gb: Memory, in 10^9 bytes, for the output of the pipeline's steps before the first random one: frames
+            that are decoded, and resized if `Resize` is among these steps. All workers of this process share it, and
+            no file is read twice while there is room. Samples are the same with and without it. 0 disables it.
+        **kwargs: Arguments for `BaseSegDataset`.
     """
 
     def __init__(self, *args, cache_gb: float = 0, **kwargs) -> None:
@@ -43,7 +43,7 @@ class CheckedSegDataset(BaseSegDataset):
         super().__init__(*args, **kwargs)
 
     def full_init(self) -> None:
-        """Read the split, as in `BaseDataset`; and set the cache up, before there are workers."""
+        """Read the split, as in `BaseDataset`, and set up the cache before workers are started."""
         if not self._fully_initialized:
             super().full_init()
             if self.cache_gb:
@@ -51,7 +51,7 @@ class CheckedSegDataset(BaseSegDataset):
                 self.cache = SharedCache(paths, int(self.cache_gb * 1e9))
 
     def stored_ids(self) -> dict[int, int] | None:
-        """The class id, or 255, of each id in the label files; None if the files hold class ids."""
+        """The class id, or 255, of each id in the label files; None if the files contain class ids."""
         return None
 
     def get_label_map(self, new_classes: list[str] | None = None) -> dict[int, int] | None:
@@ -63,7 +63,7 @@ class CheckedSegDataset(BaseSegDataset):
         return {old: to_new.get(new, IGNORE) for old, new in stored.items()}
 
     def _update_palette(self) -> list:
-        # The inherited one takes label_map's keys for positions in the palette, and leaves a mere reordering alone.
+        # The inherited method uses label_map's keys as positions in the palette, and ignores a mere reordering.
         classes, palette = self._metainfo.get('classes', ()), self._metainfo.get('palette', ())
         if palette and palette == self.METAINFO.get('palette'):
             colours = dict(zip(self.METAINFO['classes'], palette, strict=True))
@@ -76,7 +76,7 @@ class CheckedSegDataset(BaseSegDataset):
         return super()._update_palette()
 
     def load_data_list(self) -> list[dict]:
-        """List the split's images and labels, each of which exists.
+        """List the split's images and labels, and check that they exist.
 
         Raises:
             DataError: A folder or the split cannot be read, the split is empty or names a frame twice, or a file is
@@ -87,7 +87,7 @@ class CheckedSegDataset(BaseSegDataset):
                 _check_folder(folder)
         infos = self._infos()
         if not infos and self.ann_file:
-            raise DataError(f'the split {self.ann_file} is empty; write one name a line, without suffix.')
+            raise DataError(f'the split {self.ann_file} is empty; write one name per line, without suffix.')
         if not infos:
             raise DataError(
                 f'no file in {self.data_prefix["img_path"]} ends in {self.img_suffix!r}; '
@@ -102,7 +102,7 @@ class CheckedSegDataset(BaseSegDataset):
         if missing:
             raise DataError(
                 f'{missing[0]} is missing{f" ({len(missing)} files in all)" if len(missing) > 1 else ""}, '
-                f'which {self.ann_file or "its counterpart"} asks for; restore it, or take its name off '
+                f'which {self.ann_file or "its counterpart"} requires; restore it, or remove its name from '
                 'the split.'
             )
         return infos
@@ -114,7 +114,7 @@ class CheckedSegDataset(BaseSegDataset):
         names = self._names()
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
-            raise DataError(f'{self.ann_file} names {", ".join(twice[:5])} more than once; keep one line of each.')
+            raise DataError(f'{self.ann_file} names {", ".join(twice[:5])} more than once; keep one line for each.')
         images, labels = self.data_prefix['img_path'], self.data_prefix.get('seg_map_path')
         infos = []
         for name in names:
@@ -126,22 +126,22 @@ class CheckedSegDataset(BaseSegDataset):
         return infos
 
     def _names(self) -> list[str]:
-        """The names in the split's list."""
+        """The names in the list of the split."""
         try:
             data = fileio.get(self.ann_file, backend_args=self.backend_args)
         except (OSError, ValueError) as error:
             raise DataError(
-                f'the split {self.ann_file} cannot be read ({error}); it should hold one name a line. '
+                f'the split {self.ann_file} cannot be read ({error}); it should contain one name per line. '
                 'For CamVid, tools/prepare_camvid.py writes the splits.'
             ) from error
         return parse_split(data, f'the split {self.ann_file}')
 
     def _frame_file(self, name: str) -> str:
-        """The file of a name's frame, in the folder of the frames."""
+        """The file name of a frame in the folder of frames."""
         return name + self.img_suffix
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the classes in a frame's label, which MMEngine's `ClassBalancedDataset` asks for.
+        """Return the classes in a frame's label, for MMEngine's `ClassBalancedDataset`.
 
         Raises:
             UsageError: The pipeline loads no labels.
@@ -156,8 +156,8 @@ class CheckedSegDataset(BaseSegDataset):
         """Fetch a sample through the pipeline.
 
         Raises:
-            DataError: The image is missing, no regular file, empty, in no listed format, truncated, damaged, too large,
-                grey, RGBA or of 16 bits, or stored turned so that its label may not fit.
+            DataError: The image is missing, not a regular file, empty, in an unsupported format, truncated, damaged,
+                too large, grey, RGBA or of 16 bits, or stored rotated so that its label may not fit.
         """
         info = self.get_data_info(idx)
         path = info['img_path']
@@ -180,12 +180,12 @@ class CheckedSegDataset(BaseSegDataset):
         except UserError:
             raise
         except Exception:
-            # The loader's decoder may be older or another than that of the check; if the frame is the reason, say so.
+            # The loader may use another decoder than the check; if the frame is the cause, report that.
             decode_frame(data, path)
             raise
 
     def _steps(self) -> tuple[Compose, Compose]:
-        """The pipeline up to the first step that is not known to be the same each time, and the rest."""
+        """The pipeline up to the first step that is not known to be deterministic, and the rest."""
         steps = self.pipeline.transforms
         kinds = [step_name(step) in FIXED_STEPS for step in steps]
         number = (kinds + [False]).index(False)
@@ -196,19 +196,19 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
     """Read a whole file through MMEngine's backends.
 
     Raises:
-        DataError: It is missing, cannot be read, or is no regular file.
+        DataError: It is missing, cannot be read, or is not a regular file.
     """
     if backend_args is None and _is_special(path):
-        raise DataError(f'{path} is no regular file; restore it, or take its name off the split.')
+        raise DataError(f'{path} is not a regular file; restore it, or remove its name from the split.')
     try:
         return fileio.get(path, backend_args=backend_args)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise DataError(f'{path} cannot be read ({reason}); restore it, or take its name off the split.') from error
+        raise DataError(f'{path} cannot be read ({reason}); restore it, or remove its name from the split.') from error
 
 
 def _is_special(path: str) -> bool:
-    """Whether there is a pipe or a device by this name, from which reading might not end."""
+    """Whether the path is a pipe or a device, from which reading might never end."""
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):
@@ -223,5 +223,5 @@ def _check_folder(folder: str) -> None:
     except OSError as error:
         raise DataError(
             f'the folder {folder} cannot be read ({error.strerror}); check data_root and data_prefix. '
-            'For CamVid, tools/prepare_camvid.py makes it.'
+            'For CamVid, tools/prepare_camvid.py creates it.'
         ) from error

@@ -1,4 +1,4 @@
-"""Decoded frames and labels in memory that all workers of a data loader share."""
+"""A cache of decoded frames and labels, in memory shared by all workers of a data loader."""
 
 import mmap
 import multiprocessing
@@ -10,28 +10,28 @@ EMPTY = -1
 
 
 class SharedCache:
-    """Pickled values under names that are known beforehand, bounded in bytes; what finds no place is not kept.
+    """Pickled values under names that are known in advance, limited in bytes; values that do not fit are not kept.
 
-    The memory is an anonymous mapping made before the workers are forked: what one puts the others get, it outlives
-    workers, a small /dev/shm is no limit, and pages that nothing was written to cost nothing. A copy of a cache, or one
+    The memory is an anonymous mapping created before the workers are forked: all workers share it, it outlives them,
+    a small /dev/shm does not limit it, and pages that were never written to take no memory. A copy of a cache, or one
     sent to a process that was not forked, is None.
 
     Args:
         names: All names.
-        size: Bytes for the values, at the most.
+        size: Largest total size of the values, in bytes.
     """
 
     def __init__(self, names: list[str], size: int) -> None:
         self.slots = {name: slot for slot, name in enumerate(names)}
         self.memory = mmap.mmap(-1, size)
-        # Where each value begins and ends, and at last where free memory begins.
+        # Start and end of each value, followed by the start of free memory.
         index = mmap.mmap(-1, 8 * (2 * len(self.slots) + 1))
         self.ends = np.frombuffer(index, np.int64)
         self.ends[:-1] = EMPTY
         self.lock = multiprocessing.Lock()
 
     def get(self, name: str) -> object | None:
-        """A copy of the value, or None."""
+        """Return a copy of the value, or None."""
         slot = self.slots.get(name)
         if slot is None or not self._locked():
             return None
@@ -40,7 +40,7 @@ class SharedCache:
         return None if start == EMPTY else pickle.loads(memoryview(self.memory)[start:end])
 
     def put(self, name: str, value: object) -> None:
-        """Keep a value, if there is room for it and none is kept under the name."""
+        """Store a value, if it fits and there is none under the name yet."""
         slot = self.slots.get(name)
         data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         if slot is None or not self._locked():
@@ -54,7 +54,7 @@ class SharedCache:
         self.lock.release()
 
     def _locked(self) -> bool:
-        # A worker that was killed while it held the lock must not stop the others.
+        # A worker that was killed while holding the lock must not block the others.
         return self.lock.acquire(timeout=1)
 
     def __reduce__(self) -> tuple:

@@ -1,6 +1,6 @@
 """CamVid, the Cambridge-driving Labeled Video Database (Brostow, Fauqueur and Cipolla, 2008).
 
-701 frames of 960x720 with RGB labels in 32 colours. The layout is that of the two official archives, as they unpack::
+701 frames of 960x720 with RGB labels in 32 colours, in the layout of the two official archives, unpacked::
 
     data/camvid/701_StillsRaw_full/NAME.png
     data/camvid/LabeledApproved_full/NAME_L.png
@@ -19,7 +19,7 @@ from mmseg_erfnet.datasets.wrappers import frames_of
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.registry import DATASETS
 
-# http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/data/label_colors.txt, in its order
+# http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/data/label_colors.txt, in the same order
 COLOURS = {
     'Animal': [64, 128, 64],
     'Archway': [192, 0, 128],
@@ -58,7 +58,7 @@ CLASSES = tuple(COLOURS)
 PALETTE = list(COLOURS.values())
 
 # The 11 classes of SegNet (Badrinarayanan, Kendall and Cipolla, 2017) in the order of its labels. The first class of
-# each group is the one whose colour stands for it, and the only one that the exact reading counts.
+# each group gives the group its colour, and is the only one that counts with grouping='exact'.
 GROUPS = {
     'Sky': ('Sky',),
     'Building': ('Building', 'Archway', 'Bridge', 'Tunnel', 'Wall'),
@@ -80,33 +80,33 @@ SPLITS = Path(__file__).with_name('splits')
 
 
 def standard_split(name: str) -> list[str]:
-    """Names of the standard split, SegNet's: `train` 367, `val` 101, `test` 233, `trainval` 468.
+    """Return the names in a standard (SegNet's) split: `train` 367, `val` 101, `test` 233, `trainval` 468.
 
     Raises:
         UsageError: There is no such split.
     """
     parts = {'train': ['train'], 'val': ['val'], 'test': ['test'], 'trainval': ['train', 'val']}
     if name not in parts:
-        raise UsageError(f'CamVid has no split {name!r}; take one of {", ".join(parts)}.')
+        raise UsageError(f'CamVid has no split {name!r}; choose one of {", ".join(parts)}.')
     return sorted(line for part in parts[name] for line in (SPLITS / f'{part}.txt').read_text().split())
 
 
 def random_split(names: Iterable[str], val: int = 128, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Draw a validation split, the same on every machine and whatever the order of the names.
+    """Draw a validation split, the same on every machine and for any order of the names.
 
-    It sorts by a hash rather than draw from a generator, whose stream may change with a library's version. Frames that
-    follow one another are near copies, so a figure on such a split is higher than one on the standard split.
+    The names are sorted by a hash instead of a random generator, whose stream may change with a library's version.
+    Consecutive frames are near copies, so scores on such a split are higher than on the standard split.
 
     Args:
-        names: The frames' names, each once.
-        val: How many of them to validate on; 128 of 701 in the TensorFlow run that this project started from.
+        names: The names of the frames, without duplicates.
+        val: Number of validation frames; 128 of 701 in the TensorFlow run that this project started from.
         seed: Another seed draws another split.
 
     Returns:
-        The names to train on and those to validate on, each sorted.
+        The names for training and those for validation, each sorted.
 
     Raises:
-        UsageError: A name is given twice, or too few are left to train on.
+        UsageError: There is a duplicate name, or no frames are left for training.
     """
     names = list(names)
     if len(set(names)) != len(names):
@@ -118,14 +118,14 @@ def random_split(names: Iterable[str], val: int = 128, seed: int = 0) -> tuple[l
 
 
 def check_disjoint(train: BaseDataset, other: BaseDataset, name: str = 'validation') -> None:
-    """Check that no frame is both trained on and scored.
+    """Check that no frame is both in the training set and in a set that is scored.
 
-    Frames are the same if their files are, or if they bear the same one of CamVid's 701 names wherever they lie.
+    Frames are the same if their files are the same, or if both have the same one of CamVid's 701 names in any folder.
 
     Args:
-        train: The dataset to train on, wrapped or not.
-        other: The one to score, wrapped or not.
-        name: What the message calls its split.
+        train: The training dataset, wrapped or not.
+        other: The dataset to score, wrapped or not.
+        name: The name of its split in the message.
 
     Raises:
         DataError: A frame is in both.
@@ -140,7 +140,7 @@ def check_disjoint(train: BaseDataset, other: BaseDataset, name: str = 'validati
     if both:
         raise DataError(
             f'{len(both)} frames are in the training and in the {name} split, {", ".join(both[:3])} '
-            'among them; take them off one of the two ann_file lists.'
+            'among them; remove them from one of the two ann_file lists.'
         )
 
 
@@ -155,10 +155,10 @@ class _CamVid(CheckedSegDataset):
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, data_prefix=data_prefix, **kwargs)
 
     def filter_data(self) -> list[dict]:
-        """Keep the frames of the sequences that `filter_cfg` wants.
+        """Keep the frames of the sequences that `filter_cfg` selects.
 
         Raises:
-            UsageError: `filter_cfg` has another key, or names a sequence of which the split has no frame.
+            UsageError: `filter_cfg` has another key, or names a sequence without frames in the split.
         """
         if not self.filter_cfg:
             return self.data_list
@@ -175,7 +175,7 @@ class _CamVid(CheckedSegDataset):
         if unknown or not named:
             raise UsageError(
                 f'filter_cfg names {", ".join(unknown) or "no sequence"}; {self.ann_file or "the data"} '
-                f'has {", ".join(sorted(set(sequences)))}. (--cfg-options takes 0016E5 for a number: '
+                f'has {", ".join(sorted(set(sequences)))}. (--cfg-options reads 0016E5 as a number: '
                 'name the others.)'
             )
         return [
@@ -187,15 +187,14 @@ class _CamVid(CheckedSegDataset):
 
 @DATASETS.register_module()
 class CamVidDataset(_CamVid):
-    """CamVid's 32 classes in the official order, to be read with `LoadSegLabels`.
+    """CamVid's 32 classes in the official order, to be loaded with `LoadSegLabels`.
 
-    `metainfo=dict(classes=[...])` chooses or reorders classes as in every dataset of MMSegmentation.
+    `metainfo=dict(classes=[...])` selects or reorders classes, as in every dataset of MMSegmentation.
 
     Args:
-        ignore_void: Turn the pixels of Void to 255, which neither loss nor metric counts. The classes stay 32.
-        **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
-            `filter_cfg=dict(without='0006R0')` holds a sequence out of the split, `dict(only='0006R0')` keeps nothing
-            else.
+        ignore_void: Map the pixels of Void to 255, which loss and metrics ignore. There are still 32 classes.
+        **kwargs: Arguments of `mmseg.datasets.BaseSegDataset`, for instance `ann_file='splits/train.txt'`.
+            `filter_cfg=dict(without='0006R0')` holds out a sequence, `dict(only='0006R0')` keeps only that one.
 
     Raises:
         UsageError: There is no such sequence.
@@ -209,7 +208,7 @@ class CamVidDataset(_CamVid):
         super().__init__(**kwargs)
 
     def stored_ids(self) -> dict[int, int] | None:
-        """Void goes to 255 if `ignore_void`."""
+        """Map Void to 255 if `ignore_void`."""
         if not self.ignore_void:
             return None
         return {index: IGNORE if name == 'Void' else index for index, name in enumerate(CLASSES)}
@@ -217,15 +216,14 @@ class CamVidDataset(_CamVid):
 
 @DATASETS.register_module()
 class CamVid11Dataset(_CamVid):
-    """CamVid's 11 classes of the literature, from the same 32-colour labels, to be read with `LoadSegLabels`.
+    """CamVid's 11 classes of the literature, from the same 32-colour labels, to be loaded with `LoadSegLabels`.
 
     Args:
-        grouping: `segnet` merges the 32 classes in 11 groups (`GROUPS`) and ignores Void, as published results at
+        grouping: `segnet` merges the 32 classes into 11 groups (`GROUPS`) and ignores Void, as published results at
             360x480 do; `exact` counts the 11 colours that the groups are named after and ignores the other 21, as
             results at 720x960 do. The two scores are not comparable.
-        **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance.
-            `filter_cfg=dict(without='0006R0')` holds a sequence out of the split, `dict(only='0006R0')` keeps nothing
-            else.
+        **kwargs: Arguments of `mmseg.datasets.BaseSegDataset`, for instance `ann_file='splits/train.txt'`.
+            `filter_cfg=dict(without='0006R0')` holds out a sequence, `dict(only='0006R0')` keeps only that one.
 
     Raises:
         UsageError: There is no such grouping, or no such sequence.
@@ -241,7 +239,7 @@ class CamVid11Dataset(_CamVid):
         super().__init__(**kwargs)
 
     def stored_ids(self) -> dict[int, int]:
-        """Each of the 32 goes to its group or to 255."""
+        """Map each of the 32 classes to its group or to 255."""
         group_of = {
             member: index
             for index, members in enumerate(GROUPS.values())

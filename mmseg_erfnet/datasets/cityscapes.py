@@ -1,4 +1,4 @@
-"""Cityscapes (Cordts et al., 2016) as it is downloaded, without a conversion of its labels beforehand."""
+"""Cityscapes (Cordts et al., 2016) as downloaded, without converting its labels first."""
 
 from mmseg.datasets import CityscapesDataset as _CityscapesDataset
 
@@ -13,14 +13,14 @@ NUM_IDS = 34
 
 @DATASETS.register_module()
 class CityscapesDataset(CheckedSegDataset, _CityscapesDataset):
-    """Cityscapes' 19 classes from the official archives' `labelIds`, or from `labelTrainIds` where they were made.
+    """Cityscapes' 19 classes from the official archives' `labelIds`, or from `labelTrainIds`, if they were generated.
 
     Works with `LoadSegLabels(palette=None)` and with MMSegmentation's `LoadAnnotations`.
 
     Args:
-        seg_map_suffix: `_gtFine_labelIds.png`, whose ids 0 to 33 are turned to the 19 train ids on loading, or
-            `_gtFine_labelTrainIds.png`, which are taken as they are.
-        **kwargs: Those of `mmseg.datasets.CityscapesDataset`.
+        seg_map_suffix: `_gtFine_labelIds.png`, with ids 0 to 33 that are mapped to the 19 train ids on loading, or
+            `_gtFine_labelTrainIds.png`, with ids that are used unchanged.
+        **kwargs: Arguments of `mmseg.datasets.CityscapesDataset`.
 
     Raises:
         DataError: See `CheckedSegDataset`.
@@ -30,7 +30,7 @@ class CityscapesDataset(CheckedSegDataset, _CityscapesDataset):
         super().__init__(seg_map_suffix=seg_map_suffix, **kwargs)
 
     def stored_ids(self) -> dict[int, int] | None:
-        """Raw id -> train id; None for labels that hold train ids."""
+        """Raw id -> train id; None if the labels contain train ids."""
         if not self.seg_map_suffix.endswith('labelIds.png'):
             return None
         return {raw: TRAIN_IDS.index(raw) if raw in TRAIN_IDS else IGNORE for raw in range(NUM_IDS)}

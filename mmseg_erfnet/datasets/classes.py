@@ -1,4 +1,4 @@
-"""Lists of classes as labelling tools write them: names, and the colours or values that stand for them in labels."""
+"""Lists of classes as labelling tools write them: names, and the colours or values that represent them in labels."""
 
 import csv
 import io
@@ -11,9 +11,9 @@ import numpy as np
 from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.text import listed
 
-MAX_CLASSES = 254  # 254 and 255 mark what is unknown and what is ignored
+MAX_CLASSES = 254  # 254 and 255 mark unknown and ignored pixels
 MAX_NAME = 200
-# labelme's name for what is not to be counted.
+# labelme's name for pixels to ignore.
 IGNORED_NAME = '__ignore__'
 NAME_COLUMNS = ('name', 'class', 'class_name', 'classname', 'label', 'class name')
 VALUE_COLUMNS = ('value', 'pixel value', 'pixel_value', 'index', 'id', 'class_id', 'label_id')
@@ -29,10 +29,10 @@ class Classes:
 
     Attributes:
         names: Their names, in the order of their ids.
-        colours: The RGB colour of each in painted labels, or None where the list has no colours.
-        values: The value of each in labels of indices.
-        ignored_colours: RGB colours that are not counted.
-        ignored_values: Values that are not counted, beside 255.
+        colours: The RGB colour of each class in painted labels, or None if the list has no colours.
+        values: The value of each class in index labels, or None if it is the position in the list.
+        ignored_colours: RGB colours to ignore.
+        ignored_values: Values to ignore, in addition to 255.
     """
 
     names: tuple[str, ...]
@@ -43,19 +43,19 @@ class Classes:
 
     @property
     def stored(self) -> tuple[int, ...]:
-        """The value of each class in labels of indices."""
+        """The value of each class in index labels."""
         return tuple(range(len(self.names))) if self.values is None else self.values
 
     @property
     def palette(self) -> list[list[int]]:
-        """An RGB colour for each class, to draw it in: its own, or one of Pascal VOC's colour map."""
+        """An RGB colour per class for drawing: its own, or one from Pascal VOC's colour map."""
         if self.colours is not None and len(set(self.colours)) == len(self.colours):
             return [list(colour) for colour in self.colours]
         return [list(colour) for colour in voc_colours(len(self.names))]
 
 
 def voc_colours(number: int) -> list[Colour]:
-    """Return the first colours of Pascal VOC's colour map: the bits of an index, dealt out to red, green and blue.
+    """Return the first colours of Pascal VOC's colour map: the bits of the index, distributed to red, green and blue.
 
     VOCcode/VOClabelcolormap.m of the development kit, http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
     """
@@ -69,12 +69,12 @@ def parse_table(text: str, shown: str) -> Classes:
     """Read a CSV table with a header: `name,r,g,b` (Kaggle's class_dict.csv), `Pixel Value, Class` (Roboflow), ours.
 
     Raises:
-        DataError: It has no column of names, or a row is not what the header says.
+        DataError: It has no column of names, or a row does not match the header.
     """
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), strict=True)]
     except csv.Error as error:
-        raise DataError(f'{shown} is no CSV table ({error}); write it as name,r,g,b.') from error
+        raise DataError(f'{shown} is not a CSV table ({error}); write it as name,r,g,b.') from error
     rows = [row for row in rows if any(row)]
     if not rows:
         raise DataError(f'{shown} is empty; write a header, name,r,g,b, and a row for each class.')
@@ -98,10 +98,10 @@ def parse_table(text: str, shown: str) -> Classes:
 
 
 def parse_labelmap(text: str, shown: str) -> Classes:
-    """Read CVAT's labelmap.txt: `name:r,g,b:parts:actions`, a class a line, # before remarks.
+    """Read CVAT's labelmap.txt: `name:r,g,b:parts:actions`, one class per line, # before comments.
 
     Raises:
-        DataError: A line is not of that form.
+        DataError: A line does not have that form.
     """
     names, colours = [], []
     for number, line in _lines(text):
@@ -115,10 +115,10 @@ def parse_labelmap(text: str, shown: str) -> Classes:
 
 
 def parse_label_colours(text: str, shown: str) -> Classes:
-    """Read CamVid's label_colors.txt: `r g b name`, a class a line; or names alone, as CVAT accepts it.
+    """Read CamVid's label_colors.txt: `r g b name`, one class per line; or only names, which CVAT accepts, too.
 
     Raises:
-        DataError: A line is not of that form.
+        DataError: A line does not have that form.
     """
     names, colours = [], []
     for number, line in _lines(text):
@@ -137,10 +137,10 @@ def parse_label_colours(text: str, shown: str) -> Classes:
 
 
 def parse_names(text: str, shown: str) -> Classes:
-    """Read a list of names, one a line, whose position is the value in the labels.
+    """Read a list with one name per line; the position of a name is its value in the labels.
 
-    That is fast.ai's codes.txt, labelme2voc's class_names.txt, and labelme's labels.txt, whose first name is
-    `__ignore__` and has no value.
+    This covers fast.ai's codes.txt, labelme2voc's class_names.txt, and labelme's labels.txt. The last begins with
+    `__ignore__`, which has no value.
     """
     names = [line for _, line in _lines(text)]
     if names and names[0] == IGNORED_NAME:
@@ -157,23 +157,24 @@ def _number(text: str, where: str) -> int:
     try:
         value = int(text.strip())
     except ValueError as error:
-        raise DataError(f'{where}: {text[:60]!r} is no whole number from 0 to 255; correct it.') from error
+        raise DataError(f'{where}: {text[:60]!r} is not a whole number from 0 to 255; correct it.') from error
     if not 0 <= value <= 255:
-        raise DataError(f'{where}: {value} is no whole number from 0 to 255; correct it.')
+        raise DataError(f'{where}: {value} is not a whole number from 0 to 255; correct it.')
     return value
 
 
 def checked(
     names: Sequence[str], colours: Sequence[Colour] | None, values: Sequence[int] | None, shown: str
 ) -> Classes:
-    """Return the classes of a list, `__ignore__` taken off it.
+    """Return the classes of a list, without `__ignore__`.
 
     Raises:
-        DataError: A name, colour or value is given twice, a name is empty or no text, or there are none or too many.
+        DataError: A name, colour or value occurs twice, a name is empty or not printable, or there are no or too many
+            classes.
     """
     wrong = [name for name in names if not name or len(name) > MAX_NAME or not name.isprintable()]
     if wrong:
-        raise DataError(f'{shown} has a class without a proper name ({wrong[0][:60]!r}); give each one.')
+        raise DataError(f'{shown} has a class without a valid name ({wrong[0][:60]!r}); give each class one.')
     what = {'names': names, 'colours': colours, 'values': values}
     for kind, items in what.items():
         twice = sorted({item for item in items or () if list(items).count(item) > 1}) if len(names) < 1000 else []
@@ -195,7 +196,7 @@ def checked(
 
 
 def table_text(classes: Classes) -> str:
-    """Return the `classes.csv` of labels whose values are the positions of the classes."""
+    """Return the content of `classes.csv` for labels that contain the positions of the classes."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
     writer.writerow(['name', 'r', 'g', 'b'])
@@ -204,5 +205,5 @@ def table_text(classes: Classes) -> str:
 
 
 def from_values(values: np.ndarray) -> Classes:
-    """Name classes after the values that labels hold: `class_3`."""
+    """Name classes after the values in the labels: `class_3`."""
     return Classes(tuple(f'class_{value}' for value in values.tolist()), None, tuple(values.tolist()))

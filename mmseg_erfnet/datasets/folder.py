@@ -1,4 +1,4 @@
-"""One's own data: a folder of frames, a folder of labels, and a list of the classes."""
+"""Your own data: a folder of frames, a folder of labels, and a list of the classes."""
 
 import os
 from functools import cached_property
@@ -17,29 +17,29 @@ from mmseg_erfnet.registry import DATASETS
 
 @DATASETS.register_module()
 class FolderDataset(CheckedSegDataset):
-    """A folder that `tools/prepare_dataset.py` wrote, or any other with a `classes.csv`::
+    """A folder written by `tools/prepare_dataset.py`, or any other with a `classes.csv`::
 
         data/NAME/images/FRAME.jpg
         data/NAME/labels/FRAME.png
         data/NAME/classes.csv
         data/NAME/splits/{train,val,test}.txt
 
-    `classes.csv` has the header `name,r,g,b` and a row for each class. Labels hold the number of the row, from 0, or
-    255 where nothing counts; or the value in a column `value`, if there is one; or they are painted in the colours.
-    The frames may have any suffix of an image. To be read with `LoadSegLabels(palette=None)`, or with
-    MMSegmentation's `LoadAnnotations` where labels hold numbers.
+    `classes.csv` has the header `name,r,g,b` and a row for each class. Labels contain row numbers, counted from 0, and
+    255 for ignored pixels; or the values of a column `value`, if there is one; or they are painted in the colours.
+    The frames may have any image suffix. Load the labels with `LoadSegLabels(palette=None)`, or with
+    MMSegmentation's `LoadAnnotations` if they contain numbers.
 
     Args:
         data_root: The folder.
-        classes_file: The list of classes, in `data_root` or with its own path.
+        classes_file: The list of classes, relative to `data_root` or as an absolute path.
         data_prefix: The folders of frames and labels.
-        metainfo: `dict(classes=[...])` chooses or reorders classes, as in every dataset of MMSegmentation.
-        **kwargs: Those of `mmseg.datasets.BaseSegDataset`, `ann_file='splits/train.txt'` for instance. Without
-            `ann_file`, all frames that have a label.
+        metainfo: `dict(classes=[...])` selects or reorders classes, as in every dataset of MMSegmentation.
+        **kwargs: Arguments of `mmseg.datasets.BaseSegDataset`, for instance `ann_file='splits/train.txt'`. Without
+            `ann_file`, all frames with a label are used.
 
     Raises:
-        DataError: See `CheckedSegDataset`; or the list of classes is missing or not as it should be.
-        UsageError: `metainfo` names a class that the list has not.
+        DataError: See `CheckedSegDataset`; or the list of classes is missing or invalid.
+        UsageError: `metainfo` names a class that is not in the list.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class FolderDataset(CheckedSegDataset):
         strange = [name for name in metainfo['classes'] if name not in self.listed.names]
         if strange:
             raise UsageError(
-                f'metainfo names the class {strange[0]!r}, which {os.path.join(data_root, classes_file)} has not; take '
-                f'from {", ".join(self.listed.names)}.'
+                f'metainfo names the class {strange[0]!r}, which is not in {os.path.join(data_root, classes_file)}; '
+                f'choose from {", ".join(self.listed.names)}.'
             )
         if len(metainfo['palette']) != len(metainfo['classes']) and metainfo['palette'] == self.METAINFO['palette']:
             colours = dict(zip(self.listed.names, self.listed.palette, strict=True))
@@ -84,7 +84,7 @@ class FolderDataset(CheckedSegDataset):
 
     @cached_property
     def frame_files(self) -> dict[str, str]:
-        """The frames' files by name without suffix; of two the one whose suffix comes first in `IMAGE_SUFFIXES`."""
+        """The files of frames by name without suffix; if two match, the suffix that `IMAGE_SUFFIXES` lists first."""
         folder = self.data_prefix['img_path']
         found = fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=self.backend_args)
         order = {suffix: place for place, suffix in enumerate(IMAGE_SUFFIXES)}
@@ -124,7 +124,7 @@ def _read_classes(path: str, backend_args: dict | None) -> Classes:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DataError(
-            f'the list of classes {path} cannot be read ({reason}); check data_root, or make the folder with '
+            f'the list of classes {path} cannot be read ({reason}); check data_root, or create the folder with '
             'tools/prepare_dataset.py.'
         ) from error
     return parse_table(decode_text(data, path), path)

@@ -1,4 +1,4 @@
-"""Look-up tables from what a label image holds, colours or ids, to class ids."""
+"""Look-up tables from the colours or ids in a label image to class ids."""
 
 from functools import lru_cache
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from mmseg_erfnet.text import listed
 
-# Marks what labels should not hold. Not 255, which labels to be ignored have.
+# Marks values that labels should not contain; not 255, which marks ignored pixels.
 UNKNOWN = 254
 IGNORE = 255
 SHOWN = 5
@@ -17,28 +17,28 @@ Palette = tuple[tuple[int, int, int], ...]
 
 
 def look_up(colours: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Turn each pixel's colour into the table's entry for it.
+    """Replace each pixel's colour by the table's entry for it.
 
     Args:
         colours: uint8 of shape (H, W, 3), BGR.
-        table: uint8, an entry for each of the 2^24 colours, at 65536 R + 256 G + B.
+        table: uint8, one entry for each of the 2^24 colours, at 65536 R + 256 G + B.
 
     Returns:
         uint8 of shape (H, W).
     """
-    # With an alpha of 255 a pixel is a little-endian integer. mode='clip' spares a pass of checks: 0.6 ms for 960x720.
+    # With an alpha of 255 a pixel is a little-endian integer. mode='clip' saves a pass of checks: 0.6 ms for 960x720.
     codes = cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA).view('<u4')[..., 0]
     codes -= 0xFF000000
     return table.take(codes, mode='clip')
 
 
 def id_table(label_map: LabelMap | None = None, reduce_zero_label: bool = False, unknown: int = UNKNOWN) -> np.ndarray:
-    """Class id of each of the 256 ids that a file can hold.
+    """Return the class id of each of the 256 ids that a file can contain.
 
     Args:
-        label_map: Pairs of stored and class id. Others become `unknown`, but for 255, which stays. Without it all stay.
-        reduce_zero_label: First turn 0 to 255 and lower the others by 1, as MMSegmentation's `LoadAnnotations` does.
-        unknown: What an id becomes that is not in `label_map`.
+        label_map: Pairs of stored and class id. Other ids become `unknown`, except 255, which stays. If None, all stay.
+        reduce_zero_label: First map 0 to 255 and decrement the others, as MMSegmentation's `LoadAnnotations` does.
+        unknown: The value for ids that are not in `label_map`.
 
     Returns:
         uint8 of shape (256,).
@@ -57,7 +57,7 @@ def id_table(label_map: LabelMap | None = None, reduce_zero_label: bool = False,
 def colour_table(
     palette: Palette, label_map: LabelMap | None = None, reduce_zero_label: bool = False, unknown: int = UNKNOWN
 ) -> np.ndarray:
-    """Class id of each colour, for `look_up`; see `id_table`.
+    """Return the class id of each colour, for `look_up`; see `id_table`.
 
     Args:
         palette: RGB colours in the order of the stored ids. All other colours become `unknown`.
@@ -66,7 +66,7 @@ def colour_table(
         unknown: As in `id_table`.
 
     Returns:
-        uint8 of shape (2^24,), 16 MB, one for all callers with the same arguments.
+        uint8 of shape (2^24,), 16 MB, shared by all callers with the same arguments.
     """
     table = np.full(1 << 24, unknown, np.uint8)
     red, green, blue = np.array(palette).T
@@ -75,7 +75,7 @@ def colour_table(
 
 
 def describe(pixels: np.ndarray) -> str:
-    """The most frequent values with their counts, in words.
+    """Describe the most frequent values and their counts in words.
 
     Args:
         pixels: Ids of shape (N,), or BGR colours of shape (N, 3).

@@ -1,16 +1,16 @@
-"""What several rooms need to know of pipelines: which steps load, which leave a frame alone, which to sample."""
+"""Helpers for pipelines: which steps load, which are deterministic, which leave the image unchanged."""
 
 import numpy as np
 
-# By name without scope: mmcv and mmseg each have some of them, in places that differ between versions.
+# By name without scope: some of them are in mmcv, some in mmseg, in modules that differ between versions.
 LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels')
 LOADING_STEPS = ('LoadImageFromFile', *LABEL_STEPS)
-FIXED_STEPS = (*LOADING_STEPS, 'Resize')  # without chance
-NEUTRAL_STEPS = (*LOADING_STEPS, 'PackSegInputs')  # they leave the image as it is
+FIXED_STEPS = (*LOADING_STEPS, 'Resize')  # deterministic
+NEUTRAL_STEPS = (*LOADING_STEPS, 'PackSegInputs')  # leave the image unchanged
 
 
 def step_name(step: object) -> str:
-    """Return the name, without scope, of a step of a pipeline: a config's dict or a built transform."""
+    """Return the name, without scope, of a pipeline step, given as a config dict or as a built transform."""
     return step['type'].rpartition('.')[2] if isinstance(step, dict) else type(step).__name__
 
 
@@ -20,5 +20,5 @@ def loading_steps(pipeline: list) -> list:
 
 
 def evenly_spaced(length: int, number: int) -> list[int]:
-    """Return ``number`` indices spread evenly over ``range(length)``, first and last included, or all of them."""
+    """Return ``number`` indices spaced evenly over ``range(length)``, including first and last, or all of them."""
     return np.linspace(0, length - 1, min(number, length)).round().astype(int).tolist()

@@ -1,4 +1,4 @@
-"""How often each class occurs in a dataset, and the class weights that follow from it."""
+"""Class frequencies of a dataset, and class weights computed from them."""
 
 import os
 from collections import Counter
@@ -22,10 +22,10 @@ class LabelStatistics:
     """Counts over a dataset's labels.
 
     Attributes:
-        classes: The classes' names.
+        classes: Names of the classes.
         counts: Pixels of each class in each image, int64 of shape (images, classes).
-        ignored: Pixels that are ignored.
-        sizes: How many labels there are of each (height, width).
+        ignored: Number of ignored pixels.
+        sizes: Number of labels of each (height, width).
     """
 
     classes: tuple[str, ...]
@@ -35,7 +35,7 @@ class LabelStatistics:
 
     @property
     def num_images(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self.counts)
 
     @property
@@ -45,31 +45,31 @@ class LabelStatistics:
 
     @property
     def images(self) -> np.ndarray:
-        """Images in which each class occurs, int64 of shape (classes,)."""
+        """Number of images in which each class occurs, int64 of shape (classes,)."""
         return (self.counts > 0).sum(0)
 
     @property
     def pixels_where_present(self) -> np.ndarray:
-        """Counted pixels, of whichever class, of the images in which each class occurs; int64 of shape (classes,)."""
+        """Number of pixels, not ignored ones, in the images in which each class occurs; int64 of shape (classes,)."""
         return (self.counts > 0).T @ self.counts.sum(1)
 
 
 def label_statistics(dataset: BaseSegDataset, workers: int | None = None) -> LabelStatistics:
-    """Count a dataset's labels in one pass, at their own size and without the frames.
+    """Count a dataset's labels in one pass, at their original size and without loading the frames.
 
-    Labels are loaded as the dataset's pipeline loads them.
+    Labels are loaded in the same way as by the dataset's pipeline.
 
     Args:
-        dataset: With `classes` in its `metainfo` and a transform that loads labels in its pipeline; or a wrapper of
-            such datasets, of which each frame is counted once.
-        workers: Threads; as many as there are cores if None.
+        dataset: A dataset with `classes` in its `metainfo` and a transform that loads labels in its pipeline; or a
+            wrapper of such datasets: then each frame is counted once.
+        workers: Number of threads; one per core if None.
 
     Returns:
         The counts.
 
     Raises:
         UsageError: The pipeline does not load labels.
-        DataError: A label cannot be loaded, or holds an id for which there is no class.
+        DataError: A label cannot be loaded, or contains an id without a class.
     """
     frames = frames_of(dataset)
     loaders = {id(inner): _label_step(inner) for inner in inner_datasets(dataset)}
@@ -105,11 +105,11 @@ def _label_step(dataset: BaseSegDataset) -> LoadSegLabels | LoadAnnotations:
 
 
 def class_weights(pixels: Sequence[int], c: float = 1.10) -> np.ndarray:
-    """Weights 1 / ln(c + p), p being a class's share of the pixels (Paszke et al., 2016, ENet, section 5.2).
+    """Weights 1 / ln(c + p), where p is a class's share of the pixels (Paszke et al., 2016, ENet, section 5.2).
 
     Args:
         pixels: Pixels of each class.
-        c: Bounds the weights: a class that never occurs has 1 / ln(c), 10.5 with 1.10 and 50.5 with the paper's 1.02.
+        c: Bounds the weights: a class that never occurs has 1 / ln(c): 10.5 with 1.10, 50.5 with the paper's 1.02.
 
     Returns:
         float64 of shape (classes,).
@@ -123,10 +123,10 @@ def class_weights(pixels: Sequence[int], c: float = 1.10) -> np.ndarray:
 
 
 def median_frequency_weights(statistics: LabelStatistics) -> np.ndarray:
-    """Weights median(f) / f, f being a class's share of the pixels of the images in which it occurs.
+    """Weights median(f) / f, where f is a class's share of the pixels of the images in which it occurs.
 
-    Eigen and Fergus (2015), section 6.3.2; SegNet (Badrinarayanan et al., 2017) trains on CamVid with them. A class
-    that never occurs is not among those of the median and has 1.
+    Eigen and Fergus (2015), section 6.3.2; SegNet (Badrinarayanan et al., 2017) uses them to train on CamVid. A class
+    that never occurs is left out of the median and has the weight 1.
 
     Returns:
         float64 of shape (classes,).

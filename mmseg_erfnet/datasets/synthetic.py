@@ -1,11 +1,11 @@
-"""A small synthetic CamVid: street-like scenes in the folders, the file names' form and the 32 colours of the real one.
+"""A small synthetic CamVid: street-like scenes with the folders, file name suffixes and 32 colours of the real one.
 
-For trying out everything without the download, and for tests. Scores on it say nothing about streets. The names begin
-with `synthetic_`, which none of CamVid's do.
+It serves to try everything without the download, and for tests. Scores on it are meaningless for real streets. The
+names begin with `synthetic_`, unlike those of CamVid.
 
-The scene is a flat street seen in perspective. Places on the ground are given by `across`, 0 in the middle of the
-road and 1 at the foot of the houses, and `near`, 0 at the horizon and 1 at the lower edge of the picture, which is
-also the scale of what stands there. Sizes are fractions of the picture's height at `near` = 1.
+The scene is a flat street in perspective. Positions on the ground are given by `across`, 0 in the middle of the road
+and 1 at the foot of the houses, and by `near`, 0 at the horizon and 1 at the lower edge of the image. `near` is also
+the scale of objects at that position. Sizes are fractions of the image height at `near` = 1.
 """
 
 import itertools
@@ -25,12 +25,12 @@ SPLIT_SHARES = {'train': 0.6, 'val': 0.2, 'test': 0.2}
 
 
 def synthesize_camvid(out: str | Path, images: int = 60, size: tuple[int, int] = (360, 480), seed: int = 0) -> Path:
-    """Write a synthetic CamVid, the same for the same arguments.
+    """Write a synthetic CamVid. The same arguments give the same images.
 
     Args:
-        out: The folder to make, which must not hold anything yet.
-        images: How many frames; three fifths go to train, a fifth each to val and test.
-        size: Their height and width in pixels.
+        out: The folder to create; it must be missing or empty.
+        images: Number of frames: three fifths in train, a fifth each in val and test.
+        size: Height and width of the frames in pixels.
         seed: Another seed gives other scenes.
 
     Returns:
@@ -43,10 +43,10 @@ def synthesize_camvid(out: str | Path, images: int = 60, size: tuple[int, int] =
     if images < 5:
         raise UsageError(f'{images} frames cannot be split in three; ask for 5 or more.')
     if min(size) < 32:
-        raise UsageError(f'a scene needs 32 pixels a side or more, not {size[0]}x{size[1]}.')
+        raise UsageError(f'a scene needs at least 32 pixels per side, not {size[0]}x{size[1]}.')
     out = Path(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f'{out} is there already; remove it or choose another folder.')
+        raise DataError(f'{out} exists already; remove it or choose another folder.')
     making = out.with_name(f'.{out.name}.{os.getpid()}.making')
     try:
         for folder in (FRAMES, LABELS, 'splits'):
@@ -78,18 +78,18 @@ def render(size: tuple[int, int], seed: int, index: int) -> tuple[np.ndarray, np
 
     Args:
         size: Height and width in pixels.
-        seed: The set's seed.
-        index: The frame's number in the set.
+        seed: The seed of the data set.
+        index: The number of the frame in the data set.
 
     Returns:
         The frame and its labels, both uint8 of shape (H, W, 3), BGR, labels in CamVid's colours.
     """
-    # RandomState, not a Generator: its stream is frozen for good.
+    # RandomState, not a Generator: its stream never changes between numpy versions.
     return Scene(size, np.random.RandomState([seed, index])).draw()
 
 
 class Scene:
-    """One street scene, drawn from the random numbers of a generator."""
+    """One street scene, drawn with a random generator."""
 
     def __init__(self, size: tuple[int, int], random: np.random.RandomState) -> None:
         self.height, self.width = size
@@ -114,13 +114,13 @@ class Scene:
         self.bonnet()
         return self.develop(), self.labels
 
-    # Drawing: everything is drawn twice, in a tint and in its class's colour, without smoothing of edges.
+    # Drawing: everything is drawn twice, in a tint and in its class's colour, without anti-aliasing.
 
     def chance(self, probability: float) -> bool:
         return self.random.random_sample() < probability
 
     def tint(self, *colour: int, spread: int = 18) -> tuple[int, ...]:
-        """The RGB colour, varied and in the light of day, as BGR."""
+        """The RGB colour as BGR, varied at random and scaled by the daylight."""
         varied = (
             np.array(colour)
             + self.random.randint(-spread, spread + 1)
@@ -134,12 +134,12 @@ class Scene:
         cv2.fillPoly(self.labels, [corners], COLOURS[name][::-1])
 
     def box(self, x: float, y: float, width: float, height: float, tint: tuple[int, ...], name: str) -> None:
-        """A rectangle; x is its middle, y its lower edge, width and height in heights of the picture."""
+        """Draw a rectangle; x is its middle, y its lower edge; width and height are fractions of the image height."""
         half = width / 2 * self.height / self.width
         self.polygon([(x - half, y - height), (x + half, y - height), (x + half, y), (x - half, y)], tint, name)
 
     def ellipse(self, x: float, y: float, width: float, height: float, tint: tuple[int, ...], name: str) -> None:
-        """An ellipse about (x, y), width and height in heights of the picture."""
+        """Draw an ellipse centred at (x, y); width and height are fractions of the image height."""
         centre = round(x * self.width), round(y * self.height)
         axes = max(1, round(width / 2 * self.height)), max(1, round(height / 2 * self.height))
         cv2.ellipse(self.frame, centre, axes, 0, 0, 360, tint, -1)
@@ -152,7 +152,7 @@ class Scene:
         corners = [(left, far), (right, far), (right, near), (left, near)]
         self.polygon([self.place(*corner) for corner in corners], tint, name)
 
-    # The setting
+    # Background
 
     def sky(self) -> None:
         top, bottom = (np.array(self.tint(*colour)) for colour in ((120, 160, 215), (205, 220, 235)))
@@ -177,7 +177,7 @@ class Scene:
             self.house(side, far, near)
 
     def house(self, side: int, far: float, near: float) -> None:
-        """What stands beside the street on one side, from the depth `far` to the depth `near`."""
+        """Draw a building, wall, fence or hedge along one side of the street, from depth `far` to depth `near`."""
         kind = self.random.choice(['Building'] * 7 + ['Wall', 'Fence', 'Tree', 'VegetationMisc'])
         height = {'Wall': 0.25, 'Fence': 0.2, 'VegetationMisc': 0.16, 'Tree': 0.6}.get(
             kind, self.random.uniform(0.55, 1.1)
@@ -266,7 +266,7 @@ class Scene:
         if self.chance(0.5):
             self.ellipse(0.5, 1.02, 1.2, self.random.uniform(0.06, 0.14), self.tint(30, 30, 35), 'Void')
 
-    # What stands in it: each draws one at the depth `near`
+    # Objects: each method draws one at the depth `near`
 
     def choose_things(self) -> list[tuple[Callable[[float], None], int]]:
         count, chance = self.random.randint, self.chance

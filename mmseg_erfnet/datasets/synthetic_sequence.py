@@ -6,11 +6,11 @@ import numpy as np
 
 from mmseg_erfnet.datasets.synthetic import ROAD_EDGE, Scene
 
-NEAREST, FARTHEST = 1.0, 14.0  # distances that are drawn; at the distance z, things have the scale 1 / z
+NEAREST, FARTHEST = 1.0, 14.0  # range of distances drawn; at distance z, objects have the scale 1 / z
 MARKING = 1.2  # distance from one lane marking to the next
 HOUSE = 1.6  # length of a house along the street
-GAP = 0.35  # distance from one thing to the next
-# Own speed of what moves along the road, as a share of the car's; others stand.
+GAP = 0.35  # distance from one object to the next
+# Speed of objects that move along the road, as a fraction of the car's; the others stand still.
 SPEEDS = {'car': 0.7, 'suv': 0.6, 'truck': 0.55, 'cyclist': 0.35, 'motorcyclist': 0.6}
 THINGS = (
     *('car', 'suv', 'truck', 'cyclist', 'motorcyclist'),
@@ -25,26 +25,26 @@ def render_sequence(
 
     Args:
         size: Height and width in pixels.
-        frames: How many.
+        frames: Number of frames.
         seed: Another seed gives another street.
         speed: Distance per frame; a house is 1.6 long.
 
     Yields:
-        Frames and their labels, each uint8 of shape (H, W, 3), BGR, labels in CamVid's colours.
+        Frames and their labels, both BGR uint8 of shape (H, W, 3), labels in CamVid's colours.
     """
     for number in range(frames):
         yield _MovingScene(size, seed, number, number * speed).draw()
 
 
 class _MovingScene(Scene):
-    """One frame. Each thing has a random generator of its own, so that it looks the same in every frame."""
+    """One frame. Each object has its own random generator, so that it looks the same in every frame."""
 
     def __init__(self, size: tuple[int, int], seed: int, number: int, position: float) -> None:
         super().__init__(size, np.random.RandomState([seed, 0]))
         self.seed, self.number, self.position = seed, number, position
 
     def become(self, *key: int) -> None:
-        """Continue with the random numbers of one thing."""
+        """Continue with the random generator of one object."""
         self.random = np.random.RandomState([self.seed, *key])
 
     def draw(self) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +69,7 @@ class _MovingScene(Scene):
             self.strip(-0.015, 0.015, 1 / (distance + MARKING / 2), 1 / distance, paint, 'LaneMkgsDriv')
 
     def distances(self, step: float, length: float) -> np.ndarray:
-        """Distances of the near ends of what repeats along the street, those behind the lower edge included."""
+        """Distances of the near ends of repeated markings along the street, including those below the image."""
         first = np.ceil((self.position + 0.4 - length) / step)
         ends = np.arange(first, (self.position + FARTHEST) / step) * step - self.position
         return np.maximum(ends, 0.4)
@@ -83,7 +83,7 @@ class _MovingScene(Scene):
             self.house(side, 1 / (start + HOUSE), 1 / max(start, 0.4))
 
     def things(self) -> Iterator[tuple[float, int, str, float]]:
-        """What is in sight: its distance, its number, its kind and its scale."""
+        """Yield the distance, number, kind and scale of each object in sight."""
         for index in range(int(2 * (self.position + FARTHEST) / GAP)):
             self.become(5, index)
             name = THINGS[self.random.randint(len(THINGS))]

@@ -7,7 +7,7 @@ from mmengine.dataset import BaseDataset
 
 
 def inner_datasets(dataset) -> list[BaseDataset]:
-    """Return the datasets that a dataset consists of: itself, or those that it wraps, however deep."""
+    """Return the datasets that a dataset consists of: itself, or those that it wraps, at any depth."""
     if hasattr(dataset, 'datasets'):
         return [inner for part in dataset.datasets for inner in inner_datasets(part)]
     if hasattr(dataset, 'dataset'):
@@ -16,7 +16,7 @@ def inner_datasets(dataset) -> list[BaseDataset]:
 
 
 def frames_of(dataset) -> list[tuple[BaseDataset, int]]:
-    """Return each frame of a dataset once, as the dataset that has it and its index there, wrappers seen through."""
+    """Return each frame of a dataset once, as the innermost dataset that contains it and its index there."""
     return [(inner, index) for inner in inner_datasets(dataset) for index in range(len(inner))]
 
 
@@ -30,14 +30,14 @@ def inner_configs(config: ConfigDict) -> list[ConfigDict]:
 
 
 def with_pipeline(config: ConfigDict, pipeline: list) -> ConfigDict:
-    """Return the config of all frames of a dataset, each once, with another pipeline.
+    """Return the config of a dataset with each frame once, and with another pipeline.
 
-    Wrappers that repeat, balance or mix are left out; several datasets stay concatenated.
+    Wrappers that repeat, balance or mix are removed; several datasets stay concatenated.
     """
     inner = [deepcopy(part) for part in inner_configs(config)]
     for part in inner:
         part.pipeline = deepcopy(pipeline)
-        part.pop('cache_gb', None)  # the training set has a cache of its own
+        part.pop('cache_gb', None)  # the training set has its own cache
     if len(inner) == 1:
         return inner[0]
     return ConfigDict(type='mmengine.ConcatDataset', datasets=inner)

@@ -1,1 +1,1 @@
-"""HTML pages: of a run, of a dataset."""
+"""HTML reports of runs and of datasets."""

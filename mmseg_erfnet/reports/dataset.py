@@ -1,4 +1,4 @@
-"""The report of a dataset: what is in it, how often, and what the training pipeline makes of it."""
+"""The report of a dataset: its images, its class frequencies, and the results of the training pipeline."""
 
 import random
 from pathlib import Path
@@ -23,10 +23,10 @@ from mmseg_erfnet.visualization.charts import NARROW, WIDTH, class_bars, png, sh
 from mmseg_erfnet.visualization.painting import colour_map, legend, overlay, panel
 
 GAP = 4
-WIDTHS = WIDTH, NARROW  # of charts, in inches: on a desk, on a phone
+WIDTHS = WIDTH, NARROW  # of charts in inches: for desktops, for phones
 FORMULAS = {
-    'log': "1 / ln({c:g} + p), p a class's share of the pixels (ENet)",
-    'median': "median(f) / f, f a class's share of the pixels of the images in which it occurs; 1 where it never does",
+    'log': "1 / ln({c:g} + p), where p is a class's share of the pixels (ENet)",
+    'median': "median(f) / f, where f is a class's share of the pixels of the images in which it occurs; 1 if in none",
 }
 FRAGMENT = """# {formula}
 # over the {images} training images of {config}. Written by tools/dataset_report.py.
@@ -47,27 +47,27 @@ def write_dataset_report(
     workers: int | None = None,
     c: float = 1.1,
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Count a config's labels and draw them, its samples and its augmentations.
+    """Count a config's labels, and draw statistics, samples and augmentations.
 
     Writes into ``out``: ``report.html``; its pictures as ``*.png`` and ``*.jpg``; ``class_weights_log.py`` and
-    ``class_weights_median.py``, each of which can be a base of a config.
+    ``class_weights_median.py``, which a config can use as bases.
 
     Args:
-        cfg: With a ``train_dataloader``; where it has those of val and test, their classes are counted too.
+        cfg: A config with a ``train_dataloader``; if it has those of val and test, their classes are counted, too.
         out: The folder.
-        samples: Images of the contact sheet.
-        augmented: Images of the sheet of augmentations.
-        variants: Augmentations of each of them.
-        seed: Of the augmentations that are shown.
-        workers: Threads that read labels; as many as there are cores if None.
-        c: Of the weights 1 / ln(c + p).
+        samples: Number of images in the contact sheet.
+        augmented: Number of images in the sheet of augmentations.
+        variants: Number of augmentations per image.
+        seed: Seed of the augmentations shown.
+        workers: Threads that read labels; one per core if None.
+        c: The c of the weights 1 / ln(c + p).
 
     Returns:
-        The classes' names, and their weights, float64 of shape (classes,), by kind: 'log' and 'median'.
+        The names of the classes, and their weights, float64 of shape (classes,), by kind: 'log' and 'median'.
 
     Raises:
         UsageError: The config has no training data, or its pipeline loads no labels.
-        DataError: The training data are not as they should be.
+        DataError: The training data are invalid.
     """
     if cfg.get('train_dataloader') is None:
         raise UsageError('the config has no train_dataloader; there is no training set to report on.')
@@ -96,7 +96,7 @@ def write_dataset_report(
 def _count(
     cfg: Config, train: BaseSegDataset, workers: int | None
 ) -> tuple[dict[str, LabelStatistics], dict[str, str]]:
-    """Count the labels of each split; return the counts, and of splits that cannot be read the reasons."""
+    """Count the labels of each split; return the counts, and the reasons why splits cannot be read."""
     statistics, missing = {'train': label_statistics(train, workers)}, {}
     for split in ('val', 'test'):
         try:
@@ -125,7 +125,7 @@ class _DatasetPage:
     def show(
         self, file: str, picture: Figure | np.ndarray, caption: str, narrow: Figure | np.ndarray | None = None
     ) -> None:
-        """Write a picture as a file, and add it to the page, for phones another one."""
+        """Write a picture as a file, and add it to the page, optionally with another one for phones."""
         data = png(picture) if isinstance(picture, Figure) else jpeg(picture)
         write_bytes(self.out / file, data)
         self.report.picture(data, caption, narrow)
@@ -148,7 +148,7 @@ class _DatasetPage:
         self.show(
             'samples.jpg',
             contact_sheet(self.train, indices),
-            'Training images, evenly spaced, with their labels over them.',
+            'Evenly spaced training images, overlaid with their labels.',
             contact_sheet(self.train, indices, columns=2, width=240),
         )
         self.report.table(
@@ -164,17 +164,17 @@ class _DatasetPage:
             absent = ', '.join(_absent(counted))
             self.report.text(f'Left out of the charts, because no training image contains them: {absent}.')
         charts = [share_violins(counted.counts[:, present], self.names, self.colours, width) for width in WIDTHS]
-        self.show('distribution.png', charts[0], 'How large a class is in the images in which it occurs.', charts[1])
+        self.show('distribution.png', charts[0], 'Share of each class in the images in which it occurs.', charts[1])
         shares = (100 * counted.pixels / counted.pixels.sum())[present]
         label = 'share of all labelled pixels in % (log scale)'
         charts = [class_bars(shares, self.names, self.colours, label, 3, log=True, width=width) for width in WIDTHS]
         self.show('pixels.png', charts[0], 'Pixels of each class.', charts[1])
         label, images = 'images in which the class occurs', counted.images[present]
         charts = [class_bars(images, self.names, self.colours, label, 0, width=width) for width in WIDTHS]
-        self.show('images.png', charts[0], f'Images of each class, of {counted.num_images}.', charts[1])
+        self.show('images.png', charts[0], f'Images with each class, out of {counted.num_images}.', charts[1])
 
     def add_splits(self, statistics: dict[str, LabelStatistics], missing: dict[str, str]) -> None:
-        """Add what each split contains."""
+        """Add the classes in each split."""
         self.report.section('Splits')
         self.report.table(
             [(f'absent from {split}', ', '.join(_absent(found)) or 'none') for split, found in statistics.items()]
@@ -186,12 +186,12 @@ class _DatasetPage:
         )
 
     def add_weights(self, weights: dict[str, np.ndarray], formulas: dict[str, str]) -> None:
-        """Add the class weights, also as files that can be bases of a config."""
+        """Add the class weights, also as files that a config can use as bases."""
         self.report.section('Class weights')
         kinds = [formula.split(',')[0] for formula in formulas.values()]
         charted = [values[self.present] for values in weights.values()]
         charts = [weight_bars(dict(zip(kinds, charted, strict=True)), self.names, width) for width in WIDTHS]
-        self.show('weights.png', charts[0], 'Both kinds, each relative to its mean.', charts[1])
+        self.show('weights.png', charts[0], 'Both kinds of weights, each relative to its mean.', charts[1])
         columns = (values.tolist() for values in weights.values())
         self.report.table(zip(self.classes, *columns, strict=True), ('class', *kinds))
         for kind, values in weights.items():
@@ -220,7 +220,7 @@ class _DatasetPage:
 
 
 def _other(cfg: Config, split: str) -> BaseSegDataset | None:
-    """The dataset of a split, unless it is that of an earlier one."""
+    """The dataset of a split, or None if there is none or it is the same as that of an earlier split."""
     keys = ('type', 'data_root', 'ann_file', 'data_prefix')
     splits = [name for name in ('train', 'val', 'test') if cfg.get(f'{name}_dataloader')]
     if split not in splits:
@@ -236,13 +236,13 @@ def _absent(statistics: LabelStatistics) -> list[str]:
 
 
 def contact_sheet(dataset: BaseSegDataset, indices: list[int], columns: int = 4, width: int = 320) -> np.ndarray:
-    """Draw images with their labels over them, each under its name, and a legend.
+    """Draw images overlaid with their labels, each under its name, and a legend.
 
     Args:
         dataset: The dataset.
-        indices: Which images.
-        columns: Images a row.
-        width: Of an image in pixels.
+        indices: Indices of the images.
+        columns: Images per row.
+        width: Width of an image in pixels.
 
     Returns:
         BGR picture, uint8 (H, W, 3).
@@ -259,14 +259,14 @@ def contact_sheet(dataset: BaseSegDataset, indices: list[int], columns: int = 4,
 def augmentation_sheet(
     dataset: BaseSegDataset, indices: list[int], variants: int, seed: int = 0, width: int = 256
 ) -> np.ndarray:
-    """Draw images and what the dataset's pipeline makes of them: a row of images above a row of their labels.
+    """Draw images and results of the dataset's pipeline: a row of images above a row of their labels.
 
     Args:
         dataset: The dataset.
-        indices: Which images.
-        variants: How often each goes through the pipeline.
-        seed: The global generators of random, numpy and torch are seeded with it.
-        width: Of an image in pixels.
+        indices: Indices of the images.
+        variants: Number of passes of each image through the pipeline.
+        seed: Seed of the global generators of random, numpy and torch.
+        width: Width of an image in pixels.
 
     Returns:
         BGR picture, uint8 (H, W, 3).
@@ -291,7 +291,7 @@ def _stem(dataset: BaseSegDataset, index: int) -> str:
 
 
 def _raw(dataset: BaseSegDataset, index: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image and labels as they are stored: what the pipeline's loading transforms give."""
+    """The image and labels as stored: the output of the pipeline's loading transforms."""
     inner, place = frames_of(dataset)[index]
     results = inner.get_data_info(place)
     for transform in inner.pipeline.transforms:
@@ -317,7 +317,7 @@ def _shrink(image: np.ndarray, labels: np.ndarray, width: int) -> tuple[np.ndarr
 
 
 def _sheet(rows: list[list[np.ndarray]], frames: list[tuple], dataset: BaseSegDataset) -> np.ndarray:
-    """Lay cells out, each row as high as its highest; below them a legend of the classes in the frames' labels."""
+    """Arrange cells in rows, each as high as its highest cell, above a legend of the classes in the frames' labels."""
     bands = []
     for row in rows:
         height = max(cell.shape[0] for cell in row)

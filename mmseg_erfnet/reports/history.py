@@ -1,4 +1,4 @@
-"""The course of a training run, read from its logs and drawn."""
+"""The history of a training run: read from its logs, and drawn as curves."""
 
 import json
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 SCALARS = Path('vis_data', 'scalars.json')
-LARGEST = 1e15  # no value of a run is larger, and charts cannot draw it
-NUMBER_FILE = 'number.json'  # in the folder of a run: which of the runs of its work dir it is
+LARGEST = 1e15  # larger values are dropped: no run has them, and charts cannot draw them
+NUMBER_FILE = 'number.json'  # in the folder of a run: its number among the runs of the work dir
 
 
 @dataclass
 class History:
-    """What a run has logged, in the order in which it was done.
+    """The logs of a run, in chronological order.
 
     Attributes:
-        unit: What ``x`` counts: 'epoch' or 'iteration'.
+        unit: The unit of ``x``: 'epoch' or 'iteration'.
         train: Lines of training: loss, learning rate and so on, and ``x``.
-        val: Figures of each validation, and ``x``.
-        train_scores: Figures of training frames without augmentation, and ``x``.
+        val: Metrics of each validation, and ``x``.
+        train_scores: Metrics on training frames without augmentation, and ``x``.
     """
 
     unit: str = 'iteration'
@@ -30,12 +30,12 @@ class History:
     train_scores: list[dict] = field(default_factory=list)
 
     def best(self, name: str = 'mIoU') -> dict | None:
-        """The metrics of the validation where this one was highest."""
+        """Return the validation with the highest value of a metric, or None."""
         return max((line for line in self.val if name in line), key=lambda line: line[name], default=None)
 
 
 def next_number(work_dir: Path) -> int:
-    """Return the number of the next run in a work dir: one more than the runs that are there have, or are."""
+    """Return the number of the next run in a work dir: above the numbers and the count of the existing runs."""
     folders = run_folders(work_dir)
     return max([len(folders), *filter(None, map(_number, folders))]) + 1
 
@@ -48,10 +48,10 @@ def is_logged(work_dir: Path) -> bool:
 def run_folders(work_dir: Path) -> list[Path]:
     """Return the folders of the runs in a work dir, in the order in which they ran.
 
-    MMEngine makes one at each start and names it after the time. A clock may be set back between two starts, so the
-    order is that of the numbers that :class:`~mmseg_erfnet.engine.hooks.ReportHook` leaves in them. Those without a
-    number are the older ones. Among these a run that begins at a later epoch than any before it has come to is put off
-    until there is one that it can have been resumed from.
+    MMEngine creates one at each start and names it after the time. The clock may be set back between two starts, so
+    they are sorted by the numbers that :class:`~mmseg_erfnet.engine.hooks.ReportHook` writes into them. Folders without
+    a number are older. Among these, a run that begins at a later epoch than the previous runs reached is placed after
+    a run that it can have been resumed from.
     """
     folders = sorted(path.parent for path in Path(work_dir).glob('*/vis_data'))
     numbered = {folder: number for folder in folders if (number := _number(folder)) is not None}
@@ -71,7 +71,7 @@ def _by_epoch(folders: list[Path]) -> list[Path]:
     spans = {folder: _span(folder) for folder in folders}
     ordered, reached, waiting = [], 0, list(folders)
     while waiting:
-        # Those without lines, of tests for instance, fit anywhere.
+        # Runs without lines, tests for instance, fit anywhere.
         fits = [folder for folder in waiting if spans[folder] is None or spans[folder][0] <= reached + spans[folder][2]]
         folder = fits[0] if fits else min(waiting, key=lambda folder: spans[folder])
         waiting.remove(folder)
@@ -81,7 +81,7 @@ def _by_epoch(folders: list[Path]) -> list[Path]:
 
 
 def _span(folder: Path) -> tuple[int, int, int] | None:
-    """Return the first and the last epoch or iteration that a run has logged, and how far its first lines lie apart."""
+    """Return the first and the last epoch or iteration that a run logged, and the distance of its first two lines."""
     steps = [line['x'] for kind, line in _lines(folder) if kind == 'train']
     if not steps:
         return None
@@ -90,16 +90,16 @@ def _span(folder: Path) -> tuple[int, int, int] | None:
 
 
 def read_history(work_dir: Path) -> History:
-    """Read what mmengine's ``LocalVisBackend`` wrote.
+    """Read the logs of mmengine's ``LocalVisBackend``.
 
-    Where a run was resumed, or started anew in the same folder, later lines replace those of the same epochs, and all
-    that followed. Lines that are damaged are left out.
+    If a run was resumed, or started again in the same folder, its lines replace earlier ones from its first epoch on.
+    Damaged lines are left out.
 
     Args:
         work_dir: The work dir of a run.
 
     Returns:
-        The history; without lines where nothing was logged.
+        The history; without lines if nothing was logged.
     """
     history = History()
     for folder in run_folders(work_dir):
@@ -115,8 +115,8 @@ def read_history(work_dir: Path) -> History:
 
 
 def _lines(folder: Path) -> Iterator[tuple[str, dict]]:
-    """Yield for each line of a run's log the attribute of :class:`History` that it belongs to, and its values."""
-    if not (folder / SCALARS).is_file():  # nor anything that would wait for its reader
+    """Yield, for each line of a run's log, the attribute of :class:`History` that it belongs to, and its values."""
+    if not (folder / SCALARS).is_file():  # missing, or a pipe, which would block
         return
     try:
         text = (folder / SCALARS).read_text(errors='replace')
@@ -125,12 +125,12 @@ def _lines(folder: Path) -> Iterator[tuple[str, dict]]:
     for line in text.splitlines():
         try:
             line = json.loads(line)
-        except (ValueError, RecursionError):  # the last line of a run that was killed, or a damaged file
+        except (ValueError, RecursionError):  # the incomplete last line of a killed run, or a damaged file
             continue
         if not isinstance(line, dict):
             continue
         values = {key.removeprefix('train/').removeprefix('val/'): value for key, value in line.items()}
-        # NaN is less than nothing, and so left out.
+        # NaN compares as False and is left out, too.
         values = {
             key: value for key, value in values.items() if isinstance(value, (int, float)) and abs(value) < LARGEST
         }
@@ -148,13 +148,13 @@ def _forget(history: History, start: int) -> None:
 
 
 def draw_curves(history: History, stacked: bool = False) -> Figure:
-    """Draw loss, mIoU and learning rate side by side, or below one another.
+    """Draw loss, mIoU and learning rate, side by side or stacked.
 
-    The training loss of an epoch is the mean of what was logged in it.
+    The training loss of an epoch is the mean of its logged values.
     """
     figure = Figure(figsize=(5, 10.5) if stacked else (15, 4.2), layout='constrained')
     loss, score, rate = figure.subplots(3) if stacked else figure.subplots(1, 3)
-    _plot(loss, history.train, 'loss', 'train, as it learns')
+    _plot(loss, history.train, 'loss', 'train, while training')
     _plot(loss, history.val, 'loss', 'val')
     _plot(score, history.train_scores, 'mIoU', 'train, without augmentation')
     _plot(score, history.val, 'mIoU', 'val')
@@ -195,7 +195,7 @@ def _plot(axes, lines: list[dict], name: str, label: str | None, drawstyle: str 
         if name in line:
             values.setdefault(line['x'], []).append(line[name])
     if values:
-        # A line of few points would hardly be seen.
+        # A line with few points would be hard to see without markers.
         axes.plot(
             list(values),
             [np.mean(items) for items in values.values()],

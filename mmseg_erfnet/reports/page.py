@@ -1,4 +1,4 @@
-"""Reports: one HTML file with its pictures inside, which opens from disk and asks no network for anything."""
+"""Reports: a single HTML file with embedded pictures, which opens from disk and needs no network."""
 
 import base64
 import html
@@ -16,9 +16,9 @@ from mmseg_erfnet.files import write_bytes
 from mmseg_erfnet.images import check_image
 from mmseg_erfnet.visualization.charts import png
 
-# By what a file begins with: whatever its name says, nothing else is ever put into a page.
+# By the first bytes of a file. Files of any other kind are never put into a page, whatever their suffix.
 KINDS = {b'\x89PNG\r\n\x1a\n': 'png', b'\xff\xd8\xff': 'jpeg', b'GIF87a': 'gif', b'GIF89a': 'gif'}
-PHONE = '40rem'  # narrower pages are those of phones
+PHONE = '40rem'  # below this width, the layout is that for phones
 STYLE = """
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 75rem; margin: 2rem auto;
@@ -48,9 +48,7 @@ Picture = Figure | np.ndarray | bytes | Path
 
 
 class Report:
-    """An HTML page that grows from top to bottom.
-
-    All text is escaped.
+    """An HTML page that is built from top to bottom. All text is escaped.
 
     Args:
         title: The page's heading.
@@ -64,22 +62,22 @@ class Report:
 
     @contextmanager
     def part(self, what: str) -> Iterator[None]:
-        """Leave out of the page what is added inside if its source turns out to be damaged, and say so instead.
+        """Drop what is added inside if its source is damaged, and add a sentence about that instead.
 
         Args:
-            what: What is missing then, the sentence's subject.
+            what: The subject of that sentence.
         """
         headings, body = len(self._headings), len(self._body)
         try:
             yield
-        # Whatever a damaged or foreign file can lead to, in parsing or in drawing.
+        # A damaged or malicious file can cause any error, in parsing or in drawing.
         except Exception as error:
             del self._headings[headings:], self._body[body:]
             reason = str(error) if isinstance(error, UserError) else f'it is damaged ({type(error).__name__}: {error}).'
             self.text(f'{what} is not shown: {reason[:500]}')
 
     def section(self, heading: str) -> None:
-        """Begin a section; the navigation at the top leads to it."""
+        """Begin a section; the navigation at the top links to it."""
         self._headings.append(heading)
         self._body.append(f'<h2 id="{_anchor(heading)}">{html.escape(heading)}</h2>')
 
@@ -88,17 +86,17 @@ class Report:
         self._body.append(f'<p>{html.escape(text)}</p>')
 
     def highlights(self, values: dict[str, str]) -> None:
-        """Add metrics, large, each under its name."""
+        """Add metrics in large type, each under its name."""
         items = ''.join(
             f'<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>' for name, value in values.items()
         )
         self._body.append(f'<dl>{items}</dl>')
 
     def table(self, rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> None:
-        """Add a table whose rows begin with their names; one that is too wide for the page scrolls in itself.
+        """Add a table; each row begins with its name. A table wider than the page has its own scroll bar.
 
         Args:
-            rows: Texts, or floats, which are shown with two decimals.
+            rows: Strings, or floats, which are shown with two decimals.
             header: Names of the columns.
         """
         head = ''.join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
@@ -113,13 +111,13 @@ class Report:
         """Add a picture.
 
         Args:
-            picture: A chart; a BGR picture, uint8 (H, W, 3); or PNG, JPEG or GIF, the file or its content. On a phone a
-                chart keeps its size and scrolls in itself.
-            caption: What there is to see.
-            narrow: The same for phones.
+            picture: A chart; a BGR picture, uint8 (H, W, 3); or a PNG, JPEG or GIF, as path or content. On a phone, a
+                chart keeps its size and has its own scroll bar.
+            caption: The caption.
+            narrow: A version for phones.
 
         Raises:
-            DataError: A file is not a whole PNG, JPEG or GIF.
+            DataError: A file is not an intact PNG, JPEG or GIF.
         """
         kind = ''
         image = _image(picture, caption)
@@ -137,13 +135,13 @@ class Report:
         legend: Iterable[tuple[str, Sequence[int]]] = (),
         width: float = 16,
     ) -> None:
-        """Add pictures side by side; where there is no room for that, they stack.
+        """Add pictures side by side; they stack if the page is too narrow.
 
         Args:
             pictures: Captions and pictures, as for :meth:`picture`.
             heading: A line above them.
             legend: Names of classes and their RGB colours.
-            width: The least width of a picture, in letters of the page, 16 pixels each.
+            width: The smallest width of a picture in rem, 16 pixels each.
 
         Raises:
             DataError: As :meth:`picture`.
@@ -163,23 +161,23 @@ class Report:
         )
 
     def listing(self, summary: str, text: str) -> None:
-        """Add a text of fixed width that is folded away under its summary."""
+        """Add a monospaced text that is collapsed under its summary."""
         self._body.append(f'<details><summary>{html.escape(summary)}</summary><pre>{html.escape(text)}</pre></details>')
 
     def write(self, path: Path) -> None:
-        """Write the page, all at once: whoever has an older one open never loads half of this one."""
+        """Write the page atomically, so that a browser never loads half of it."""
         title = html.escape(self.title)
         links = ''.join(f'<a href="#{_anchor(heading)}">{html.escape(heading)}</a>' for heading in self._headings)
         body = '\n'.join(self._body)
         page = (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            # Without an icon of its own a page from a server would be asked for one.
+            # Without an icon, browsers would request one from the server.
             '<link rel="icon" href="data:,">\n'
             f'<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{html.escape(self.subtitle)}</p>\n'
             f'<nav>{links}</nav>\n{body}\n</body>\n</html>\n'
         )
-        # A name that is no UTF-8 has letters that cannot be encoded.
+        # A file name that is not valid UTF-8 contains surrogates that cannot be encoded.
         write_bytes(path, page.encode(errors='replace'))
 
 
@@ -189,18 +187,18 @@ def jpeg(picture: np.ndarray, quality: int = 90) -> bytes:
 
 
 def picture_kind(data: bytes, path: str | Path) -> str:
-    """Return 'png', 'jpeg' or 'gif', by the content.
+    """Return the kind of a picture by its content: 'png', 'jpeg' or 'gif'.
 
     Args:
         data: The file's content.
         path: Its name, for the message.
 
     Raises:
-        DataError: It is none of these, or damaged.
+        DataError: It is of another kind, or damaged.
     """
     kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
     if kind is None:
-        raise DataError(f'{path} is no PNG, JPEG or GIF; remove it, or run the test again.')
+        raise DataError(f'{path} is not a PNG, JPEG or GIF; remove it, or run the test again.')
     if kind == 'gif':
         if not data.endswith(b';'):
             raise DataError(f'{path} is truncated; remove it, or run the training again.')

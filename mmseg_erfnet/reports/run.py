@@ -1,4 +1,4 @@
-"""The report of a run: what its work dir holds, bound into one HTML file."""
+"""The report of a run: the results in its work dir as one HTML file."""
 
 import os
 from collections.abc import Sequence
@@ -27,34 +27,34 @@ from mmseg_erfnet.visualization.painting import error_map, overlay
 
 EXAMPLES = 'examples'
 MAX_EXAMPLES = 50
-FEW = 6  # classes whose confusion matrix fits a phone; others scroll there
+FEW = 6  # up to so many classes, a confusion matrix fits a phone; larger ones scroll
 VALIDATED_ON = 'validated on'  # in environment.json: dataset and split
-NAME_BYTES = 120  # of an image's name in that of its example
+NAME_BYTES = 120  # of an image's name in the file name of its example
 CONFIG_BYTES = 2 * 1000**2
 
 
 def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
-    """Bind scores, mistakes, curves, config and environment of a run.
+    """Write the report of a run: scores, mistakes, curves, config and environment.
 
-    A file that is damaged, or a link to one elsewhere, is left out, and the page says so.
+    A damaged file, or a link out of the work dir, is left out, and the page mentions it.
 
     Args:
-        work_dir: Work dir of ``tools/train.py`` or ``tools/test.py``, or of both in turn.
+        work_dir: Work dir of ``tools/train.py``, of ``tools/test.py``, or of both.
         out: The file to write; ``report.html`` in the work dir if None.
 
     Returns:
         The file.
 
     Raises:
-        UsageError: The folder holds neither metrics of a test nor logs of a training run, or ``out`` is something else
-            than a report.
+        UsageError: The folder contains neither metrics of a test nor logs of a training run, or ``out`` exists and is
+            not a report.
         StorageError: The report cannot be written.
     """
     work_dir = Path(work_dir)
     metrics_file, history = work_dir / 'metrics.json', read_history(work_dir)
     if not metrics_file.is_file() and not history.train and not history.val:
         raise UsageError(
-            f'{work_dir} holds neither metrics.json nor the logs of a run; name the work dir of '
+            f'{work_dir} contains neither metrics.json nor the logs of a run; name the work dir of '
             'tools/train.py or tools/test.py.'
         )
     out = work_dir / 'report.html' if out is None else Path(out)
@@ -71,7 +71,7 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
     _add_examples(report, work_dir / EXAMPLES)
     _add_timelapse(report, work_dir / 'timelapse')
     if history.train or history.val:
-        with report.part('The course of the training'):
+        with report.part('The history of the training'):
             report.section('Training')
             curves, narrow = draw_curves(history), draw_curves(history, stacked=True)
             report.picture(curves, 'Loss, mIoU and learning rate of the training run.', narrow)
@@ -85,11 +85,11 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
 
 
 def _check_target(out: Path) -> None:
-    """Refuse a file that holds something else than a page."""
+    """Refuse to replace a file that is not an HTML page."""
     if out.is_file() and out.stat().st_size:
         with out.open('rb') as file:
             if not file.read(15).lower().startswith(b'<!doctype html>'):
-                raise UsageError(f'{out} is no report, and would be replaced by one; give --out another name.')
+                raise UsageError(f'{out} is not a report, but would be replaced by one; give --out another name.')
 
 
 def _add_highlights(report: Report, metrics: dict, work_dir: Path) -> None:
@@ -102,7 +102,7 @@ def _add_highlights(report: Report, metrics: dict, work_dir: Path) -> None:
         )
     logs = [folder / 'vis_data' / 'scalars.json' for folder in _training_folders(work_dir)]
     if any(path.stat().st_mtime > (work_dir / 'metrics.json').stat().st_mtime for path in logs):
-        report.text('Training has gone on since this test: tools/test.py scores what has come out of it.')
+        report.text('Training has continued since this test: run tools/test.py to score the new checkpoint.')
 
 
 def _add_best(report: Report, history: History, facts: dict) -> None:
@@ -113,7 +113,7 @@ def _add_best(report: Report, history: History, facts: dict) -> None:
             report.table([(VALIDATED_ON, str(facts[VALIDATED_ON]))])
     report.text(
         'No checkpoint has been tested yet: tools/test.py adds the confusion matrix, the best and the worst '
-        'images, and how the metrics were obtained.'
+        'images, and the conditions of the test.'
     )
     iou = {name.removeprefix('IoU/'): value for name, value in (best or {}).items() if name.startswith('IoU/')}
     if iou:
@@ -132,14 +132,14 @@ def _add_examples(report: Report, folder: Path) -> None:
     with report.part(f'{folder / "index.json"}'):
         entries = read_json(folder.parent, folder / 'index.json', list)
         report.section('Best and worst images')
-        report.text("By the mean IoU over the classes that are in an image's ground truth or prediction.")
+        report.text("Ranked by the mean IoU over the classes in an image's ground truth or prediction.")
         for entry in entries[:MAX_EXAMPLES]:
             with report.part('An example'):
                 _add_example(report, folder, entry)
 
 
 def _add_example(report: Report, folder: Path, entry: dict) -> None:
-    heading = f'{entry["kind"]}: {entry["name"]}, mIoU {entry["mIoU"]:.1f} %, {entry["aAcc"]:.1f} % of the pixels right'
+    heading = f'{entry["kind"]}: {entry["name"]}, mIoU {entry["mIoU"]:.1f} %, pixel accuracy {entry["aAcc"]:.1f} %'
     pictures = []
     for title, name in entry.get('panels') or [[heading, entry['file']]]:
         data = read_plain_file(folder, name)
@@ -157,11 +157,11 @@ def _add_timelapse(report: Report, folder: Path) -> None:
     files = [(split, path) for split, path in files if path.is_file()]
     if not files:
         return
-    report.section('How the predictions evolved')
+    report.section('Timelapse of predictions')
     for split, path in files:
         with report.part(f'{path}'):
             data = read_inside(folder.parent, path)
-            report.picture(data, f'Frames of {split}: input, ground truth, and the prediction epoch by epoch.')
+            report.picture(data, f'Frames of {split}: input, ground truth, and the prediction after each epoch.')
 
 
 def _add_classes(report: Report, metrics: dict) -> None:
@@ -175,7 +175,7 @@ def _add_classes(report: Report, metrics: dict) -> None:
     _add_bars(report, iou[defined], names, colours, 'IoU of each class.')
     absent = [name for name, value in zip(classes, iou, strict=True) if np.isnan(value)]
     if absent:
-        report.text(f'Neither labelled nor predicted, hence without an IoU: {listed(absent, 100)}.')
+        report.text(f'Neither labelled nor predicted, and so without an IoU: {listed(absent, 100)}.')
     labelled = confusion.sum(1)
     shares = 100 * labelled / max(labelled.sum(), 1)
     columns = (values[defined].tolist() for values in (iou, metrics['Acc'], shares))
@@ -191,8 +191,8 @@ def _add_confusion(report: Report, metrics: dict) -> None:
     confusion = metrics['confusion_matrix'][np.ix_(defined, defined)]
     report.picture(
         confusion_chart(confusion, names),
-        'Of the pixels of each true class (row), the percentage predicted as each class (column). Shares '
-        'below 0.5 % carry no number; grey rows have no pixels.',
+        'Percentage of the pixels of each true class (row) that are predicted as each class (column). Shares '
+        'below 0.5 % have no number; grey rows have no pixels.',
         confusion_chart(confusion, names, with_bar=False) if len(names) <= FEW else None,
     )
 
@@ -201,10 +201,9 @@ def _add_protocol(report: Report, metrics: dict) -> None:
     defined = int((~np.isnan(metrics['IoU'])).sum())
     labelled = int((metrics['confusion_matrix'].sum(1) > 0).sum())
     means = {
-        'mIoU': f'the mean over the {defined} classes that are labelled or predicted somewhere, as MMSegmentation '
-        'computes it',
-        'mIoU_present': f'over the {labelled} classes that are labelled somewhere',
-        'mIoU_all': f'over all {len(metrics["classes"])} classes, those without an IoU counted as 0',
+        'mIoU': f'mean over the {defined} classes that are labelled or predicted in any image, as in MMSegmentation',
+        'mIoU_present': f'mean over the {labelled} classes that are labelled in any image',
+        'mIoU_all': f'mean over all {len(metrics["classes"])} classes; those without an IoU count as 0',
     }
     report.section('How it was scored')
     report.table(
@@ -247,7 +246,7 @@ def _add_setting(report: Report, work_dir: Path) -> None:
 
 
 def _environment(work_dir: Path, runs: Sequence[Path]) -> dict:
-    """Return what the last of some runs ran on, and was validated on."""
+    """Return the environment of the last of some runs, and what it was validated on."""
     files = [path for path in (folder / 'environment.json' for folder in runs) if path.is_file()]
     return read_json(work_dir, files[-1], dict) if files else {}
 
@@ -259,15 +258,15 @@ def _training_folders(work_dir: Path) -> list[Path]:
 def write_examples(
     folder: Path, examples: Sequence[dict], classes: Sequence[str], palette: Sequence[Sequence[int]], width: int = 480
 ) -> None:
-    """Paint images as input, ground truth, prediction and errors, in place of those of an earlier test.
+    """Draw images as input, ground truth, prediction and errors, replacing those of an earlier test.
 
     Args:
-        folder: Where to; ``index.json`` there lists them.
+        folder: The folder to write to; ``index.json`` there lists the pictures.
         examples: Each with ``kind`` ('best' or 'worst'), ``name``, ``mIoU``, ``aAcc``, ``image`` (BGR, uint8), and
             ``prediction`` and ``ground_truth``, uint8 of shape (H, W).
         classes: The names.
         palette: The colours.
-        width: Of each of the four pictures, in pixels, at most.
+        width: Largest width of each of the four pictures, in pixels.
     """
     if (folder / 'index.json').is_file():
         for old in folder.glob('*.jpg'):

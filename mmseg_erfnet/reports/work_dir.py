@@ -1,4 +1,4 @@
-"""Reading what a work dir holds. It may be damaged, or come from somebody else and try to show other files."""
+"""Read the files of a work dir, which may be damaged, or come from somebody else and link to other files."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from mmseg_erfnet.errors import DataError
 
 MAX_BYTES = 64 * 1000**2
 MAX_CLASSES = 1024
-COLOUR = [31, 111, 180]  # of classes without one
+COLOUR = [31, 111, 180]  # for classes without a colour
 
 
 def is_inside(folder: Path, path: Path) -> bool:
-    """Return whether a path is a regular file, links followed, that lies in a folder."""
+    """Return whether a path, after following links, is a regular file inside a folder."""
     try:
         return path.is_file() and path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):  # a loop of links, a name with a null byte
@@ -21,7 +21,7 @@ def is_inside(folder: Path, path: Path) -> bool:
 
 
 def read_inside(folder: Path, path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Read a file that lies in a folder.
+    """Read a file inside a folder.
 
     Args:
         folder: The folder.
@@ -29,10 +29,10 @@ def read_inside(folder: Path, path: Path, limit: int = MAX_BYTES) -> bytes:
         limit: The largest size, in bytes.
 
     Raises:
-        DataError: It is no regular file, a link out of the folder, too large, or cannot be read.
+        DataError: It is not a regular file, links out of the folder, is too large, or cannot be read.
     """
     if not is_inside(folder, path):
-        raise DataError(f'{path} is no file of {folder}; remove what names it.')
+        raise DataError(f'{path} is not a file in {folder}; remove the reference to it.')
     try:
         if path.stat().st_size > limit:
             raise DataError(f'{path} is larger than {limit / 1000**2:.0f} MB; remove it.')
@@ -42,35 +42,35 @@ def read_inside(folder: Path, path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def read_json(folder: Path, path: Path, kind: type) -> object:
-    """Read a JSON file that lies in a folder.
+    """Read a JSON file inside a folder.
 
     Args:
         folder: The folder.
         path: The file.
-        kind: What it must hold: dict or list.
+        kind: The type of its content: dict or list.
 
     Raises:
-        DataError: As :func:`read_inside`, or it is no JSON of that kind.
+        DataError: As :func:`read_inside`, or it is not JSON of that type.
     """
     try:
         value = json.loads(read_inside(folder, path))
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f'{path} is damaged ({error}); remove it, or run again what wrote it.') from error
+        raise DataError(f'{path} is damaged ({error}); remove it, or write it again.') from error
     if not isinstance(value, kind):
-        raise DataError(f'{path} is damaged (no {kind.__name__}); remove it, or run again what wrote it.')
+        raise DataError(f'{path} is damaged (not a {kind.__name__}); remove it, or write it again.')
     return value
 
 
 def read_plain_file(folder: Path, name: object) -> bytes:
-    """Read a file directly in a folder, by its plain name, as an index there has it.
+    """Read a file directly in a folder, by its plain name as given in the folder's index.
 
     Raises:
-        DataError: As :func:`read_inside`, or the name is more than a name.
+        DataError: As :func:`read_inside`, or the name is not a plain file name.
     """
     if not isinstance(name, str) or not name or Path(name).name != name or '\\' in name or '\0' in name:
-        raise DataError(f'{folder} lists {name!r}, which is no name of a file in it; run the test again.')
+        raise DataError(f'{folder} lists {name!r}, which is not the name of a file in it; run the test again.')
     return read_inside(folder, folder / name)
 
 
@@ -78,8 +78,8 @@ def read_metrics(work_dir: Path) -> dict:
     """Read ``metrics.json``.
 
     Returns:
-        What it holds, with ``classes`` as a list of texts, ``confusion_matrix`` as int64 (classes, classes),
-        ``palette`` as RGB triples, and ``IoU`` and ``Acc`` as float64 (classes,), NaN where there is none.
+        Its content, with ``classes`` as a list of strings, ``confusion_matrix`` as int64 (classes, classes),
+        ``palette`` as RGB triples, and ``IoU`` and ``Acc`` as float64 (classes,), NaN if undefined.
 
     Raises:
         DataError: It is damaged.
@@ -107,7 +107,7 @@ def read_metrics(work_dir: Path) -> dict:
 
 
 def read_palette(palette: object, count: int) -> list[list[int]]:
-    """Return as many RGB triples as there are classes: the palette's, or one colour for all if it is damaged."""
+    """Return one RGB triple per class: the palette's, or the same colour for all if the palette is damaged."""
     try:
         colours = np.asarray(palette, np.int64)
     except (TypeError, ValueError, OverflowError):

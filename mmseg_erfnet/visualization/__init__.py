@@ -1,1 +1,1 @@
-"""Pictures for people."""
+"""Charts and pictures: label maps, comparisons, charts of classes, animations."""

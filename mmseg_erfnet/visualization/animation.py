@@ -1,4 +1,4 @@
-"""Animated GIFs of how predictions evolve. Needs NumPy, OpenCV and Pillow."""
+"""Animated GIFs: timelapses of predictions. Needs NumPy, OpenCV and Pillow."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ MAX_BYTES = 8 * 1000**2
 
 
 def titled(picture: np.ndarray, title: str) -> np.ndarray:
-    """Put a title above a BGR picture, uint8 (H, W, 3), in letters small enough for it."""
+    """Put a title above a BGR picture, uint8 (H, W, 3), in letters small enough to fit."""
     head = np.full((28, picture.shape[1], 3), 255, np.uint8)
     scale = min(0.6, 0.6 * (picture.shape[1] - 12) / cv2.getTextSize(title, FONT, 0.6, 1)[0][0])
     cv2.putText(head, title, (6, 20), FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
@@ -26,14 +26,14 @@ def animate(
     """Make an animated GIF that pauses on its last picture.
 
     Args:
-        pictures: BGR pictures of one size, uint8 (H, W, 3). Where a GIF of all of them would be too large, every
-            second one is left out, as often as need be; the last one stays.
-        palette: RGB colours that must stay exact; the other of the 256 colours are chosen after the first picture.
-        seconds: How long it runs before the pause; no picture stays for more than half a second.
+        pictures: BGR pictures of the same size, uint8 (H, W, 3). If a GIF of all of them would be too large, every
+            second one is dropped, repeatedly if necessary; the last one stays.
+        palette: RGB colours that must stay exact; the rest of the 256 colours is chosen to fit the first picture.
+        seconds: Duration before the pause; no picture stays for more than half a second.
         max_bytes: The largest size of the file.
 
     Returns:
-        The file.
+        The content of the file.
     """
     colours = _colours(pictures[0], palette)
     frames = [

@@ -14,12 +14,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 Palette = Sequence[Sequence[int]]
 EDGE = dict(edgecolor='#333333', linewidth=0.6)
 PLAIN = FuncFormatter(lambda value, _: f'{value:g}')
-FEW = 5  # images of a class that make no distribution yet
-WIDTH, NARROW = 10, 4.8  # inches of a chart; the latter for phones
+FEW = 5  # with fewer images than this, a class has no distribution to draw
+WIDTH, NARROW = 10, 4.8  # width of a chart in inches; the second for phones
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    """Render a figure."""
+    """Render a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=dpi, format='png')
     return buffer.getvalue()
@@ -34,21 +34,21 @@ def class_bars(
     log: bool = False,
     width: float = WIDTH,
 ) -> Figure:
-    """Draw a bar for each class, the largest on top, its value at its end.
+    """Draw a bar for each class, the largest on top, with its value at its end.
 
     Args:
-        values: One for each class.
+        values: One per class.
         classes: Their names.
         palette: Their colours.
-        xlabel: What the values are, and their unit.
-        decimals: Of the values.
-        log: Of the axis; a value of 0 then has no bar.
-        width: Of the chart, in inches.
+        xlabel: Name and unit of the values.
+        decimals: Number of decimals of the values.
+        log: Whether the axis is logarithmic; a value of 0 then has no bar.
+        width: Width of the chart in inches.
     """
     values = np.asarray(values, np.float64)
     order = np.argsort(values, kind='stable')
     figure, axes = _rows(len(classes), width)
-    # Where bars begin: 0, or on a log axis a power of ten below the smallest.
+    # Bars begin at 0, or on a log axis at a power of ten below the smallest value.
     positive = values[values > 0]
     start = 10 ** np.floor(np.log10(positive.min())) if log and positive.size else 0
     bars = np.maximum(values[order], start)
@@ -61,7 +61,7 @@ def class_bars(
     if start:
         axes.set_xscale('log')
         axes.xaxis.set_major_formatter(PLAIN)
-    # Room for the value behind the longest bar.
+    # Room for the value at the end of the longest bar.
     room = 1 + WIDTH / width / 10
     axes.set_xlim(start, (bars.max() / start) ** room * start if start else max(room * bars.max(), 1))
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
@@ -70,17 +70,18 @@ def class_bars(
 
 
 def confusion_chart(confusion: np.ndarray, classes: Sequence[str], with_bar: bool = True) -> Figure:
-    """Draw a confusion matrix whose rows, the true classes, sum to 100 percent.
+    """Draw a confusion matrix; each row, a true class, sums to 100 percent.
 
     Args:
-        confusion: Pixels, (classes, classes), rows true, columns predicted. A row without pixels stays grey.
+        confusion: Number of pixels, (classes, classes): rows are true classes, columns predicted ones. A row without
+            pixels stays grey.
         classes: The names.
-        with_bar: Add a bar of the colours.
+        with_bar: Add a colour bar.
     """
     count = len(classes)
     labelled = confusion.sum(1, keepdims=True)
     shares = np.where(labelled > 0, 100 * confusion / np.maximum(labelled, 1), np.nan)
-    # Large enough for the labels of axes and colour bar, however few the classes.
+    # Large enough for the labels of axes and colour bar, even with few classes.
     side = max(0.38 * count, 2.4)
     figure = Figure(figsize=(side + (3.2 if with_bar else 1.9), side + 1.9), layout='constrained')
     axes = figure.add_subplot()
@@ -110,18 +111,18 @@ def confusion_chart(confusion: np.ndarray, classes: Sequence[str], with_bar: boo
 
 
 def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette, width: float = WIDTH) -> Figure:
-    """Draw how a class's share of an image is distributed over the images in which it occurs; largest median on top.
+    """Draw the distribution of each class's share of the images in which it occurs; the largest median is on top.
 
-    A class with fewer than five images is drawn as a dot for each.
+    A class with fewer than five images is drawn as one dot per image.
 
     Args:
         counts: Pixels of each class in each image, (images, classes); each class occurs somewhere.
         classes: The names.
         palette: The colours.
-        width: Of the chart, in inches.
+        width: Width of the chart in inches.
     """
     totals = np.maximum(counts.sum(1, keepdims=True), 1)
-    # Logarithms, also of the violins and medians: they describe what the axis shows.
+    # Violins and medians are computed from logarithms, to match the axis.
     shares = [np.log10(100 * column[column > 0]) for column in (counts / totals).T]
     order = sorted(range(len(classes)), key=lambda index: np.median(shares[index]))
     figure, axes = _rows(len(classes), width)
@@ -144,24 +145,24 @@ def share_violins(counts: np.ndarray, classes: Sequence[str], palette: Palette, 
         axes.annotate(f'{len(values)}', (1.01, row), xycoords=axes.get_yaxis_transform(), va='center', fontsize=8)
     axes.annotate('images', (1.01, 1), xycoords='axes fraction', va='bottom', fontsize=8)
     low, high = axes.get_xlim()
-    if high - low < 1:  # a decade at least, so that a power of ten is among the ticks
+    if high - low < 1:  # at least a decade, so that a power of ten is among the ticks
         axes.set_xlim((low + high) / 2 - 0.5, (low + high) / 2 + 0.5)
     axes.set_yticks(range(len(classes)), [classes[index] for index in order])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda power, _: f'{10**power:g}'))
     axes.xaxis.get_major_locator().set_params(integer=True)
     label = 'share of the labelled pixels of an image in % (log scale)'
-    legend = f'white dot: median; coloured dots: the images, where there are fewer than {FEW}'
+    legend = f'white dot: median; coloured dots: single images, if there are fewer than {FEW}'
     axes.set_xlabel(f'{_wrapped(label, width)}\n{_wrapped(legend, width)}')
     return figure
 
 
 def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str], width: float = WIDTH) -> Figure:
-    """Draw class weights of several kinds side by side, each kind scaled to a mean of 1, at which the bars begin.
+    """Draw class weights of several kinds side by side. Each kind is scaled to a mean of 1, where its bars begin.
 
     Args:
-        weights: One for each class, by the kind's name.
+        weights: By name of the kind, one weight per class.
         classes: The names.
-        width: Of the chart, in inches.
+        width: Width of the chart in inches.
     """
     figure, axes = _rows(len(classes), width, height=0.34)
     height = 0.8 / len(weights)
@@ -183,7 +184,7 @@ def weight_bars(weights: dict[str, Sequence[float]], classes: Sequence[str], wid
 
 
 def _rows(count: int, width: float, height: float = 0.27) -> tuple:
-    # A narrow chart breaks its label into more lines.
+    # The label of a narrow chart takes more lines.
     figure = Figure(figsize=(width, (1.2 if width == WIDTH else 2.0) + height * count), layout='constrained')
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
@@ -198,5 +199,5 @@ def _rgb(colour: Sequence[int]) -> tuple[float, ...]:
 
 
 def _wrapped(label: str, width: float) -> str:
-    """Break the label of an axis into lines that fit a chart of so many inches, names of classes beside it."""
+    """Break the label of an axis into lines that fit a chart of this width in inches, next to the class names."""
     return textwrap.fill(label, max(20, round(9 * (width - 1.5))))

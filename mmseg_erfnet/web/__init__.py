@@ -1,1 +1,1 @@
-"""A static page that runs a model in a browser. Building it needs ONNX Runtime, to check the model, and npm once."""
+"""A static page that runs a model in the browser. Building it needs ONNX Runtime to check the model, and npm once."""

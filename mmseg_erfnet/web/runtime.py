@@ -16,9 +16,9 @@ from mmseg_erfnet.files import write_bytes
 
 PACKAGE = 'onnxruntime-web'
 VERSION = '1.30.0'
-# What the npm registry says of this version (npm view onnxruntime-web@1.30.0 dist.integrity).
+# As published by the npm registry (npm view onnxruntime-web@1.30.0 dist.integrity).
 SHA512 = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=='
-# One pair for WebAssembly, one with WebGPU; a browser loads the one that it runs.
+# Three files for WebAssembly, three with WebGPU; a browser loads those that it uses.
 FILES = (
     'ort.wasm.min.mjs',
     'ort-wasm-simd-threaded.mjs',
@@ -27,7 +27,7 @@ FILES = (
     'ort-wasm-simd-threaded.asyncify.mjs',
     'ort-wasm-simd-threaded.asyncify.wasm',
 )
-# The package names its licence, MIT, in package.json alone.
+# The package states its licence, MIT, only in package.json.
 LICENSE = """MIT License
 
 Copyright (c) Microsoft Corporation. ONNX Runtime Web, https://github.com/microsoft/onnxruntime
@@ -48,11 +48,11 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 
 
 def runtime_files(folder: str | Path | None = None) -> dict[str, bytes]:
-    """Return the runtime's files by name, the licence included.
+    """Return the runtime's files by name, including the licence.
 
     Args:
-        folder: An unpacked ``onnxruntime-web`` (its ``dist`` or the folder above). Without it, the cached archive, or
-            the one that ``npm pack`` fetches.
+        folder: An unpacked ``onnxruntime-web`` (its ``dist`` or the folder above). If None, the cached archive is used,
+            or the one that ``npm pack`` fetches.
 
     Raises:
         UsageError: A file is missing, or the archive cannot be fetched or is not the pinned one.
@@ -74,7 +74,7 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{package} is damaged: unpack {PACKAGE} {VERSION} again.') from error
     if version != VERSION:
-        raise UsageError(f'{folder} is {PACKAGE} {version}, and the page was tested with {VERSION}: give that one.')
+        raise UsageError(f'{folder} is {PACKAGE} {version}, but the page was tested with {VERSION}: give that one.')
     return {name: (dist / name).read_bytes() for name in FILES}
 
 
@@ -98,15 +98,15 @@ def _archive() -> bytes:
     data = _fetch()
     if not is_pinned(data):
         raise UsageError(
-            f'What npm fetched as {PACKAGE} {VERSION} has another hash than the published one: check the registry that '
-            'npm uses (npm config get registry), or give an unpacked package with --runtime.'
+            f'The {PACKAGE} {VERSION} that npm fetched does not have the published hash: check the registry that npm '
+            'uses (npm config get registry), or give an unpacked package with --runtime.'
         )
     write_bytes(cached, data)
     return data
 
 
 def is_pinned(data: bytes) -> bool:
-    """Tell whether an archive is the pinned one."""
+    """Return whether an archive is the pinned one."""
     return base64.b64encode(hashlib.sha512(data).digest()).decode() == SHA512
 
 
@@ -114,7 +114,7 @@ def _fetch() -> bytes:
     npm = shutil.which('npm')
     if npm is None:
         raise UsageError(
-            f'The page needs {PACKAGE} {VERSION}, which npm fetches, and npm is not installed: install Node.js, or '
+            f'The page needs {PACKAGE} {VERSION}, which npm fetches, but npm is not installed: install Node.js, or '
             'give an unpacked package with --runtime.'
         )
     with tempfile.TemporaryDirectory() as folder:

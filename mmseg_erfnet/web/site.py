@@ -1,4 +1,4 @@
-"""Write the page, the model and the runtime into a folder that any file server serves."""
+"""Write the page, the model and the runtime into a folder that any file server can serve."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from mmseg_erfnet.web.runtime import VERSION, runtime_files
 
 PAGE = Path(__file__).parent / 'page'
 SHIPPED = 'erfnet_camvid11_trainval.onnx'
-# Marks a folder as one of ours; written first, so that an interrupted build can be repeated.
+# Marks a folder as written by this command; written first, so that an interrupted build can be repeated.
 DESCRIPTION = 'model.json'
 
 
@@ -26,22 +26,22 @@ def default_model() -> Path:
     found = shipped_file(SHIPPED)
     if found is not None:
         return found
-    raise UsageError(f'{SHIPPED} did not come with the package: name a model, as export --format onnx writes it.')
+    raise UsageError(f'The package contains no {SHIPPED}: name a model written by export --format onnx.')
 
 
 def build_site(model: str | Path, out: str | Path, runtime: str | Path | None = None) -> Path:
-    """Write a static page that runs a model in the browser of whoever opens it.
+    """Write a static page that runs a model in the visitor's browser.
 
     Args:
-        model: An exported ``.onnx`` whose output is labels.
-        out: Folder for the page: new, empty, or an earlier page.
+        model: An exported ``.onnx`` that outputs labels.
+        out: Folder for the page: new, empty, or with an earlier page.
         runtime: Folder with an unpacked onnxruntime-web; see :func:`mmseg_erfnet.web.runtime.runtime_files`.
 
     Returns:
         The page, ``index.html``.
 
     Raises:
-        UsageError: The model or the runtime cannot be used, or the folder holds something else.
+        UsageError: The model or the runtime cannot be used, or the folder contains other files.
         StorageError: The folder cannot be written.
     """
     model, out = Path(model), Path(out)
@@ -54,14 +54,14 @@ def build_site(model: str | Path, out: str | Path, runtime: str | Path | None = 
     write_bytes(out / 'model.onnx', content)
     for name, data in files.items():
         write_bytes(out / 'runtime' / name, data)
-    # The page itself comes last: it is there when all that it loads is.
+    # index.html comes last, when everything that it loads is there.
     for path in sorted(PAGE.iterdir(), key=lambda path: path.name == 'index.html'):
         write_bytes(out / path.name, path.read_bytes())
     return out / 'index.html'
 
 
 def _describe(model: Path) -> tuple[dict, bytes]:
-    """Return what the page must know of a model, and the model."""
+    """Return the description of a model for the page, and the content of the model."""
     predictor = Predictor(model, threads=1)
     if predictor.output != 'labels' or predictor.metadata['batch'] not in (None, 1):
         raise UsageError(f'{model} is not for single frames and labels: export it with --output labels and no --batch.')
@@ -88,4 +88,4 @@ def _check_folder(out: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
     if out.is_dir() and any(out.iterdir()) and not ours:
-        raise UsageError(f'{out} holds files that are no page of this command: name a new or an empty folder.')
+        raise UsageError(f'{out} contains files that this command did not write: name a new or an empty folder.')

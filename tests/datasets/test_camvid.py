@@ -69,7 +69,7 @@ def test_standard_split_has_the_published_sizes_and_no_overlap():
     assert {name: len(names) for name, names in parts.items()} == {'train': 367, 'val': 101, 'test': 233}
     assert len(set().union(*parts.values())) == 701
     assert standard_split('trainval') == sorted(parts['train'] + parts['val'])
-    with pytest.raises(UsageError, match="no split 'valid'; take one of train, val, test, trainval"):
+    with pytest.raises(UsageError, match="no split 'valid'; choose one of train, val, test, trainval"):
         standard_split('valid')
 
 
@@ -177,7 +177,7 @@ def test_sequences_are_held_out(root):
     only, without = (build(root, filter_cfg={key: '0006R0'}) for key in ('only', 'without'))
     assert [Path(only[index]['img_path']).stem for index in range(len(only))] == ['0006R0_f01']
     assert [Path(without[index]['img_path']).stem for index in range(len(without))] == names[1:]
-    with pytest.raises(UsageError, match=r'names 1600000\.0; .*val.txt has .*0006R0.* takes 0016E5 for a number'):
+    with pytest.raises(UsageError, match=r'names 1600000\.0; .*val.txt has .*0006R0.* reads 0016E5 as a number'):
         build(root, filter_cfg=dict(only=16e5))
     with pytest.raises(UsageError, match='names no sequence'):
         build(root, filter_cfg=dict(without=[]))
@@ -187,7 +187,7 @@ def test_sequences_are_held_out(root):
 
 def test_empty_split(root):
     (root / 'splits/val.txt').write_text('\n\n')
-    with pytest.raises(DataError, match=r'splits/val\.txt is empty; write one name a line'):
+    with pytest.raises(DataError, match=r'splits/val\.txt is empty; write one name per line'):
         build(root)
 
 
@@ -204,14 +204,14 @@ def test_missing_split(root):
 def test_split_naming_a_missing_frame(root):
     with (root / 'splits/val.txt').open('a') as file:
         file.write('absent\n')
-    with pytest.raises(DataError, match=r'absent\.png is missing \(2 files in all\).*take its name off'):
+    with pytest.raises(DataError, match=r'absent\.png is missing \(2 files in all\).*remove its name from'):
         build(root)
 
 
 def test_missing_label(root):
     label = next((root / LABELS).glob('*_L.png'))
     label.unlink()
-    with pytest.raises(DataError, match=rf'{label.name} is missing, which its counterpart asks for; restore'):
+    with pytest.raises(DataError, match=rf'{label.name} is missing, which its counterpart requires; restore'):
         build(root, ann_file='')
 
 

@@ -47,8 +47,8 @@ def test_forms(parse, text, expected):
     [
         (parse_table, 'r,g,b\n1,2,3\n', 'list has no column of names'),
         (parse_table, 'name,r,g,b\nroad,1,2\n', 'list, row 2, has 3 of 4 columns'),
-        (parse_table, 'name,r,g,b\nroad,1,2,x\n', "list, row 2: 'x' is no whole number from 0 to 255"),
-        (parse_table, 'name,value\nroad,300\n', 'list, row 2: 300 is no whole number from 0 to 255'),
+        (parse_table, 'name,r,g,b\nroad,1,2,x\n', "list, row 2: 'x' is not a whole number from 0 to 255"),
+        (parse_table, 'name,value\nroad,300\n', 'list, row 2: 300 is not a whole number from 0 to 255'),
         (parse_table, 'name,value\nroad,1\nsky,1\n', r'list has values that stand for two classes \(1\)'),
         (parse_table, 'name,r,g,b\na,1,1,1\nb,1,1,1\n', r'list has colours that stand for two classes'),
         (parse_names, 'car\ncar\n', r'list has names that stand for two classes \(car\)'),

@@ -76,7 +76,7 @@ def test_chosen_classes(root):
     assert dataset.metainfo['palette'] == [list(COLOURS[4]), list(COLOURS[1])]
     ids = scene(0)[1]
     np.testing.assert_array_equal(dataset[0]['gt_seg_map'], np.where(ids == 4, 0, np.where(ids == 1, 1, 255)))
-    with pytest.raises(UsageError, match=r"names the class 'sea', which .*classes\.csv has not; take from background"):
+    with pytest.raises(UsageError, match=r"the class 'sea', which is not in .*classes\.csv; choose from background"):
         folder(root, metainfo=dict(classes=['sea']))
 
 

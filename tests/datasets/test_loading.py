@@ -226,7 +226,7 @@ def test_index_label_of_another_kind(tmp_path, pixels):
         ({'palette': 'cityscapes'}, "palette is 'camvid', a list"),
         ({'palette': [[0, 0]]}, 'three integers from 0 to 255'),
         ({'palette': [[0, 0, 256]]}, 'three integers from 0 to 255'),
-        ({'palette': [[0, 0, 0], [0, 0, 0]]}, 'a colour of its own'),
+        ({'palette': [[0, 0, 0], [0, 0, 0]]}, 'a different colour for each class'),
         ({'unknown': 'void'}, "unknown is 'error' or 'ignore'"),
     ],
 )
@@ -265,9 +265,9 @@ def test_frames_and_labels_that_are_pipes_are_not_waited_for(tmp_path, ids):
     assert frames[0]['img'].shape == (*SHAPE, 3)
     (tmp_path / 'x.png').unlink()
     os.mkfifo(tmp_path / 'x.png')
-    with pytest.raises(DataError, match=r'x\.png is no regular file; restore it'):
+    with pytest.raises(DataError, match=r'x\.png is not a regular file; restore it'):
         frames[0]
-    with pytest.raises(DataError, match=r'x\.png is no regular file'):
+    with pytest.raises(DataError, match=r'x\.png is not a regular file'):
         load(str(tmp_path / 'x.png'))
 
 

@@ -37,9 +37,9 @@ def test_names_in_folders():
 
 
 def test_faults_are_named():
-    with pytest.raises(DataError, match='list is no UTF-8 text'):
+    with pytest.raises(DataError, match='list is not UTF-8 text'):
         parse_split(b'\xff\xfa', 'list')
-    with pytest.raises(DataError, match='list is no text but binary data'):
+    with pytest.raises(DataError, match='list is not text but binary data'):
         parse_split(b'a\0b\n', 'list')
     with pytest.raises(DataError, match='list, line 2, is too long for a name'):
         parse_split(b'a\n' + b'x' * 5000, 'list')

@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path):
 
 def test_what_is_there_is_left_alone(tmp_path):
     (tmp_path / 'mine.txt').write_text('mine')
-    with pytest.raises(DataError, match='is there already; remove it or choose another folder'):
+    with pytest.raises(DataError, match='exists already; remove it or choose another folder'):
         synthesize_camvid(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['mine.txt']
 
@@ -76,7 +76,7 @@ def test_what_is_there_is_left_alone(tmp_path):
 def test_wrong_arguments(tmp_path):
     with pytest.raises(UsageError, match='4 frames cannot be split in three; ask for 5 or more'):
         synthesize_camvid(tmp_path, images=4)
-    with pytest.raises(UsageError, match='32 pixels a side or more, not 31x64'):
+    with pytest.raises(UsageError, match='at least 32 pixels per side, not 31x64'):
         synthesize_camvid(tmp_path, size=(31, 64))
 
 

@@ -485,7 +485,7 @@ def test_a_signal_leaves_what_is_done(tmp_path, number, kind):
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
-    assert f'Stopped by {number.name}; run the same command again to go on.' in err
+    assert f'Stopped by {number.name}; run the same command again to continue.' in err
     assert 'Traceback' not in err
     assert not list((tmp_path / 'out').rglob('.*'))
     if kind == 'video':

@@ -35,7 +35,7 @@ def test_a_run(tmp_path):
     assert history.unit == 'epoch'
     assert history.best()['x'] == 3
     loss, score, rate = draw_curves(history).axes
-    assert lines_of(loss) == {'train, as it learns': [(1, 1.5), (2, 0.5), (3, -0.5)], 'val': [(1, 3), (2, 2), (3, 1)]}
+    assert lines_of(loss) == {'train, while training': [(1, 1.5), (2, 0.5), (3, -0.5)], 'val': [(1, 3), (2, 2), (3, 1)]}
     assert lines_of(score)['train, without augmentation'] == [(1, 11), (2, 22), (3, 33)]
     assert lines_of(score)['best on val: 30.00, epoch 3'] == [(3, 30)]
     assert [value for _, value in next(iter(lines_of(rate).values()))] == pytest.approx([0.1, 0.05, 0.1 / 3])
@@ -68,7 +68,7 @@ def test_iterations_and_other_users_names(tmp_path):
     history = read_history(tmp_path)
     assert history.unit == 'iteration'
     axes = draw_curves(history).axes
-    assert lines_of(axes[0]) == {'train, as it learns': [(50, 2), (100, 1)]}
+    assert lines_of(axes[0]) == {'train, while training': [(50, 2), (100, 1)]}
     assert axes[0].get_xlabel() == 'iteration'
 
 

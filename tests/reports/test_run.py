@@ -99,7 +99,7 @@ def test_says_what_was_scored_and_how(tmp_path):
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert f'<dd>{metrics["mIoU"]:.2f} %</dd>' in page
     for words in (
-        'the mean over the 9 classes',
+        'mean over the 9 classes',
         'over all 11 classes',
         'SomeDataset',
         'splits/test.txt',
@@ -134,9 +134,9 @@ def test_a_test_without_training(tmp_path):
 def test_a_test_older_than_the_training(tmp_path):
     write_training(tmp_path)
     write_test(tmp_path, 3)
-    assert 'Training has gone on since' not in write_run_report(tmp_path).read_text()
+    assert 'Training has continued since' not in write_run_report(tmp_path).read_text()
     os.utime(tmp_path / 'metrics.json', (0, 0))
-    assert 'Training has gone on since' in write_run_report(tmp_path).read_text()
+    assert 'Training has continued since' in write_run_report(tmp_path).read_text()
 
 
 def test_a_test_where_nothing_was_labelled(tmp_path):
@@ -178,7 +178,7 @@ def test_pictures_come_first(tmp_path):
     headings = re.findall(r'<h2 id="([^"]+)"', page)
     assert headings == [
         'best-and-worst-images',
-        'how-the-predictions-evolved',
+        'timelapse-of-predictions',
         'training',
         'classes',
         'confusion',
@@ -383,7 +383,7 @@ def test_out_replaces_reports_alone(tmp_path, quick_charts):
         write_run_report(tmp_path, tmp_path / 'page.html')
     scalars = tmp_path / '20260101_000000' / 'vis_data' / 'scalars.json'
     before = scalars.read_text()
-    with pytest.raises(UsageError, match='is no report, and would be replaced by one; give --out another name'):
+    with pytest.raises(UsageError, match='is not a report, but would be replaced by one; give --out another name'):
         write_run_report(tmp_path, scalars)
     assert scalars.read_text() == before
     with pytest.raises(StorageError, match='it is a folder'):

@@ -104,7 +104,7 @@ def test_keys_and_the_camera_work_and_errors_are_sentences(site, tmp_path):
         page.choose_file('#file', tmp_path / 'notes.png')
         page.wait_for('document.querySelector("#status.error")')
         said = page.evaluate('document.getElementById("status").textContent')
-        assert said == 'notes.png is no picture or video that this browser can read: choose another file.'
+        assert said == 'notes.png is not a picture or video that this browser can read: choose another file.'
         page.evaluate('document.getElementById("opacity").focus()')
         page.press('ArrowRight', 39)
         assert page.evaluate('document.getElementById("opacity-value").textContent') == '61 %'
@@ -113,7 +113,7 @@ def test_keys_and_the_camera_work_and_errors_are_sentences(site, tmp_path):
         page.wait_for('/frames/.test(document.getElementById("throughput").textContent)')
         assert page.evaluate('document.getElementById("status").className') == ''
         page.evaluate('document.getElementById("pause").click()')
-        assert page.evaluate('document.getElementById("pause").textContent') == 'Go on'
+        assert page.evaluate('document.getElementById("pause").textContent') == 'Resume'
 
 
 def test_a_damaged_or_missing_model_is_said(site, tmp_path):

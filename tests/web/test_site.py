@@ -39,7 +39,7 @@ def test_a_page_is_built_again_in_its_own_folder_alone(unpacked, tmp_path):
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'index.html').write_text('mine')
     ended = run_tool('web', model, '--out', tmp_path / 'mine', '--runtime', unpacked)
-    assert (ended.status, 'holds files that are no page of this command' in ended.sentence) == (1, True)
+    assert (ended.status, 'contains files that this command did not write' in ended.sentence) == (1, True)
     assert (tmp_path / 'mine' / 'index.html').read_text() == 'mine'
 
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_used_is_named(unpacked, tmp_path):
 def test_only_the_pinned_archive_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(runtime, '_fetch', lambda: b'another')
-    with pytest.raises(UsageError, match='another hash'):
+    with pytest.raises(UsageError, match='does not have the published hash'):
         runtime.runtime_files()
     assert not runtime.cache_path().exists()
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""From what labelling tools export, and from CamVid in its usual forms, to a data set that the configs read."""
+"""Convert exports of labelling tools, and CamVid in its usual forms, to data sets that the configs read."""
 
 from mmseg_erfnet.datasets.preparation.camvid import PreparedCamVid, prepare_camvid
 from mmseg_erfnet.datasets.preparation.config import config_path, write_config

@@ -1,6 +1,6 @@
-"""CamVid, in whichever of its usual forms, in the layout of the official archives.
+"""Convert CamVid, in any of its usual forms, to the layout of the official archives.
 
-The readers are those of every data set; CamVid's are the classes, the splits and the layout.
+The readers are shared with other data sets; only the classes, the splits and the layout are specific to CamVid.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from mmseg_erfnet.text import listed
 
 SPLITS = ('auto', 'standard', 'random', 'source')
 VOID = CLASSES.index('Void')
-# SegNet's ids: 11 is unlabelled, and so is 255 in copies made since.
+# SegNet's ids: 11 is unlabelled; later copies use 255 for it.
 SEGNET_IDS = {place: CLASSES.index(names[0]) for place, names in enumerate(GROUPS.values())} | {11: VOID, 255: VOID}
 CAMVID_COLOURS = {tuple(colour): place for place, colour in enumerate(PALETTE)}
 CAMVID_LAYOUT = Layout(FRAMES, LABELS, '_L.png')
@@ -43,7 +43,7 @@ CAMVID_LAYOUT = Layout(FRAMES, LABELS, '_L.png')
 
 @dataclass(frozen=True)
 class PreparedCamVid:
-    """What `prepare_camvid` found and made; as a string, sentences for the user."""
+    """The result of `prepare_camvid`; `str` describes it to the user."""
 
     out: Path
     frames: int
@@ -60,7 +60,7 @@ class PreparedCamVid:
             else f'{self.out} is up to date with its {self.frames} frames; nothing was changed.'
         ]
         if self.standard < 701 and self.changed:
-            lines.append('Frames are missing: the splits are cut to what is there.')
+            lines.append('Frames are missing: the splits contain only the frames present.')
         if self.left_out:
             lines.append(
                 f'{len(self.left_out)} images without a counterpart were left out: {listed(self.left_out, 3)}.'
@@ -69,7 +69,7 @@ class PreparedCamVid:
         lines.append('Splits: ' + ', '.join(f'{split} {len(names)}' for split, names in self.splits.items()) + '.')
         absent = [split for split in ('train', 'val', 'test') if split not in self.splits]
         if absent:
-            lines.append(f'There is no split {" or ".join(absent)}, for want of frames.')
+            lines.append(f'There is no split {" or ".join(absent)}, because no frames of it are present.')
         return '\n'.join(lines)
 
 
@@ -83,30 +83,30 @@ def prepare_camvid(
 ) -> PreparedCamVid:
     """Check CamVid and write it in the layout of the official archives, with its splits.
 
-    A second run changes nothing, and one that is interrupted leaves no `out` behind. Where `out` holds the same frames
-    already, only splits that are missing are written, so it also serves archives that were unpacked there by hand.
+    A second run changes nothing; an interrupted run leaves no `out` behind. If `out` contains the same frames already,
+    only missing splits are written, so archives that were unpacked there by hand work, too.
 
     Args:
-        source: A folder with, at any depth, the official archives or what they unpack to, the folders `train
-            train_labels val val_labels test test_labels`, SegNet's `train trainannot ...` with indexed labels, or
-            fast.ai's `images labels codes.txt valid.txt`; or an archive, zip or tar, of one of these.
-        out: The folder to make.
-        split: `standard`, SegNet's 367 / 101 / 233; `random`, 128 of 701 frames to validate on and the others to train
-            on; `source`, that of the source's folders or lists; or `auto`, that of the source if it has one, else
-            SegNet's. All are cut to the frames that are there.
-        seed: Of the random split.
-        unknown: `error`, or `ignore` to accept labels with colours outside the palette. They are kept as they are and
-            have to be loaded with `LoadSegLabels(unknown='ignore')`.
+        source: A folder that contains, at any depth, the official archives, packed or unpacked; the folders `train
+            train_labels val val_labels test test_labels`; SegNet's `train trainannot ...` with indexed labels; or
+            fast.ai's `images labels codes.txt valid.txt`. Or a zip or tar archive of one of these.
+        out: The folder to create.
+        split: `standard`: SegNet's 367 / 101 / 233; `random`: 128 of 701 frames for validation and the others for
+            training; `source`: given by the source's folders or lists; `auto`: that of the source if it has one, else
+            SegNet's. Every split is limited to the frames present.
+        seed: Seed of the random split.
+        unknown: `error`, or `ignore` to accept labels with colours outside the palette. Such labels are kept unchanged
+            and have to be loaded with `LoadSegLabels(unknown='ignore')`.
         orientation: See :func:`~mmseg_erfnet.datasets.preparation.prepare.prepare_dataset`.
 
     Returns:
-        What was found and made.
+        A summary of the prepared data.
 
     Raises:
         DataError: There is nothing to prepare, an archive or image is damaged or unsafe, a label differs in size from
-            its frame or has a colour outside the palette, or `out` holds something else or another split.
-        UsageError: There is no such split, or another process prepares the same folder.
-        StorageError: `out` cannot be written; it is as it was.
+            its frame or has a colour outside the palette, or `out` contains other data or another split.
+        UsageError: There is no such split, or another process is preparing the same folder.
+        StorageError: `out` cannot be written; it is left unchanged.
     """
     if split not in SPLITS:
         raise UsageError(f'split is one of {", ".join(SPLITS)}, not {split!r}.')
@@ -128,7 +128,7 @@ def prepare_camvid(
 
 
 def _by_stem(found: Pairs, source: Path) -> list[Pair]:
-    """The pairs under the frames' own names, without folders: each of CamVid's is unique."""
+    """The pairs, named by file name without folders: CamVid's file names are unique."""
     if not found.pairs:
         raise DataError(
             f'{source} holds no frame with its label ({found.frames} frames and {found.labels} labels '
@@ -148,7 +148,7 @@ def _by_stem(found: Pairs, source: Path) -> list[Pair]:
 def _splits(
     texts: Sequence[SourceFile], pairs: Pairs, names: Sequence[str], split: str, seed: int
 ) -> tuple[Splits, list[str]]:
-    """Return the splits, and what is to be said of them."""
+    """Return the splits, and notes on them for the user."""
     if split == 'random':
         train, val = random_split(names, max(1, round(len(names) * 128 / 701)), seed)
         return {'train': train, 'val': val, 'trainval': sorted(names)}, []
@@ -159,23 +159,23 @@ def _splits(
     standard = {part: [name for name in standard_split(part) if name in present] for part in PARTS}
     differ = any(set(own.get(part, ())) != set(members) for part, members in standard.items())
     if own and differ:
-        note = "The split is the source's own, not SegNet's: results on it do not compare with published ones"
-        more = '; --split standard takes that of SegNet.' if any(standard.values()) else '.'
+        note = "The split is the source's own, not SegNet's: results on it are not comparable with published ones"
+        more = '; --split standard uses that of SegNet.' if any(standard.values()) else '.'
         splits = {part: sorted(own[part]) for part in PARTS if own.get(part)}
         return {**splits, 'trainval': sorted([*splits.get('train', []), *splits.get('val', [])])}, [note + more]
     if split == 'source' and not own:
-        raise DataError('the source has no split of its own; take --split standard or random.')
+        raise DataError('the source has no split of its own; use --split standard or random.')
     if not any(standard.values()):
         raise DataError(
-            f"none of the {len(names)} frames ({listed(names, 3)}) bears the name of one of CamVid's 701; "
-            'give CamVid, or take split random.'
+            f"none of the {len(names)} frames ({listed(names, 3)}) has the name of one of CamVid's 701; "
+            'give CamVid, or use --split random.'
         )
     standard['trainval'] = sorted([*standard['train'], *standard['val']])
     return {part: members for part, members in standard.items() if members}, []
 
 
 def _own_splits(texts: Sequence[SourceFile], pairs: Pairs, names: Sequence[str]) -> Splits:
-    """The source's own splits, if it has at least frames to train on and others."""
+    """The source's own splits, if it has a training split and at least one other."""
     known = set(names)
     own, _ = listed_splits(texts, names)
     if own and 'train' not in own:
@@ -203,7 +203,7 @@ def _coding(contents: Sequence[Content], classes: Classes | None, listed_in: str
 
 
 def _ids_of(classes: Classes, listed_in: str) -> list[int]:
-    """The id of the CamVid class that each name of a list means; those of SegNet's 11 stand for their first members."""
+    """The CamVid class id of each name in a list; a name of SegNet's 11 classes stands for its first member."""
     ids = {name.lower(): place for place, name in enumerate(CLASSES)}
     ids |= {name.lower(): CLASSES.index(GROUPS[name][0]) for name in CLASSES11 if name.lower() not in ids}
     ids |= dict.fromkeys(('unlabelled', 'unlabeled', 'background', '_background_', 'ignore'), VOID)
@@ -225,12 +225,12 @@ def _write_all(made: Target, pairs: Sequence[Pair], coding: Coding, unknown: str
         if odd and (unknown == 'error' or label.kind not in coding.by_colour):
             raise DataError(_unknown_said(pair, odd, label.kind in coding.by_colour))
         if label.kind in coding.by_colour and coding.colours == CAMVID_COLOURS:
-            # Painted in CamVid's colours: kept as it is, odd colours too.
+            # Painted in CamVid's colours: kept unchanged, including unknown colours.
             data = label.data if label.kind == COLOURS and label.data else encode_png(label.colours)
         else:
             ids[ids == UNKNOWN] = VOID
             data = encode_png(palette[ids])
-        # Whatever the frame was, its name ends in .png here.
+        # CamVid's layout requires PNG frames.
         data_frame = frame.data if frame.suffix == '.png' else encode_png(frame.pixels)
         made.put(made.layout.frame(pair.name, '.png'), data_frame, pair.frame.shown)
         made.put(made.layout.label(pair.name), data, pair.label.shown)

@@ -1,4 +1,4 @@
-"""What the values and colours of a source's labels stand for: decided once, over all labels, never file by file."""
+"""The meaning of the values and colours of a source's labels, determined once for all labels, never file by file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from mmseg_erfnet.datasets.preparation.reading import COLOURS, GREY, INDICES, SH
 from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.text import listed
 
-MAX_COLOURS = 64  # that are taken for classes where nobody lists them
+MAX_COLOURS = 64  # without a list of classes, more colours than this are not taken for classes
 SHOWN = 5
 BINARY = {0, 255}
 CLASSES_REMEDY = 'write a classes.csv with the header name,r,g,b (or name,value) into the source, or give --classes'
@@ -20,7 +20,7 @@ CLASSES_REMEDY = 'write a classes.csv with the header name,r,g,b (or name,value)
 
 @dataclass(frozen=True)
 class Content:
-    """What a label holds: `values` where it has some (grey pixels of colours count), `colours` as 0xRRGGBB."""
+    """What a label contains: `values` if it has any (colour images that are all grey have), `colours` as 0xRRGGBB."""
 
     kind: str
     shown: str
@@ -31,15 +31,15 @@ class Content:
 
 @dataclass
 class Coding:
-    """The class id of each value, colour and shape's label.
+    """The class id of each value, of each colour and of each name of a shape.
 
     Attributes:
         classes: The classes.
-        values: Value -> id; 255 stands for what is ignored.
+        values: Value -> id; 255 means ignored.
         colours: RGB colour -> id.
         names: Label of a shape -> id.
         by_colour: The kinds of labels that are read by their colours.
-        notes: What the user is to know of it.
+        notes: Notes for the user.
     """
 
     classes: Classes
@@ -50,9 +50,9 @@ class Coding:
     notes: list[str] = field(default_factory=list)
 
     def ids(self, label: Label, size: tuple[int, int], shown: str) -> tuple[np.ndarray, str]:
-        """Return a label's class ids, uint8 of shape (H, W), and what unknown values or colours it has, in words.
+        """Return a label's class ids, uint8 of shape (H, W), and a description of its unknown values or colours.
 
-        Unknown ones become 254.
+        Unknown pixels become 254.
         """
         if label.shapes is not None:
             return labelme.draw(label.shapes, size, self.names, shown), ''
@@ -64,7 +64,7 @@ class Coding:
             table = np.full(256, UNKNOWN, np.uint8)
             table[list(self.values)] = list(self.values.values())
             ids = table[stored]
-            if label.values is None:  # painted in grey, but for what is not
+            if label.values is None:  # painted in grey; coloured pixels are unknown
                 ids[np.ptp(label.colours, axis=2) > 0] = UNKNOWN
                 stored = label.colours if (ids == UNKNOWN).any() else stored
         unknown = ids == UNKNOWN
@@ -72,7 +72,7 @@ class Coding:
 
 
 def content(label: Label, shown: str) -> Content:
-    """Look through a label."""
+    """Return what a label contains."""
     if label.shapes is not None:
         return Content(SHAPES, shown, names=frozenset(labelme.names_of(label.shapes)))
     colours = frozenset(_distinct(_codes(_painted(label))).tolist())
@@ -86,15 +86,15 @@ def content(label: Label, shown: str) -> Content:
 
 
 def decide(contents: Sequence[Content], classes: Classes | None, listed_in: str) -> Coding:
-    """Decide what labels mean.
+    """Determine what labels mean.
 
     Args:
-        contents: What the labels hold.
-        classes: The classes that are listed, if there is a list.
+        contents: What the labels contain.
+        classes: The listed classes, if there is a list.
         listed_in: The list's name.
 
     Raises:
-        DataError: The labels do not go with the list, or without one leave open what the classes are.
+        DataError: The labels do not match the list, or there is no list and the classes are ambiguous.
     """
     if any(found.kind == SHAPES for found in contents):
         return _by_names(contents, classes)
@@ -105,9 +105,9 @@ def decide(contents: Sequence[Content], classes: Classes | None, listed_in: str)
 
 
 def kinds_by_colour(contents: Iterable[Content], colours: Iterable[Colour], values: Iterable[int]) -> frozenset[str]:
-    """Return the kinds of labels whose colours mean something rather than their values.
+    """Return the kinds of labels that are read by their colours rather than by their values.
 
-    A palette's colours, or grey ones, do where all of them are classes' colours; where they are not, the values do.
+    Labels with a palette and grey labels are read by colour if all their colours are those of classes, else by value.
     """
     contents, codes, values = list(contents), set(map(_code, colours)), {*values, IGNORE}
     kinds = set()
@@ -134,7 +134,7 @@ def _by_names(contents: Sequence[Content], classes: Classes | None) -> Coding:
     if labelme.BACKGROUND not in ids and 'background' in ids:
         ids[labelme.BACKGROUND] = ids['background']
     if labelme.BACKGROUND not in ids:
-        notes.append('No class is called _background_, so what no shape covers is ignored (255).')
+        notes.append('No class is called _background_, so pixels outside all shapes are ignored (255).')
     return Coding(classes, names={**ids, '__ignore__': IGNORE}, notes=notes)
 
 
@@ -158,14 +158,14 @@ def _listed(contents: Sequence[Content], classes: Classes, listed_in: str) -> Co
 
 
 def _binary_classes(classes: Classes, example: Content, listed_in: str) -> tuple[Classes, str]:
-    """The classes of masks that hold 0 and 255."""
+    """The classes of masks that contain only 0 and 255."""
     names = classes.names if len(classes.names) == 2 else ('background', *classes.names)
     if len(names) != 2:
         raise DataError(
-            f'{example.shown} and all other masks hold only 0 and 255, but {listed_in} names {len(classes.names)} '
+            f'{example.shown} and all other masks contain only 0 and 255, but {listed_in} names {len(classes.names)} '
             f'classes; export masks with a value or a colour for each class, or {CLASSES_REMEDY}.'
         )
-    note = f'The masks hold 0 and 255: 0 is taken for {names[0]}, 255 for {names[1]}.'
+    note = f'The masks contain 0 and 255: 0 is read as {names[0]}, 255 as {names[1]}.'
     return Classes(names, None, (0, 255)), note
 
 
@@ -180,13 +180,13 @@ def _inferred(contents: Sequence[Content]) -> Coding:
     kept = [value for value in seen if value != IGNORE]
     if len(kept) < 2:
         raise DataError(
-            f'all labels hold the value {seen[0]} alone ({contents[0].shown}, ...), which leaves nothing to learn; '
+            f'all labels contain only the value {seen[0]} ({contents[0].shown}, ...), which leaves nothing to learn; '
             f'check the export.'
         )
     gaps = kept[-1] - kept[0] >= len(kept)
     if gaps and (IGNORE in seen or kept[-1] > MAX_COLOURS):
         raise DataError(
-            f'the labels hold the values {listed(seen, 8)}, and no list says what classes they are; {CLASSES_REMEDY}.'
+            f'the labels contain the values {listed(seen, 8)}, and no list names their classes; {CLASSES_REMEDY}.'
         )
     classes = from_values(np.array(kept))
     notes = [f'No list names the classes, so they are called {listed(classes.names, 3)}; --classes names them.']
@@ -202,12 +202,12 @@ def _inferred_from_colours(contents: Sequence[Content]) -> Coding:
     if len(codes) > MAX_COLOURS:
         many = max(contents, key=lambda found: len(found.colours))
         raise DataError(
-            f'the labels hold {len(codes)} colours, {many.shown} alone {len(many.colours)}, and no list says which are '
-            f'classes; export masks without smooth edges, or {CLASSES_REMEDY}.'
+            f'the labels contain {len(codes)} colours, {many.shown} alone {len(many.colours)}, and no list says which '
+            f'are classes; export masks without smooth edges, or {CLASSES_REMEDY}.'
         )
     colours = [(code >> 16, code >> 8 & 255, code & 255) for code in codes]
     classes = Classes(tuple('colour_{}_{}_{}'.format(*colour) for colour in colours), tuple(colours))
-    note = f'No list names the classes, so they are called after their colours ({listed(classes.names, 2)}).'
+    note = f'No list names the classes, so they are named after their colours ({listed(classes.names, 2)}).'
     return Coding(
         classes,
         colours={colour: number for number, colour in enumerate(colours)},
@@ -230,7 +230,7 @@ def _code(colour: Colour) -> int:
 
 
 def _distinct(array: np.ndarray) -> np.ndarray:
-    """Unique values, of labels fast: neighbours are mostly alike, and of a run one is enough."""
+    """Unique values, fast for labels: most neighbours are equal, so one value per run is enough."""
     flat = array.ravel()
     starts = np.empty(len(flat), bool)
     starts[:1] = True

@@ -1,4 +1,4 @@
-"""The config for a data set: a dozen lines that say what is special about it, on top of `_base_/erfnet_own.py`."""
+"""Write the config of a data set: a dozen lines with what is specific to it, based on `_base_/erfnet_own.py`."""
 
 import re
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from mmseg_erfnet.files import write_text
 BASE = '_base_/erfnet_own.py'
 WEIGHTS = 'erfnet_camvid11_trainval'
 MARK = 'Written by prepare_dataset'
-LONG, SHORT = 640, 360  # the largest sides of what the network sees
+LONG, SHORT = 640, 360  # the largest sides of the network's input
 DIVISOR, LEAST = 8, 32
 TEXT = """\
-# {what}: {classes} classes, {train} frames to train on. {mark}; change it as you like.
+# {what}: {classes} classes, {train} training frames. {mark}; change it as you like.
 _base_ = {base!r}
 load_from = {weights!r}{weights_note}
-data_root, size = {root!r}, {size}  # height and width of what the network sees
+data_root, size = {root!r}, {size}  # height and width of the network's input
 weighted = dict(class_weight={class_weight})  # 1 / ln(1.10 + share of the pixels)
 model = dict(data_preprocessor=dict(size=size), decode_head=dict(num_classes={classes}, loss_decode=weighted))
 resize = dict(type='RandomResize', scale=size[::-1], ratio_range=(0.5, 2.0), keep_ratio=True)
@@ -34,16 +34,16 @@ test_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline,
 
 
 def network_size(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], bool]:
-    """Choose the size at which the network sees the frames.
+    """Choose the size of the network's input.
 
-    It has the proportions of the median frame, sides that 8 divides, and at most 640 by 360 pixels, lying or upright;
-    frames are not enlarged.
+    It has the aspect ratio of the median frame, sides divisible by 8, and at most 640x360 pixels (landscape or
+    portrait). Frames are not enlarged.
 
     Args:
         sizes: (height, width) of the frames.
 
     Returns:
-        (height, width), and whether frames have to keep their proportions, because they differ in them.
+        (height, width), and whether resizing has to keep the aspect ratio, because it differs between frames.
     """
     ratios = np.array([width / height for height, width in sizes])
     height, width = sorted(sizes, key=lambda size: (size[1] / size[0], size))[len(sizes) // 2]
@@ -57,7 +57,7 @@ def config_text(prepared: Prepared, root: str, weights: str | None) -> str:
 
     Args:
         prepared: The data set.
-        root: Its folder, as the config is to name it.
+        root: Its folder, as written in the config.
         weights: The checkpoint to start from, or None to start from scratch.
     """
     size, keep = network_size(prepared.sizes)
@@ -68,7 +68,7 @@ def config_text(prepared: Prepared, root: str, weights: str | None) -> str:
         mark=MARK,
         base=BASE,
         weights=weights,
-        weights_note='' if weights else '  # no weights came with the package, so training starts from scratch',
+        weights_note='' if weights else '  # the package contains no weights, so training starts from scratch',
         root=root,
         size=size,
         class_weight=[round(float(weight), 3) for weight in class_weights(prepared.pixels)],
@@ -78,22 +78,22 @@ def config_text(prepared: Prepared, root: str, weights: str | None) -> str:
 
 
 def config_path(out: Path, folder: Path = Path('configs')) -> Path:
-    """Return where the config of a data set goes: `configs/NAME.py` of the current folder.
+    """Return the path of a data set's config: `configs/NAME.py` in the current folder.
 
     Raises:
-        UsageError: Another config is there.
+        UsageError: There is another config of that name.
     """
     path = folder / f'{re.sub(r"[^A-Za-z0-9_-]", "_", out.resolve().name)}.py'
     if path.exists() and MARK not in path.read_text(errors='replace').partition('\n')[0]:
-        raise UsageError(f'{path} exists and is no config of prepare_dataset; name another --out, or move it away.')
+        raise UsageError(f'{path} exists and was not written by prepare_dataset; choose another --out, or move it.')
     return path
 
 
 def write_config(prepared: Prepared, path: Path) -> str:
-    """Write the config of a data set, and its bases where they are not there; one that is there stays.
+    """Write the config of a data set, and its bases; existing files are kept.
 
     Returns:
-        What was done, in a sentence or two.
+        A description of what was done, and of the next step.
 
     Raises:
         StorageError: It cannot be written.
@@ -101,15 +101,17 @@ def write_config(prepared: Prepared, path: Path) -> str:
     copy_missing_bases(BASE, path.parent)
     following = f'Next: mmseg-erfnet train {path}'
     if path.exists():
-        return f'{path} is there and was left as it is.\n{following}'
+        return f'{path} exists and was left unchanged.\n{following}'
     weights = shipped_file(f'{WEIGHTS}.pth')
     write_text(path, config_text(prepared, _short(prepared.out), weights and _short(weights)))
     (height, width), _ = network_size(prepared.sizes)
-    start = f'fine-tunes {_short(weights)}' if weights else 'trains from scratch, as no weights came with the package'
+    start = (
+        f'fine-tunes {_short(weights)}' if weights else 'trains from scratch, because the package contains no weights'
+    )
     return f'{path} {start} at {width}x{height} pixels.\n{following}'
 
 
 def _short(path: Path) -> str:
-    """A path relative to the current folder where it lies below it."""
+    """A path, relative to the current folder if it is inside it."""
     path = path.resolve()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,4 +1,4 @@
-"""Fetching the archives of CamVid's official page."""
+"""Download the archives of CamVid's official page."""
 
 import http.client
 import urllib.error
@@ -26,16 +26,16 @@ ARCHIVES = {
 def download_camvid(
     folder: str | Path, archives: Mapping[str, Iterable[str]] = ARCHIVES, attempts: int = 4, timeout: float = 30
 ) -> None:
-    """Fetch the official archives that the folder does not have yet, 580 MB.
+    """Download the official archives that the folder does not contain yet, 580 MB.
 
-    A transfer that breaks off goes on where it stopped, in this run or in a later one. A file gets its name only once
-    it is whole.
+    An interrupted transfer continues where it stopped, in this run or in a later one. A file gets its final name only
+    when it is complete.
 
     Args:
-        folder: Where to put them.
-        archives: Addresses to be tried in turn, by file name.
-        attempts: How often an address is tried.
-        timeout: Seconds without an answer that make an attempt fail.
+        folder: The folder for the archives.
+        archives: Addresses by file name, tried in this order.
+        attempts: Number of attempts per address.
+        timeout: Seconds without an answer after which an attempt fails.
 
     Raises:
         DataError: An archive could not be fetched.
@@ -53,7 +53,7 @@ def download_camvid(
                 reasons.append(str(error))
         if not target.exists():
             raise DataError(
-                f'{name} could not be downloaded: {"; ".join(reasons)}. Fetch it by other means, put it in '
+                f'{name} could not be downloaded: {"; ".join(reasons)}. Download it by other means, put it in '
                 f'{folder} and run again without downloading.'
             )
 
@@ -67,7 +67,7 @@ def _fetch(address: str, target: Path, attempts: int, timeout: float) -> None:
             reason = f'{address} broke off after {part.stat().st_size} bytes'
         except urllib.error.HTTPError as error:
             reason = f'{address} answers {error.code} {error.reason}'
-            if error.code == 416:  # what is there of it is not of this file
+            if error.code == 416:  # the partial file does not belong to this archive
                 part.unlink(missing_ok=True)
             elif 400 <= error.code < 500:
                 raise DataError(reason) from error
@@ -76,7 +76,7 @@ def _fetch(address: str, target: Path, attempts: int, timeout: float) -> None:
         except OSError as error:
             raise storage_error(part, error) from error
     else:
-        raise DataError(f'{reason}, at the last of {attempts} attempts')
+        raise DataError(f'{reason}, in the last of {attempts} attempts')
     fault = _fault(part)
     if fault:
         part.unlink()
@@ -85,7 +85,7 @@ def _fetch(address: str, target: Path, attempts: int, timeout: float) -> None:
 
 
 def _transfer(address: str, part: Path, timeout: float) -> bool:
-    """Fetch what is missing of a file; whether it is now complete."""
+    """Download the missing part of a file; return whether it is now complete."""
     start = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(address, headers={'Range': f'bytes={start}-'} if start else {})
     with urllib.request.urlopen(request, timeout=timeout) as answer:
@@ -104,7 +104,7 @@ def _transfer(address: str, part: Path, timeout: float) -> bool:
 
 
 def _fault(archive: Path) -> str:
-    """What is wrong with an archive, or nothing."""
+    """Return what is wrong with an archive, or an empty string."""
     with archive.open('rb') as file:
         if file.read(64).lstrip().startswith(b'<'):
             return 'a web page instead of the archive'

@@ -1,4 +1,4 @@
-"""Which labelling tool or public data set a source comes from, by the file that lists its classes."""
+"""Recognise the labelling tool or public data set that a source comes from, by the file that lists its classes."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ from mmseg_erfnet.datasets.preparation.sources import SourceFile, read_text
 from mmseg_erfnet.errors import DataError, UserError
 from mmseg_erfnet.text import listed
 
-MAX_LIST = 1 << 20  # bytes of a list of classes
+MAX_LIST = 1 << 20  # largest size of a list of classes, bytes
 VOC_FOLDERS = {'SegmentationClass', 'SegmentationClassPNG'}
-# By the name of the list of classes; the first that is there counts.
+# By the name of the list of classes; the first one found is used.
 LISTS: dict[str, tuple[str, Callable[[str, str], Classes]]] = {
     OWN_NAME: ('a folder with a classes.csv', parse_table),
     'labelmap.txt': ('CVAT, "Segmentation mask 1.1"', parse_labelmap),
@@ -38,7 +38,7 @@ LISTS: dict[str, tuple[str, Callable[[str, str], Classes]]] = {
 
 @dataclass
 class Export:
-    """A source that was recognised: its form in words, its frames, and its list of classes, if it has one."""
+    """A recognised source: its format in words, its frames, and its list of classes, if it has one."""
 
     form: str
     pairs: Pairs
@@ -52,10 +52,10 @@ def recognise(files: Sequence[SourceFile], classes: str | None = None) -> Export
 
     Args:
         files: All images and texts of the source.
-        classes: Names separated by commas, or the path of a list, which count instead of the source's own list.
+        classes: Names separated by commas, or the path of a list, used instead of the source's own list.
 
     Raises:
-        DataError: A frame is there twice, a list is damaged, or two lists of a name contradict one another.
+        DataError: A frame occurs twice, a list is damaged, or two lists of the same name contradict each other.
     """
     images = [file for file in files if file.is_image]
     texts = [file for file in files if not file.is_image]
@@ -74,7 +74,7 @@ def recognise(files: Sequence[SourceFile], classes: str | None = None) -> Export
 
 
 def parse_option(text: str) -> Classes:
-    """Read `--classes`: names separated by commas, or the path of a list of one of the known forms.
+    """Read `--classes`: names separated by commas, or the path of a list in one of the known formats.
 
     Raises:
         DataError: The list cannot be read.
@@ -86,7 +86,7 @@ def parse_option(text: str) -> Classes:
             parse = LISTS[path.name][1] if path.name in LISTS else parse_table if path.suffix == '.csv' else parse_names
             return parse(read_text(file, MAX_LIST), file.shown)
     if path.suffix in ('.csv', '.txt'):
-        raise DataError(f'--classes {text} is no file; give names separated by commas, or a list of them.')
+        raise DataError(f'--classes {text} is not a file; give names separated by commas, or a file that lists them.')
     return checked([name.strip() for name in text.split(',')], None, None, '--classes')
 
 
@@ -97,7 +97,7 @@ def _list(texts: Sequence[SourceFile]) -> tuple[str, Classes | None, str]:
         for classes, file in found[1:]:
             if classes != found[0][0]:
                 raise DataError(
-                    f'{found[0][1].shown} and {file.shown} list other classes; prepare one export at a time.'
+                    f'{found[0][1].shown} and {file.shown} list different classes; prepare one export at a time.'
                 )
         if found:
             return form, found[0][0], found[0][1].shown
@@ -112,7 +112,7 @@ def _annotations(texts: Sequence[SourceFile]) -> list[SourceFile]:
     found = []
     for file in texts:
         if file.suffix == '.json':
-            with contextlib.suppress(UserError):  # a JSON file of something else
+            with contextlib.suppress(UserError):  # a JSON file of another kind
                 if labelme.is_labelme(read_text(file)):
                     found.append(file)
     return found
@@ -136,13 +136,13 @@ def _labelme_pairs(annotations: Sequence[SourceFile], frames: dict[str, SourceFi
 
 
 def describe_none(export: Export, source: object) -> str:
-    """Say that a source has no frame with its label, and what it has."""
+    """Return the message that a source has no frame with its label, and what it has instead."""
     pairs = export.pairs
     detail = f' ({listed(pairs.left_out, 3)})' if pairs.left_out else ''
     if pairs.labels and not pairs.frames:
         return (
-            f'{source} holds {pairs.labels} labels but no frames{detail}; export again with the images ("Save images" '
-            'in CVAT), or put them beside the labels in a folder images.'
+            f'{source} contains {pairs.labels} labels but no frames{detail}; export again with the images ("Save '
+            'images" in CVAT), or put them next to the labels in a folder images.'
         )
     return (
         f'{source} holds no frame with its label ({pairs.frames} frames and {pairs.labels} labels are there{detail}); '

@@ -1,4 +1,4 @@
-"""labelme's JSON: polygons and other shapes around things, drawn as labels.
+"""labelme's JSON: polygons and other shapes, drawn as label images.
 
 Format: the files of https://github.com/wkentaro/labelme, versions 3 to 5: `shapes`, each with `label`, `points`,
 `shape_type`; `imagePath`, `imageData`, `imageHeight`, `imageWidth`. Shapes are drawn in their order, later ones on top.
@@ -17,11 +17,11 @@ from mmseg_erfnet.datasets.classes import IGNORED_NAME
 from mmseg_erfnet.datasets.preparation.sources import SourceFile, read_text
 from mmseg_erfnet.errors import DataError
 
-BACKGROUND = '_background_'  # labelme's name of what no shape covers
+BACKGROUND = '_background_'  # labelme's name for pixels outside all shapes
 MAX_SIDE = 1 << 15
 MAX_PIXELS = 1 << 28
-SUBPIXEL = 4  # bits of a fraction in cv2.fillPoly's coordinates
-LINE_WIDTH = 10  # pixels; labelme's own for lines
+SUBPIXEL = 4  # fractional bits of the coordinates for cv2.fillPoly
+LINE_WIDTH = 10  # pixels; labelme's default for lines
 POINT_RADIUS = 5
 
 
@@ -31,19 +31,19 @@ def is_labelme(text: str) -> bool:
 
 
 def parse(file: SourceFile) -> dict:
-    """Read an annotation and check what is used of it.
+    """Read an annotation and check the parts that are used.
 
     Raises:
-        DataError: It is no JSON of labelme's.
+        DataError: It is not a JSON file of labelme.
     """
     try:
         found = json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
-        raise DataError(f'{file.shown} is no JSON ({error}); save it again in labelme.') from error
+        raise DataError(f'{file.shown} is not valid JSON ({error}); save it again in labelme.') from error
     shapes = found.get('shapes') if isinstance(found, dict) else None
     if not isinstance(shapes, list):
         raise DataError(
-            f'{file.shown} is no annotation of labelme: it has no list of shapes; save it again in labelme.'
+            f'{file.shown} is not an annotation of labelme: it has no list of shapes; save it again in labelme.'
         )
     for number, shape in enumerate(shapes, 1):
         if not isinstance(shape, dict) or not isinstance(shape.get('label'), str) or not _are_points(shape):
@@ -62,7 +62,7 @@ def _are_points(shape: dict) -> bool:
 
 
 def frame_of(file: SourceFile, annotation: dict, frames: dict[str, SourceFile]) -> SourceFile | None:
-    """Return the frame of an annotation: the file that it names, or one of its own name, or what it holds itself."""
+    """Return the frame of an annotation: the file that it names, a file of its own name, or the embedded image."""
     folder = file.path.parent
     named = annotation.get('imagePath')
     if isinstance(named, str) and named:
@@ -94,7 +94,7 @@ def _decoded(data: str, file: SourceFile) -> bytes:
         return base64.b64decode(data, validate=True)
     except binascii.Error as error:
         raise DataError(
-            f'{file.shown} holds an image that cannot be decoded ({error}); put the image beside it.'
+            f'{file.shown} contains an image that cannot be decoded ({error}); put the image next to it.'
         ) from error
 
 
@@ -107,7 +107,7 @@ def size_of(annotation: dict, shown: str) -> tuple[int, int] | None:
     """Return the (height, width) that an annotation states, or None.
 
     Raises:
-        DataError: It is no size of an image.
+        DataError: The size is impossible for an image.
     """
     size = annotation.get('imageHeight'), annotation.get('imageWidth')
     if size == (None, None):
@@ -123,21 +123,21 @@ def draw(annotation: dict, size: tuple[int, int], ids: dict[str, int], shown: st
     Args:
         annotation: From `parse`.
         size: Height and width.
-        ids: The value of each label, 255 for what is ignored. What no shape covers has that of `BACKGROUND`.
-        shown: How messages name the file.
+        ids: The value of each label, 255 to ignore it. Pixels outside all shapes get that of `BACKGROUND`.
+        shown: The name of the file in messages.
 
     Returns:
         uint8 of shape (H, W).
 
     Raises:
-        DataError: A label is not in `ids`, or a shape is of a kind that covers no area.
+        DataError: A label is not in `ids`, or a shape has an unsupported type or too few points.
     """
     canvas = np.full(size, ids.get(BACKGROUND, 255), np.uint8)
     for number, shape in enumerate(annotation['shapes'], 1):
         name = shape['label'].strip()
         if name not in ids:
             raise DataError(
-                f'{shown}: shape {number} has the label {name!r}, which is no class; add it to the classes.'
+                f'{shown}: shape {number} has the label {name!r}, which is not a class; add it to the classes.'
             )
         _draw_shape(canvas, shape, ids[name], f'{shown}: shape {number} ({name})')
     return canvas
@@ -149,7 +149,7 @@ def _draw_shape(canvas: np.ndarray, shape: dict, value: int, shown: str) -> None
     fixed = np.round(points * (1 << SUBPIXEL)).astype(np.int32)
     needed = {'polygon': 3, 'rectangle': 2, 'circle': 2, 'line': 2, 'linestrip': 2, 'point': 1, 'mask': 2}
     if kind not in needed:
-        raise DataError(f'{shown} is a {kind}, which is not read; draw it as a polygon in labelme.')
+        raise DataError(f'{shown} is a {kind}, which is not supported; draw it as a polygon in labelme.')
     if len(points) < needed[kind]:
         raise DataError(f'{shown} has {len(points)} points, too few for a {kind}; correct it in labelme.')
     if kind == 'polygon':
@@ -168,11 +168,11 @@ def _draw_shape(canvas: np.ndarray, shape: dict, value: int, shown: str) -> None
 
 
 def _draw_mask(canvas: np.ndarray, shape: dict, points: np.ndarray, value: int, shown: str) -> None:
-    """A mask: a PNG in base64 of the area between two corners."""
+    """Draw a mask: a base64 PNG of the area between two corners."""
     try:
         data = np.frombuffer(base64.b64decode(shape.get('mask') or '', validate=True), np.uint8)
         mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    except (binascii.Error, TypeError, ValueError, cv2.error):  # an empty array, too, is an error of OpenCV
+    except (binascii.Error, TypeError, ValueError, cv2.error):  # OpenCV also raises an error for an empty array
         mask = None
     if mask is None:
         raise DataError(f'{shown} has a mask that cannot be decoded; draw it again in labelme.')

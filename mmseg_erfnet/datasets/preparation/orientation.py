@@ -1,7 +1,7 @@
-"""Orientation by EXIF: which way up a camera says that its picture is.
+"""EXIF orientation: which way up a picture is, according to the camera.
 
-Decoders differ in whether they obey it, for labels above all. So it is read here, taken out of the file, and applied
-to the pixels where that is right.
+Decoders differ in whether they apply it, especially to labels. So it is read here, removed from the file, and applied
+to the pixels where that is correct.
 """
 
 import struct
@@ -15,9 +15,9 @@ ORIENTATION_TAG = 0x0112
 
 
 def take_orientation(data: bytes) -> tuple[int, bytes]:
-    """Return the orientation that a JPEG, PNG, WebP or TIFF file states, 1 to 8, and the file without that statement.
+    """Return the EXIF orientation of a JPEG, PNG, WebP or TIFF file, 1 to 8, and the file without it.
 
-    1 is upright; it is also returned where a file says nothing, or what it says cannot be read.
+    1 is upright; it is also returned if a file has no orientation or an invalid one.
     """
     if data.startswith(PNG_SIGNATURE):
         return _in_png(data)
@@ -32,9 +32,10 @@ def take_orientation(data: bytes) -> tuple[int, bytes]:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Return pixels the way up that an orientation asks for.
+    """Return the pixels, turned upright from an EXIF orientation.
 
-    Values of EXIF's tag 0x0112 (CIPA DC-008, 4.6.4): the sides on which the first row and the first column are seen.
+    The values of EXIF's tag 0x0112 (CIPA DC-008, 4.6.4) give the sides on which the first row and the first column
+    are seen.
     """
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
@@ -59,7 +60,7 @@ def _in_png(data: bytes) -> tuple[int, bytes]:
 
 
 def _place(data: bytes) -> tuple[str, int] | None:
-    """Byte order and position of the value in a file that is no PNG."""
+    """Byte order and position of the value in a file other than PNG."""
     if data[:2] == b'\xff\xd8':
         start = 2
         while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != 0xDA:

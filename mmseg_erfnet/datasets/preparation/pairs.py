@@ -1,8 +1,8 @@
-"""Which files of a source are frames, which are their labels, and what their folders say of the split.
+"""Pair frames with their labels, and read splits from the names of folders.
 
-The layouts of labelling tools and of public data sets differ in names alone: `images/train`, `train/images`,
-`train` beside `train_labels` or `trainannot`, `JPEGImages` beside `SegmentationClass`, `x.jpg` beside `x_mask.png`.
-So there is one reading of all: folders with such names say what is in them, the others are part of the frame's name.
+The layouts of labelling tools and of public data sets differ only in names: `images/train`, `train/images`, `train`
+with `train_labels` or `trainannot`, `JPEGImages` with `SegmentationClass`, `x.jpg` with `x_mask.png`. So one rule
+covers all: folders with such names determine what their files are; other folders are part of the frame's name.
 """
 
 import re
@@ -16,7 +16,7 @@ from mmseg_erfnet.datasets.preparation.splits import SYNONYMS
 from mmseg_erfnet.errors import DataError
 
 FRAME, LABEL, SKIPPED = 'frame', 'label', 'skipped'
-# Words of which the names of folders are made, in lower case.
+# Words that the names of folders consist of, in lower case.
 FRAME_WORDS = """
 images image imgs img jpegimages frames frame rgb photos photo pictures inputs input x stillsraw raw
 """
@@ -35,12 +35,12 @@ WORDS = {
 }
 NEUTRAL = {'dir', 'full', 'folder', '701', 'png', 'jpg', 'set', 'data'}
 LABEL_ENDING = re.compile(r'[_-](L|P|masks?|labels?|gt|seg|segmentation|annotation|labelIds)$', re.IGNORECASE)
-NAME_LIMIT = 200  # bytes of a part of a name: 255 are possible, and suffixes and temporary names need some
+NAME_LIMIT = 200  # bytes per part of a name: 255 are possible, and suffixes and temporary names need some
 
 
 @dataclass
 class Pair:
-    """A frame and its label; `name` is that of the frame in the layout to be written, without suffix."""
+    """A frame and its label; `name` is the frame's name in the prepared data set, without suffix."""
 
     name: str
     frame: SourceFile
@@ -52,12 +52,12 @@ class Pairs:
     """The frames of a source.
 
     Attributes:
-        pairs: Each with its label, sorted by name.
-        splits: The frames of each split that folders name.
-        groups: The group that a folder puts a frame in.
-        left_out: What images have no counterpart.
-        frames: How many frames there are, with and without label.
-        labels: How many labels there are.
+        pairs: The frames with labels, sorted by name.
+        splits: The frames of each split, if folders name splits.
+        groups: The group of each frame, if folders name groups.
+        left_out: Images without a counterpart.
+        frames: Number of frames, with and without label.
+        labels: Number of labels.
     """
 
     pairs: list[Pair]
@@ -72,18 +72,18 @@ class Pairs:
 class _Place:
     role: str | None
     split: str | None
-    name: str  # with the folders that say nothing
+    name: str  # with the folders that have no role
 
 
 def find_pairs(images: Sequence[SourceFile], labels: Sequence[SourceFile] = ()) -> Pairs:
     """Pair frames with labels.
 
     Args:
-        images: Frames and labels, or frames alone.
-        labels: Labels that are no images. Where there are some, all images are frames.
+        images: Frames and labels, or only frames.
+        labels: Labels that are not images. If there are any, all images are frames.
 
     Raises:
-        DataError: A frame or a label is there twice.
+        DataError: A frame or a label occurs twice.
     """
     images, labels = _unpacked(images), _unpacked(labels)
     common = _common([file.path for file in [*images, *labels]])
@@ -105,14 +105,14 @@ def find_pairs(images: Sequence[SourceFile], labels: Sequence[SourceFile] = ()) 
 
 
 def _unpacked(files: Iterable[SourceFile]) -> list[SourceFile]:
-    """Leave out members of archives that lie unpacked beside their archive."""
+    """Leave out members of archives that are also unpacked next to their archive."""
     files = list(files)
     plain = {file.path.parts for file in files if not file.archived}
     return [file for file in files if not file.archived or not {file.path.parts, file.path.parts[1:]} & plain]
 
 
 def _common(paths: Sequence[PurePosixPath]) -> int:
-    """How many leading folders all paths share: they say nothing of any of them."""
+    """The number of leading folders that all paths share, which do not tell frames and labels apart."""
     parents = [path.parts[:-1] for path in paths]
     number = 0
     while parents and all(len(parts) > number and parts[number] == parents[0][number] for parts in parents):
@@ -121,7 +121,7 @@ def _common(paths: Sequence[PurePosixPath]) -> int:
 
 
 def _without_annot(folder: str) -> str | None:
-    # CVAT's "CamVid 1.0" and SegNet: `default` beside `defaultannot`, whatever the first is called.
+    # CVAT's "CamVid 1.0" and SegNet: `default` next to `defaultannot`, with any name instead of `default`.
     return folder[:-5] if folder.lower().endswith('annot') and len(folder) > 5 else None
 
 
@@ -140,7 +140,7 @@ def _place(path: PurePosixPath, common: int, annotated: set[str]) -> _Place:
 
 
 def _meaning(folder: str, annotated: set[str]) -> tuple[str | None, str | None] | None:
-    """Role and split that a folder's name says, or None where it says neither."""
+    """The role and the split that a folder's name states, or None if it states neither."""
     if _without_annot(folder) is not None:
         return LABEL, SYNONYMS.get(_without_annot(folder).strip('_-').lower())
     if folder in annotated:
@@ -150,7 +150,7 @@ def _meaning(folder: str, annotated: set[str]) -> tuple[str | None, str | None] 
         return None
     roles = [WORDS[word] for word in words if word in WORDS]
     parts = [SYNONYMS[word] for word in words if word in SYNONYMS]
-    # `label_images`: what the images are of comes first, and is what counts.
+    # `label_images` are labels: the role FRAME is the weakest.
     role = next((role for role in (SKIPPED, LABEL, FRAME) if role in roles), None)
     return role, parts[0] if parts else None
 
@@ -159,7 +159,7 @@ def _put(where: dict[tuple, SourceFile], place: _Place, file: SourceFile) -> Non
     key = place.split, place.name
     kept = where.setdefault(key, file)
     if kept is not file and kept.archived == file.archived:
-        raise DataError(f'{place.name} is there twice, as {kept.shown} and as {file.shown}; keep the right one.')
+        raise DataError(f'{place.name} occurs twice, as {kept.shown} and as {file.shown}; keep the right one.')
 
 
 def _matched(frames: dict[tuple, SourceFile], labels: dict[tuple, SourceFile]) -> Pairs:
@@ -180,7 +180,7 @@ def _matched(frames: dict[tuple, SourceFile], labels: dict[tuple, SourceFile]) -
             by_frame[key] = label
     lost += [file.shown for key, file in frames.items() if key not in by_frame]
     found = Pairs([], left_out=sorted(lost), frames=len(frames), labels=len(labels))
-    # A name in several splits gets the split for a folder.
+    # If names occur in several splits, the split becomes a folder of the name.
     repeated = any(count > 1 for count in names.values())
     taken: set[str] = set()
     for (split, name), frame in sorted(frames.items(), key=lambda item: (item[0][1], item[0][0] or '')):
@@ -196,12 +196,12 @@ def _matched(frames: dict[tuple, SourceFile], labels: dict[tuple, SourceFile]) -
 
 
 def proper_name(name: str) -> str:
-    """Return a name that can be a line of a split list and a file name everywhere.
+    """Return a name that is valid as a line of a split list and as a file name on every system.
 
-    Control characters and those that Windows forbids become _; blanks at the ends go.
+    Control characters and those that Windows forbids become _; leading and trailing blanks are removed.
 
     Args:
-        name: With folders, separated by /.
+        name: The name, with folders separated by /.
     """
     parts = []
     for part in name.split('/'):
@@ -215,7 +215,7 @@ def proper_name(name: str) -> str:
 
 def _unique(name: str, taken: set[str]) -> str:
     number, found = 2, name
-    while found.lower() in taken:  # file systems of Windows and macOS do not tell A from a
+    while found.lower() in taken:  # the file systems of Windows and macOS ignore case
         found, number = f'{name}_{number}', number + 1
     taken.add(found.lower())
     return found

@@ -1,4 +1,4 @@
-"""From the export of a labelling tool to a data set: read, checked, and written in one layout."""
+"""Convert the export of a labelling tool to a data set: read it, check it, and write it in one layout."""
 
 import contextlib
 import itertools
@@ -32,17 +32,17 @@ ORIENTATIONS = ('auto', 'shown', 'stored')
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was found and made; as a string, sentences for the user.
+    """The result of preparing a data set; `str` describes it to the user.
 
     Attributes:
         out: The folder.
-        form: Where the source comes from.
+        form: The kind of source, in words.
         classes: The classes.
-        splits: The names of each split.
-        pixels: Pixels of each class in the frames to train on, int64 of shape (classes,).
+        splits: Names of the frames in each split.
+        pixels: Number of pixels of each class in the training frames, int64 of shape (classes,).
         sizes: (height, width) of each frame.
         changed: Whether anything was written.
-        notes: What else there is to know.
+        notes: Further remarks for the user.
     """
 
     out: Path
@@ -56,7 +56,7 @@ class Prepared:
 
     @property
     def frames(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         return len(self.sizes)
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Look:
-    """What a first look at a pair found."""
+    """The result of the first reading of a pair."""
 
     content: Content
     size: tuple[int, int]
@@ -89,26 +89,27 @@ def prepare_dataset(
     orientation: str = 'auto',
     duplicates: str = 'error',
 ) -> Prepared:
-    """Read what a labelling tool exported, check it, and write it as `images/ labels/ classes.csv splits/`.
+    """Read the export of a labelling tool, check it, and write it as `images/ labels/ classes.csv splits/`.
 
-    Labels become PNG of class ids, 255 where nothing counts. A second run changes nothing, and one that is interrupted
+    Labels become PNG files of class ids, with 255 for ignored pixels. A second run changes nothing; an interrupted run
     leaves nothing behind.
 
     Args:
-        source: A folder or an archive with the frames and their labels, in one of the forms of `formats.LISTS`, with
+        source: A folder or an archive with the frames and their labels, in one of the formats of `formats.LISTS`, with
             labelme's JSON, or in folders `images` and `masks`.
-        out: The folder to make.
+        out: The folder to create.
         classes: The classes, as names separated by commas or as the path of a list; those of the source if None.
-        ignore: Names of classes whose pixels do not count.
-        seed: Of the split, where it has to be drawn.
-        unknown: `error`, or `ignore` for values and colours without a class to become 255.
-        orientation: What labels were drawn on where frames state an orientation: `auto`, `shown` or `stored`.
-        duplicates: `error`, or `drop` to take frames off train that are in val or test, too.
+        ignore: Names of classes to ignore.
+        seed: Seed of the split, if it has to be drawn.
+        unknown: `error`, or `ignore` to write values and colours without a class as 255.
+        orientation: Whether labels were drawn on frames as `shown` or as `stored`, if frames have an EXIF orientation;
+            or `auto`.
+        duplicates: `error`, or `drop` to remove frames from train that are also in val or test.
 
     Raises:
-        DataError: A file, a pair, a list or a split is not as it should be; the message names it.
-        UsageError: A wrong argument, or another process prepares the same folder.
-        StorageError: `out` cannot be written; it is as it was.
+        DataError: A file, a pair, a list or a split is invalid; the message names it.
+        UsageError: An argument is wrong, or another process is preparing the same folder.
+        StorageError: `out` cannot be written; it is left unchanged.
     """
     for name, value, allowed in (
         ('unknown', unknown, ('error', 'ignore')),
@@ -135,7 +136,7 @@ def prepare_dataset(
             made.begin([pair.name for pair in kept])
 
             counts, left = write_all(made, kept, coding, export.listed_in, unknown, orientation)
-            made.put(OWN_NAME, table_text(coding.classes).encode(), export.listed_in or 'what the source says')
+            made.put(OWN_NAME, table_text(coding.classes).encode(), export.listed_in or 'the classes of the source')
             made.put_splits(splits)
             pixels = sum(counts[name] for name in splits['train'])[: len(coding.classes.names)]
             notes = [
@@ -152,14 +153,13 @@ def prepare_dataset(
 def write_all(
     made: Target, pairs: Sequence[Pair], coding: Coding, listed_in: str, unknown: str, orientation: str
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Write frames and labels of class ids.
+    """Write the frames, and their labels as class ids.
 
     Returns:
-        How often each of the 256 values occurs in each label, int64 of shape (256,), by name; and how many pixels have
-        no class.
+        The histogram of each label by name, int64 of shape (256,); and the number of pixels without a class.
 
     Raises:
-        DataError: A label holds what is no class and `unknown` is `error`.
+        DataError: A label contains a value without a class, and `unknown` is `error`.
     """
 
     def write(pair: Pair) -> tuple[np.ndarray, int]:
@@ -179,7 +179,7 @@ def write_all(
 
 
 def first_look(pairs: Sequence[Pair], orientation: str) -> list[Look]:
-    """Read all pairs once: are they whole, of one size, and what do the labels hold?"""
+    """Read all pairs once: check that they are intact and match in size, and collect what the labels contain."""
 
     def look(pair: Pair) -> Look:
         frame, label = read_pair(pair, orientation)
@@ -189,19 +189,20 @@ def first_look(pairs: Sequence[Pair], orientation: str) -> list[Look]:
 
 
 def unknown_said(pair: Pair, odd: str, listed_in: str) -> str:
-    """Say that a label holds what is no class."""
+    """Return the message that a label contains values without a class."""
     return (
-        f'{pair.label.shown} holds what is no class{f" of {listed_in}" if listed_in else ""}: {odd}; correct the label '
-        'or the list of classes, or take --unknown ignore to leave such pixels out.'
+        f'{pair.label.shown} contains values without a class{f" in {listed_in}" if listed_in else ""}: {odd}; correct '
+        'the label or the list of classes, or use --unknown ignore to ignore such pixels.'
     )
 
 
 def _without(coding: Coding, ignore: Sequence[str]) -> Coding:
-    """Return a coding in which some classes do not count."""
+    """Return a coding in which some classes are ignored."""
     strange = [name for name in ignore if name not in coding.classes.names]
     if strange:
         raise UsageError(
-            f'--ignore names {listed(strange)}, which is no class; the classes are {listed(coding.classes.names, 20)}.'
+            f'--ignore names {listed(strange)}, which is not a class; the classes are '
+            f'{listed(coding.classes.names, 20)}.'
         )
     if not ignore:
         return coding
@@ -223,7 +224,7 @@ def _without(coding: Coding, ignore: Sequence[str]) -> Coding:
 
 
 def choose_splits(export: Export, digests: dict[str, str], seed: int) -> tuple[Splits, list[str]]:
-    """Return the splits, kept as the source has them, else drawn, and what is to be said of them."""
+    """Return the splits, taken from the source or else drawn, and notes on them for the user."""
     names = list(digests)
     splits, lost = listed_splits(export.texts, names)
     where = 'lists'
@@ -238,9 +239,9 @@ def choose_splits(export: Export, digests: dict[str, str], seed: int) -> tuple[S
         notes.append(f'{len(lost)} lines of the split lists name no frame with a label and were left out.')
     rest = sorted(set(names) - set(itertools.chain(*splits.values())))
     if splits and rest and 'train' not in splits:
-        splits['train'], rest = rest, []  # fast.ai lists what validates
+        splits['train'], rest = rest, []  # fast.ai lists only the validation frames
     elif splits and rest:
-        notes.append(f'{len(rest)} frames that no split names were left out: {listed(rest, 3)}.')
+        notes.append(f'{len(rest)} frames that are in no split were left out: {listed(rest, 3)}.')
     groups = _groups(export, names, digests)
     grouped = len(set(groups.values())) < len(names)
     how = f'with seed {seed}' + (f' by {len(set(groups.values()))} groups' if grouped else '')
@@ -248,19 +249,19 @@ def choose_splits(export: Export, digests: dict[str, str], seed: int) -> tuple[S
         return draw(names, seed, groups), [*notes, f'The split was drawn {how}.']
     if not splits.get('train'):
         raise DataError(
-            f'the {where} of the source leave no frame to train on ({", ".join(splits)}); add a train split.'
+            f'the {where} of the source leave no frames for training ({", ".join(splits)}); add a train split.'
         )
     if not splits.get('val'):
         drawn = draw(splits['train'], seed, groups, {'val': 0.2})
         splits = {**splits, **drawn}
-        notes.append(f'The source has no split to validate on, so a fifth of train was drawn {how}.')
+        notes.append(f'The source has no validation split, so a fifth of train was drawn {how}.')
     else:
-        notes.append(f'The split is that of the source ({where}).')
+        notes.append(f'The split was taken from the source ({where}).')
     return {part: splits[part] for part in ('train', 'val', 'test') if splits.get(part)}, notes
 
 
 def _groups(export: Export, names: Sequence[str], digests: dict[str, str]) -> dict[str, str]:
-    """The group of each frame: that of a column or folder, and the same for the same picture."""
+    """The group of each frame, given by a column or folder; frames with the same pixels are in the same group."""
     named = column(export.texts, names, GROUP_COLUMNS) or export.pairs.groups
     if len(set(named.values())) < 2:
         named = {}
@@ -284,10 +285,10 @@ def without_duplicates(splits: Splits, digests: dict[str, str], duplicates: str)
     """Check that no picture is in two splits.
 
     Returns:
-        The splits, without such frames where `duplicates` is `drop`, and what is to be said of it.
+        The splits, without duplicates if `duplicates` is `drop`, and notes on them for the user.
 
     Raises:
-        DataError: One is.
+        DataError: A picture is in two splits, and `duplicates` is `error`.
     """
     held = {digests[name]: (part, name) for part in ('val', 'test') for name in splits.get(part, ())}
     splits, said = dict(splits), []
@@ -300,19 +301,19 @@ def without_duplicates(splits: Splits, digests: dict[str, str], duplicates: str)
         if twins and duplicates == 'error':
             name, (other, twin) = next(iter(twins.items()))
             raise DataError(
-                f'{name} in {part} and {twin} in {other} are the same picture ({len(twins)} such pairs), which makes '
-                f'scores too good; take them off one split, or let --duplicates drop take them off {part}.'
+                f'{name} in {part} and {twin} in {other} are the same picture ({len(twins)} such pairs), which '
+                f'inflates the scores; remove them from one split, or use --duplicates drop to remove them from {part}.'
             )
         if twins:
             splits[part] = [name for name in splits[part] if name not in twins]
-            said.append(f'{len(twins)} frames were taken off {part}, because they are in {listed(others)}, too.')
+            said.append(f'{len(twins)} frames were removed from {part}, because they are also in {listed(others)}.')
     if not splits.get('train'):
-        raise DataError('all frames to train on are in val or test, too; make another split.')
+        raise DataError('all frames of train are also in val or test; make another split.')
     return {part: names for part, names in splits.items() if names}, said
 
 
 def counted_notes(export: Export, looks: Sequence[Look], unknown: int) -> list[str]:
-    """Say what was left out or turned to another form."""
+    """Return notes on what was left out or converted."""
     notes = []
     left_out = export.pairs.left_out
     if left_out:
@@ -326,12 +327,12 @@ def counted_notes(export: Export, looks: Sequence[Look], unknown: int) -> list[s
 
 
 def absent_notes(classes: Classes, counts: np.ndarray) -> list[str]:
-    """Say which classes no frame to train on has.
+    """Return a note on classes that no training frame contains.
 
     Raises:
         DataError: All pixels are ignored.
     """
     absent = [name for name, count in zip(classes.names, counts, strict=True) if not count]
     if len(absent) == len(classes.names):
-        raise DataError('all pixels of the frames to train on are ignored; check the masks and the list of classes.')
-    return [f'No frame of train has {listed(absent, 8)}.'] if absent else []
+        raise DataError('all pixels of the training frames are ignored; check the masks and the list of classes.')
+    return [f'No frame of train contains {listed(absent, 8)}.'] if absent else []

@@ -1,4 +1,4 @@
-"""Reading a frame and its label: decoded, the same way up, of one size."""
+"""Read a frame and its label: decode both, turn both upright, and check that their sizes match."""
 
 import hashlib
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ INDICES, GREY, COLOURS, SHAPES = 'indices', 'grey', 'colours', 'shapes'
 
 @dataclass
 class Frame:
-    """A frame, upright: its pixels, uint8 of shape (H, W, 3), BGR, and the file to write, with its suffix."""
+    """An upright frame: its pixels, BGR uint8 of shape (H, W, 3), and the content and suffix of the file to write."""
 
     pixels: np.ndarray
     data: bytes
@@ -35,20 +35,20 @@ class Frame:
 
     @property
     def digest(self) -> str:
-        """The same for the same picture."""
+        """A hash of the pixels."""
         return hashlib.sha1(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
 
 
 @dataclass
 class Label:
-    """A label, upright.
+    """An upright label.
 
     Attributes:
         kind: `INDICES` of a palette, `GREY` values, `COLOURS` or labelme's `SHAPES`.
-        values: uint8 of shape (H, W), the values of the first two kinds, or None.
-        colours: uint8 of shape (H, W, 3), BGR, of the first and the third, or None.
+        values: The values of `INDICES` and `GREY`, uint8 of shape (H, W), or None.
+        colours: The colours of `INDICES` and `COLOURS`, BGR uint8 of shape (H, W, 3), or None.
         shapes: labelme's annotation, or None.
-        data: The file, where it is a PNG and needed no turn.
+        data: The content of the file, if it is a PNG and was not rotated.
     """
 
     kind: str
@@ -63,19 +63,19 @@ def read_pair(pair: Pair, orientation: str = 'auto') -> tuple[Frame, Label]:
 
     Args:
         pair: The files.
-        orientation: How a frame that states an orientation goes with a label that does not: the label was drawn on it
-            as it is `shown`, or as it is `stored`; `auto` tells the two by their sizes.
+        orientation: If a frame has an EXIF orientation and its label has none, whether the label was drawn on the frame
+            as it is `shown` or as it is `stored`; `auto` compares their sizes.
 
     Raises:
-        DataError: A file is damaged or not of the kind that is needed, the two differ in size, or their sizes leave
-            open which way up the label was drawn.
+        DataError: A file is damaged or of the wrong kind, the two differ in size, or their sizes do not determine
+            which way up the label was drawn.
     """
     frame_turn, frame_data = take_orientation(pair.frame.read())
     header, pixels, grey = _decode_frame(frame_data, pair.frame.shown)
     raw = pixels.shape[:2]
     if pair.label.suffix == '.json':
         annotation = labelme.parse(pair.label)
-        # labelme shows frames upright, and states the size that they then have.
+        # labelme shows frames upright and saves the size of the upright frame.
         stated = labelme.size_of(annotation, pair.label.shown) or turned(pixels[..., 0], frame_turn).shape
         label, label_turn, size = Label(SHAPES, shapes=annotation), UPRIGHT, stated
         orientation = 'shown' if orientation == 'auto' and (frame_turn < 5 or raw[0] == raw[1]) else orientation
@@ -87,7 +87,7 @@ def read_pair(pair: Pair, orientation: str = 'auto') -> tuple[Frame, Label]:
     if label.shapes is not None and label_turn != UPRIGHT:
         raise DataError(
             f'{pair.label.shown} was drawn on {pair.frame.shown} as it is stored, not as it is shown; open both in a '
-            'present labelme and save again.'
+            'recent labelme and save again.'
         )
     if label_turn != UPRIGHT:
         label = Label(
@@ -110,7 +110,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def _turns(
     pair: Pair, orientation: str, frame: tuple[tuple[int, int], int], label: tuple[tuple[int, int], int]
 ) -> tuple[int, int]:
-    """By which orientations to turn frame and label, each given as its stored (height, width) and what it states."""
+    """The orientations by which to turn frame and label, each given as stored (height, width) and EXIF orientation."""
     (frame_size, frame_turn), (label_size, label_turn) = frame, label
     shown = _turned_size(frame_size, frame_turn) == _turned_size(label_size, label_turn)
     stored = frame_size == label_size
@@ -118,9 +118,8 @@ def _turns(
         return frame_turn, label_turn
     if orientation == 'auto' and shown and stored:
         raise DataError(
-            f'{pair.frame.shown} states that it is to be turned (EXIF orientation {frame_turn}) and its label '
-            f'{pair.label.shown} does not agree ({label_turn}): say what the label was drawn on, with --orientation '
-            'shown (labelling tools turn) or stored.'
+            f'{pair.frame.shown} has EXIF orientation {frame_turn}, but its label {pair.label.shown} has {label_turn}: '
+            'state what the label was drawn on with --orientation shown (labelling tools rotate frames) or stored.'
         )
     if shown and orientation != 'stored':
         return frame_turn, label_turn
@@ -156,7 +155,7 @@ def _decode_frame(data: bytes, shown: str) -> tuple[ImageHeader, np.ndarray, boo
 def _decode(data: bytes, flags: int, shown: str) -> np.ndarray:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:  # more pixels than OpenCV takes
+    except cv2.error as error:  # more pixels than OpenCV accepts
         raise DataError(f'{shown} cannot be decoded ({error.err}); make it smaller.') from error
     if pixels is None:
         raise DataError(f'{shown} is damaged and cannot be decoded; put the original file in its place.')

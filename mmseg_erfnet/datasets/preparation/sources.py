@@ -1,6 +1,6 @@
-"""The files of a source: a folder, an archive, or a folder with archives in it.
+"""The files of a source: a folder, an archive, or a folder that contains archives.
 
-Nothing is unpacked: what is needed of an archive is read into memory, so it cannot write anywhere.
+Nothing is unpacked to disk: members of archives are read into memory, so an archive cannot write anywhere.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from mmseg_erfnet.images import IMAGE_SUFFIXES
 
 ARCHIVE_SUFFIXES = ('.zip', '.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
 TEXT_SUFFIXES = ('.txt', '.csv', '.json')
-MAX_BYTES = 1 << 28  # of a file; a photo of 50 megapixels as PNG has half of it
+MAX_BYTES = 1 << 28  # per file; a photo of 50 megapixels as PNG has half of that
 MAX_FILES = 2_000_000
 DRIVE = re.compile('[A-Za-z]:')
 ARCHIVE_ERRORS = (
@@ -42,10 +42,10 @@ class SourceFile:
     """A file of a source.
 
     Attributes:
-        shown: How messages name it.
-        path: Where it is, from the top of the source; that of a member of an archive begins with the archive's name.
+        shown: Its name in messages.
+        path: Its path relative to the source; for a member of an archive, it begins with the archive's name.
         read: Returns its content.
-        archived: It is a member of an archive.
+        archived: Whether it is a member of an archive.
     """
 
     shown: str
@@ -60,24 +60,25 @@ class SourceFile:
 
     @property
     def is_image(self) -> bool:
-        """It is taken for an image."""
+        """Whether it is an image, by its suffix."""
         return self.suffix in IMAGE_SUFFIXES
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is one of those that systems and tools leave behind: `._x`, `.ipynb_checkpoints`, `__MACOSX`."""
+    """Whether systems or tools leave files of this name behind: `._x`, `.ipynb_checkpoints`, `__MACOSX`."""
     return name.startswith('.') or name in ('__MACOSX', 'Thumbs.db', '__pycache__')
 
 
 def list_source(source: Path, skip: set[Path], archives: contextlib.ExitStack) -> list[SourceFile]:
-    """List the images and texts of a source; files before members of archives.
+    """List the images and texts of a source, files before members of archives.
 
-    Links to folders are entered, each real folder once. What is no regular file (a pipe, a device) is left out.
+    Links to folders are followed, but each real folder is entered only once. Anything but regular files (a pipe, a
+    device) is left out.
 
     Args:
         source: A folder or an archive.
         skip: Real folders that are not entered.
-        archives: Closes the archives in the end.
+        archives: The stack that closes the archives.
 
     Raises:
         DataError: The source does not exist or cannot be read, or an archive is damaged or unsafe.
@@ -88,9 +89,9 @@ def list_source(source: Path, skip: set[Path], archives: contextlib.ExitStack) -
         return list(_members(source, archives))
     if source.exists():
         raise DataError(
-            f'{source} is neither a folder nor a file; give the folder or the archive that the data are in.'
+            f'{source} is neither a folder nor a file; give the folder or the archive that contains the data.'
         )
-    raise DataError(f'{source} does not exist; give the folder or the archive that the data are in.')
+    raise DataError(f'{source} does not exist; give the folder or the archive that contains the data.')
 
 
 def _in_folder(source: Path, skip: set[Path], archives: contextlib.ExitStack) -> list[SourceFile]:
@@ -103,14 +104,14 @@ def _in_folder(source: Path, skip: set[Path], archives: contextlib.ExitStack) ->
             relative = PurePosixPath(path.relative_to(source).as_posix())
             found.append(SourceFile(_printable(path), relative, partial(_read_file, path)))
         if len(found) > MAX_FILES:
-            raise DataError(f'{source} holds more than {MAX_FILES} files; give the folder of one data set.')
+            raise DataError(f'{source} contains more than {MAX_FILES} files; give the folder of one data set.')
     for path in packed:
         found += _members(path, archives)
     return found
 
 
 def _walk(source: Path, skip: set[Path]) -> Iterator[Path]:
-    """The regular files in a folder, links to folders entered, each real folder once."""
+    """The regular files in a folder; links to folders are followed, each real folder is entered once."""
     seen, waiting = set(skip), [source]
     while waiting:
         folder = waiting.pop()
@@ -123,14 +124,14 @@ def _walk(source: Path, skip: set[Path]) -> Iterator[Path]:
         except OSError as error:
             raise DataError(f'{folder} cannot be read ({error.strerror}); allow reading it.') from error
         entries = [entry for entry in entries if not is_hidden(entry.name)]
-        # Real folders first: where a link leads to a folder beside it, the folder's own name counts.
+        # Real folders first: if a link leads to a neighbouring folder, the folder's own name is used.
         folders = sorted((entry.is_symlink(), entry.path) for entry in entries if entry.is_dir())
         waiting += [Path(path) for _, path in reversed(folders)]
         yield from (Path(entry.path) for entry in entries if entry.is_file())
 
 
 def _printable(path: object) -> str:
-    """A path as one line that every terminal and log can take, whatever bytes its name has."""
+    """A path as one printable line, whatever bytes its name contains."""
     text = str(path).encode(errors='surrogateescape').decode(errors='replace')
     return ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
@@ -139,7 +140,7 @@ def _read_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise DataError(f'{_printable(path)} has {size} bytes, too many for an image; take it out of the source.')
+            raise DataError(f'{_printable(path)} has {size} bytes, too many for an image; remove it from the source.')
         return path.read_bytes()
     except OSError as error:
         raise DataError(f'{_printable(path)} cannot be read ({error.strerror}); restore it.') from error
@@ -154,24 +155,26 @@ def _members(archive: Path, archives: contextlib.ExitStack) -> Iterator[SourceFi
         members = (
             [(info.filename, info.file_size, info) for info in opened.infolist() if not info.is_dir()]
             if zipped
-            # A link in an archive has no content of its own.
+            # Links in an archive have no content of their own.
             else [(info.name, info.size, info) for info in opened.getmembers() if info.isreg()]
         )
     except ARCHIVE_ERRORS as error:
-        raise DataError(f'{_printable(archive)} is no archive or is damaged ({error}); fetch it again.') from error
-    lock = Lock()  # a tar file has one position
+        raise DataError(
+            f'{_printable(archive)} is not an archive or is damaged ({error}); download it again.'
+        ) from error
+    lock = Lock()  # a tar file has a single read position
     for name, size, info in members:
         # Windows' own tools have written backslashes into zip files.
         path = PurePosixPath(name.replace('\\', '/'))
         if path.is_absolute() or '..' in path.parts or DRIVE.match(name):
             raise DataError(
-                f'{_printable(archive)} wants to write outside its folder ({name!r}), so it is no export of a '
-                'labelling tool; fetch it from its official address.'
+                f'{_printable(archive)} would write outside its folder ({name!r}), so it is not an export of a '
+                'labelling tool; download it from its official address.'
             )
         if path.suffix.lower() in (*IMAGE_SUFFIXES, *TEXT_SUFFIXES) and not any(map(is_hidden, path.parts)):
             shown = f'{_printable(archive)}:{_printable(path)}'
             read = partial(_read_zip if zipped else _read_tar, opened, info, size, shown, lock)
-            # Official LabeledApproved_full.zip has no folder inside, so the archive's name stands for one.
+            # The official LabeledApproved_full.zip contains no folder, so the archive's name is used as one.
             yield SourceFile(shown, PurePosixPath(_stem(archive), *path.parts), read, archived=True)
 
 
@@ -185,7 +188,7 @@ def _stem(archive: Path) -> str:
 
 def _check_size(size: int, shown: str) -> None:
     if size > MAX_BYTES:
-        raise DataError(f'{shown} claims {size} bytes, too many for an image; fetch the archive again.')
+        raise DataError(f'{shown} claims {size} bytes, too many for an image; download the archive again.')
 
 
 def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, shown: str, _: Lock) -> bytes:
@@ -193,7 +196,7 @@ def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, shown:
     try:
         return archive.read(info)
     except ARCHIVE_ERRORS as error:
-        raise DataError(f'{archive.filename} is damaged at {info.filename} ({error}); fetch it again.') from error
+        raise DataError(f'{archive.filename} is damaged at {info.filename} ({error}); download it again.') from error
 
 
 def _read_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, size: int, shown: str, lock: Lock) -> bytes:
@@ -202,16 +205,16 @@ def _read_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, size: int, shown:
         with lock:
             data = archive.extractfile(info).read(size)
     except ARCHIVE_ERRORS as error:
-        raise DataError(f'{archive.name} is damaged at {info.name} ({error}); fetch it again.') from error
+        raise DataError(f'{archive.name} is damaged at {info.name} ({error}); download it again.') from error
     if len(data) != size:
-        raise DataError(f'{archive.name} is truncated at {info.name}; fetch it again.')
+        raise DataError(f'{archive.name} is truncated at {info.name}; download it again.')
     return data
 
 
 def read_text(file: SourceFile, limit: int = MAX_TEXT) -> str:
-    """Read a text file of a source: UTF-8 or, where it has a mark of it, UTF-16.
+    """Read a text file of a source: UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-        DataError: It cannot be read, is too large, or is no text.
+        DataError: It cannot be read, is too large, or is not text.
     """
     return decode_text(file.read(), file.shown, limit)

@@ -1,4 +1,4 @@
-"""Which frames are trained on, which validate, which test: kept as the source has them, else drawn."""
+"""Split frames into train, val and test: taken from the source, or else drawn."""
 
 import csv
 import hashlib
@@ -15,7 +15,7 @@ from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.images import IMAGE_SUFFIXES
 from mmseg_erfnet.text import listed
 
-# What others call the splits.
+# Other names of the splits.
 SYNONYMS = {
     'train': 'train',
     'training': 'train',
@@ -28,7 +28,7 @@ SYNONYMS = {
 }
 PARTS = ('train', 'val', 'test')
 SHARES = {'val': 0.15, 'test': 0.15}
-SMALL = 20  # frames; with fewer there is no test split to draw
+SMALL = 20  # frames; with fewer, no test split is drawn
 IMAGE_COLUMNS = ('image', 'filename', 'file', 'name', 'frame', 'path', 'file_name', 'image_name')
 GROUP_COLUMNS = ('group', 'sequence', 'scene', 'video', 'recording', 'patient', 'site')
 SPLIT_COLUMNS = ('split', 'subset', 'set')
@@ -37,14 +37,14 @@ Splits = dict[str, list[str]]
 
 
 def resolve(line: str, names: Mapping[str, str]) -> str | None:
-    """Return the frame that a line of a split list means, or None.
+    """Return the frame that a line of a split list names, or None.
 
-    A line is a frame's name, with or without folders and suffix, or two columns, the frame and its label, apart by
-    blanks, a comma or a semicolon, in quotes where a name has blanks.
+    A line is a frame's name, with or without folders and suffix; or two columns, the frame and its label, separated by
+    blanks, a comma or a semicolon. Names with blanks may be in quotes.
 
     Args:
         line: The line.
-        names: Frames by what lists may call them; see `called`.
+        names: Frames by the names that lists may use; see `called`.
     """
     quoted = re.match(r'"([^"]+)"', line)
     if quoted:
@@ -56,7 +56,7 @@ def resolve(line: str, names: Mapping[str, str]) -> str | None:
 
 
 def _candidates(line: str) -> Iterable[str]:
-    # The whole line first: names may have blanks.
+    # The whole line first: names may contain blanks.
     firsts = [line, *(line[: found.start()] for found in re.finditer(r'[\s,;]+', line))]
     for first in firsts[:40]:
         path = PurePosixPath(first.strip().replace('\\', '/').lstrip('/'))
@@ -67,7 +67,7 @@ def _candidates(line: str) -> Iterable[str]:
 
 
 def called(names: Iterable[str]) -> dict[str, str]:
-    """Return the frames by their names, and by their names without folders where those are unique."""
+    """Return the frames by their names, and also by their names without folders if these are unique."""
     names = list(names)
     stems = Counter(PurePosixPath(name).name for name in names)
     short = {PurePosixPath(name).name: name for name in names if stems[PurePosixPath(name).name] == 1}
@@ -78,10 +78,10 @@ def listed_splits(files: Iterable[SourceFile], names: Iterable[str]) -> tuple[Sp
     """Read the split lists of a source: `train.txt`, `valid.txt`, ..., or a table with a column `split`.
 
     Returns:
-        The frames of each split that is listed, and the lines that name no frame.
+        The frames of each listed split, and the lines that do not name a frame.
 
     Raises:
-        DataError: A list is no text, two lists contradict one another, or none of a list's lines names a frame.
+        DataError: A list is not text, two lists contradict each other, or no line of a list names a frame.
     """
     known, splits, lost = called(names), {}, []
     lists: dict[str, SourceFile] = {}
@@ -109,14 +109,14 @@ def listed_splits(files: Iterable[SourceFile], names: Iterable[str]) -> tuple[Sp
 
 
 def _may_list(path: PurePosixPath) -> bool:
-    # Pascal VOC has lists for detection beside those for segmentation.
+    # Pascal VOC also has lists for detection.
     return 'ImageSets' not in path.parts or 'Segmentation' in path.parts
 
 
 def column(files: Iterable[SourceFile], names: Iterable[str], columns: Iterable[str]) -> dict[str, str]:
-    """Return what a column of a source's tables says of its frames, `group` or `split` for instance.
+    """Return each frame's value in a column of the source's tables, `group` or `split` for instance.
 
-    A table is a CSV file with a column of the frames' names (`image`, `filename`, ...) and one of `columns`.
+    A table is a CSV file with a column of frame names (`image`, `filename`, ...) and one of `columns`.
     """
     known, found = called(names), {}
     for file in files:
@@ -139,7 +139,7 @@ def column(files: Iterable[SourceFile], names: Iterable[str], columns: Iterable[
 
 
 def split_column(files: Iterable[SourceFile], names: Iterable[str]) -> Splits:
-    """Return the splits that a column named `split` of a table gives."""
+    """Return the splits given by a table with a column `split`."""
     splits: Splits = {}
     for name, value in column(files, names, SPLIT_COLUMNS).items():
         part = SYNONYMS.get(value.lower())
@@ -151,17 +151,17 @@ def split_column(files: Iterable[SourceFile], names: Iterable[str]) -> Splits:
 def draw(
     names: Iterable[str], seed: int, groups: Mapping[str, str], parts: Mapping[str, float] | None = None
 ) -> Splits:
-    """Draw a split, the same on every machine and whatever the order of the names.
+    """Draw a split, the same on every machine and for any order of the names.
 
-    It sorts groups by a hash rather than draw from a generator, whose stream may change with a library's version. All
-    frames of a group come into one split: neighbours in a video are near copies, and would make a score too good.
+    Groups are sorted by a hash instead of a random generator, whose stream may change with a library's version. All
+    frames of a group are put into the same split: neighbours in a video are near copies and would inflate the scores.
 
     Args:
         names: The frames.
         seed: Another seed draws another split.
-        groups: The group of each frame; one that is not there is a group of its own.
-        parts: What share each split but train has; by default 15 % each for val and test, 20 % for val alone where
-            there are fewer than 20 frames or three groups.
+        groups: The group of each frame; a frame without one is a group of its own.
+        parts: The share of each split except train. Default: 15 % each for val and test, or 20 % for val only if there
+            are fewer than 20 frames or three groups.
 
     Raises:
         DataError: There are fewer than two groups.
@@ -172,7 +172,7 @@ def draw(
         members.setdefault(groups.get(name, f'frame {name}'), []).append(name)
     if len(members) < 2:
         what = 'one group' if len(names) > 1 else 'one frame'
-        raise DataError(f'there is but {what}, which leaves nothing to validate on; add more.')
+        raise DataError(f'there is only {what}, which leaves nothing for validation; add more.')
     if parts is None:
         parts = SHARES if len(names) >= SMALL and len(members) >= 3 else {'val': 0.2}
     drawn = sorted(members, key=lambda group: hashlib.sha256(f'{seed}:{group}'.encode(errors='replace')).digest())

@@ -1,7 +1,7 @@
-"""Writing a data set: beside its target, which it becomes at the end, whole or not at all.
+"""Write a data set atomically: into a temporary folder next to its target, renamed at the end.
 
-One process at a time prepares a folder. Into a folder that is there nothing is written but what is missing of its
-splits; all else must be the same as what would be written.
+Only one process at a time prepares a folder. In an existing folder only missing splits are written; everything else
+must equal what would be written.
 """
 
 import shutil
@@ -30,7 +30,7 @@ Result = TypeVar('Result')
 
 @dataclass(frozen=True)
 class Layout:
-    """Where frames and labels lie in a data set's folder, and what the files end in; frames keep their own suffix."""
+    """The folders of frames and labels in a data set, and the suffix of labels; frames keep their own suffix."""
 
     frames: str = 'images'
     labels: str = 'labels'
@@ -46,11 +46,11 @@ class Layout:
 
 
 class Target:
-    """A data set's folder, fresh or there already; `changed` says whether anything was written.
+    """A data set's folder, new or existing; `changed` is whether anything was written.
 
     Args:
         out: The folder.
-        layout: Where its files lie.
+        layout: The layout of its files.
     """
 
     def __init__(self, out: Path, layout: Layout) -> None:
@@ -60,7 +60,7 @@ class Target:
         self.changed = self.fresh
 
     def begin(self, names: Sequence[str]) -> None:
-        """Make room for the frames of these names, or check that the folder holds no others."""
+        """Create the folders for the frames of these names, or check that an existing folder contains no others."""
         if self.fresh:
             for name in {'', *(name.rpartition('/')[0] for name in names)}:
                 make_folder(self.making / self.layout.frames / name)
@@ -71,15 +71,15 @@ class Target:
         others = sorted(there - set(names))
         if others:
             raise DataError(
-                f'{self.out} holds frames that the source lacks ({listed(others, 3)}); remove it or choose another '
+                f'{self.out} contains frames that the source lacks ({listed(others, 3)}); remove it or choose another '
                 'folder.'
             )
 
     def put(self, path: str, data: bytes, shown: str) -> None:
-        """Write a file, or check that the one there is the same.
+        """Write a file, or check that the existing one is the same.
 
         Raises:
-            DataError: The folder was there, and the file in it is missing or another.
+            DataError: The folder existed, and the file in it is missing or differs.
         """
         if self.fresh:
             (self.making / path).write_bytes(data)
@@ -93,7 +93,7 @@ class Target:
         """Write the lists of the splits.
 
         Raises:
-            DataError: The folder was there, with another split.
+            DataError: The folder existed with another split.
         """
         wanted = {part: ''.join(f'{name}\n' for name in names) for part, names in splits.items()}
         folder = (self.making if self.fresh else self.out) / 'splits'
@@ -102,25 +102,25 @@ class Target:
         if any(text.split() != wanted.get(part, '').encode().split() for part, text in there.items()):
             counts = ', '.join(f'{part} {len(text.splitlines())}' for part, text in there.items())
             raise DataError(
-                f'{self.out} holds another split ({counts}), which is kept; ask for that split, choose another --out, '
-                f'or remove {folder} first.'
+                f'{self.out} contains another split ({counts}), which is kept; ask for that split, choose another '
+                f'--out, or remove {folder} first.'
             )
         for part in wanted.keys() - there.keys():
             write_text(paths[part], wanted[part])
             self.changed = True
 
     def finish(self) -> None:
-        """Give the folder its name."""
+        """Rename the folder to its final name."""
         if self.fresh:
             self.making.rename(self.out)
 
 
 @contextmanager
 def target(out: Path, layout: Layout) -> Iterator[Target]:
-    """Yield the target; afterwards it is whole, or as it was.
+    """Yield the target; on exit it is complete, or unchanged after an error.
 
     Raises:
-        UsageError: Another process prepares the same folder.
+        UsageError: Another process is preparing the same folder.
         DataError: `out` is a file.
         StorageError: It cannot be written.
     """
@@ -143,10 +143,10 @@ def target(out: Path, layout: Layout) -> Iterator[Target]:
 
 
 def for_all(what: str, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Do a task for all items in some threads, with a progress bar.
+    """Run a task for all items in several threads, with a progress bar.
 
     Raises:
-        DataError: Some failed; the message has the first few.
+        DataError: A task failed; the message describes one failure and counts the others.
     """
     errors: list[str] = []
 
@@ -167,7 +167,7 @@ def for_all(what: str, task: Callable[[Item], Result], items: Sequence[Item]) ->
             pool.shutdown(cancel_futures=True)
             raise
     if errors:
-        more = f' And {len(errors) - 1} more of the kind.' if len(errors) > 1 else ''
+        more = f' And {len(errors) - 1} more errors of this kind.' if len(errors) > 1 else ''
         raise DataError(min(errors) + more)
     return results
 

@@ -1,4 +1,4 @@
-"""Loading and augmentation, for MMSegmentation's pipelines."""
+"""Transforms for MMSegmentation's pipelines: loading, augmentation and packing."""
 
 from mmseg_erfnet.datasets.transforms.geometry import RandomRotateCropResize, RandomTranslate, ReduceLabels
 from mmseg_erfnet.datasets.transforms.loading import LoadSegLabels

@@ -1,4 +1,4 @@
-"""What the random transforms share: a probability, checks of what they are given, and how they print."""
+"""The base of the random transforms: a probability, checks of their input, and their repr."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from mmcv.transforms import BaseTransform
 
 
 class RandomTransform(BaseTransform):
-    """A transform that acts with probability ``prob`` and never writes into the arrays it is given.
+    """A transform that is applied with probability ``prob`` and never modifies its input arrays.
 
-    All randomness comes from numpy's global generator, as in MMCV's transforms, so that the seeding of MMEngine's
-    workers reaches it. Sub-classes draw in one method decorated with ``cache_randomness``.
+    All random numbers come from numpy's global generator, as in MMCV's transforms, so that MMEngine's seeding of
+    workers applies. Subclasses draw them in one method decorated with ``cache_randomness``.
 
     Args:
-        prob: Probability of acting at all, 0 to 1.
+        prob: Probability of applying the transform, 0 to 1.
 
     Raises:
         ValueError: If ``prob`` is not a probability.
@@ -28,10 +28,10 @@ class RandomTransform(BaseTransform):
         return np.random.random() < self.prob
 
     def image(self, results: dict) -> np.ndarray:
-        """Returns ``results['img']``, uint8 of shape (H, W, 3).
+        """Return ``results['img']``, uint8 of shape (H, W, 3).
 
         Raises:
-            ValueError: If it is anything else.
+            ValueError: It has another type or shape.
         """
         image = results['img']
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -48,10 +48,10 @@ class RandomTransform(BaseTransform):
 
 
 def interval(name: str, value: Sequence[float], lowest: float, highest: float = float('inf')) -> tuple[float, float]:
-    """Returns ``value`` as a pair (low, high).
+    """Return ``value`` as a pair (low, high).
 
     Raises:
-        ValueError: Unless ``lowest <= low <= high <= highest``.
+        ValueError: ``lowest <= low <= high <= highest`` does not hold.
     """
     if not isinstance(value, Sequence) or len(value) != 2 or not lowest <= value[0] <= value[1] <= highest:
         raise ValueError(f'{name} must be a pair (low, high) with {lowest} <= low <= high <= {highest}, got {value}.')

@@ -1,4 +1,4 @@
-"""Transforms that move pixels: the image bilinearly, its labels to the nearest pixel, with the same motion."""
+"""Geometric transforms: image and labels get the same motion, with bilinear and nearest interpolation."""
 
 import math
 
@@ -21,16 +21,16 @@ class _GeometricTransform(RandomTransform):
         self.seg_pad_val = seg_pad_val
 
     def labels(self, results: dict) -> dict[str, np.ndarray]:
-        """Returns the label maps of ``results['seg_fields']``, each uint8 and as large as the image.
+        """Return the label maps of ``results['seg_fields']``, each uint8 and as large as the image.
 
         Raises:
-            ValueError: If one is anything else.
+            ValueError: One has another type or size.
         """
         labels = {key: results[key] for key in results.get('seg_fields', [])}
         for key, label in labels.items():
             if label.dtype != np.uint8 or label.shape != results['img'].shape[:2]:
                 raise ValueError(
-                    f'{type(self).__name__} needs {key} to be uint8 and of the size of the image, '
+                    f'{type(self).__name__} needs {key} to be uint8 and of the same size as the image, '
                     f'{results["img"].shape[:2]}, got {label.dtype} of shape {label.shape} '
                     f'({results.get("seg_map_path", "no path known")}). Resize both, or neither, before it.'
                 )
@@ -39,34 +39,34 @@ class _GeometricTransform(RandomTransform):
 
 @TRANSFORMS.register_module()
 class RandomRotateCropResize(_GeometricTransform):
-    """Rotates, crops and resizes in one warp.
+    """Rotate, crop and resize in one warp.
 
-    As in the run of the TensorFlow project that started this one (github.com/ronrest/erfnet_segmentation), the canvas
-    grows to hold the rotated image, the crop takes a part of each side of that canvas, drawn for width and height
-    apart, and is brought to ``size``. ``degree=0`` leaves the rotation out, ``crop=(1, 1)`` the crop.
+    This follows the TensorFlow project that started this one (github.com/ronrest/erfnet_segmentation): the canvas
+    grows to contain the rotated image; the crop keeps a random part of the canvas's width and, drawn separately, of its
+    height; the result is resized to ``size``. ``degree=0`` disables the rotation, ``crop=(1, 1)`` the crop.
 
-    MMSegmentation's ``RandomRotate`` and ``RandomCrop`` cannot be put together to the same: the one interpolates once
-    more, the other crops to a size in pixels.
+    MMSegmentation's ``RandomRotate`` and ``RandomCrop`` cannot be combined to the same effect: the first adds another
+    interpolation, the second crops to a size in pixels.
 
-    Bilinear interpolation looks at no more than two pixels a side, so an image that is to shrink twice or more is
-    first halved, by averaging, as often as leaves a factor below two: powers of two are OpenCV's fast case, 0.2 ms for
-    960x720 against 0.9 for a third. Below a factor of two it equals ``cv2.resize``.
+    Bilinear interpolation uses only two pixels per axis. So an image that shrinks by a factor of two or more is first
+    halved by averaging, until the remaining factor is below two. Powers of two are OpenCV's fast case: 0.2 ms for
+    960x720, compared with 0.9 ms for a third. Below a factor of two the result equals ``cv2.resize``.
 
-    Required keys: img, and those that seg_fields names. Modified: these, img_shape, scale.
+    Required keys: img, and those listed in seg_fields. Modified: these, img_shape, scale.
 
     Args:
         degree: Largest angle, in degrees; angles are uniform in [-degree, degree].
         crop: Range of the part of each side that is kept, uniform.
         size: (width, height) of the result, as in MMCV's ``Pad``; None for the size of the image.
-        auto_bound: Whether the canvas grows to hold the rotated image, as in MMSegmentation's ``RandomRotate``. By
-            default things then keep their size on average (0.76 to 1.38) and 17 % of a 4:3 frame's result are
-            uncovered; without, all is magnified, by 1.2 on average (1 to 1.5), and 3 % are uncovered.
-        pad_val: Value of the image's pixels that rotation uncovers.
+        auto_bound: Whether the canvas grows to contain the rotated image, as in MMSegmentation's ``RandomRotate``. With
+            the default arguments, objects then keep their size on average (0.76 to 1.38), and 17 % of the result of a
+            4:3 frame is uncovered; without, objects are magnified by 1.2 on average (1 to 1.5), and 3 % is uncovered.
+        pad_val: Image value of pixels that rotation uncovers.
         seg_pad_val: Label of these pixels.
-        prob: Probability of rotating and cropping; the image is resized at any rate.
+        prob: Probability of rotating and cropping; the image is always resized.
 
     Raises:
-        ValueError: If an argument is out of its range, or an image or label is not uint8 or differ in size.
+        ValueError: An argument is out of its range, image or labels are not uint8, or they differ in size.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RandomRotateCropResize(_GeometricTransform):
 
     @cache_randomness
     def draw(self) -> tuple[float, np.ndarray, np.ndarray]:
-        """Returns the angle in degrees, the part kept of (width, height), and where it lies, 0 (left, top) to 1."""
+        """Return the angle in degrees, the part kept of (width, height), and its position from 0 (left, top) to 1."""
         if not self.happens():
             return 0.0, np.ones(2), np.zeros(2)
         return np.random.uniform(-self.degree, self.degree), np.random.uniform(*self.crop, 2), np.random.random(2)
@@ -109,7 +109,7 @@ class RandomRotateCropResize(_GeometricTransform):
         canvas = np.abs([[cos, sin], [sin, cos]]) @ source if self.auto_bound else source
         step = part * canvas / size
         rotation = np.array([[cos, -sin], [sin, cos]])
-        # From the centre of a pixel of the result to that of the source's, where (0, 0) is the corner of a pixel.
+        # Maps the centre of a pixel of the result to the source, with (0, 0) at the corner of a pixel.
         linear = rotation * step
         offset = linear @ (0.5, 0.5) + rotation @ (place * (1 - part) * canvas - canvas / 2) + source / 2 - 0.5
 
@@ -141,21 +141,21 @@ def _warp(
 
 @TRANSFORMS.register_module()
 class RandomTranslate(_GeometricTransform):
-    """Shifts by whole pixels along both axes.
+    """Shift by whole pixels along both axes.
 
-    With a horizontal flip, this is the ERFNet authors' augmentation on Cityscapes: translations of 0 to 2 pixels
-    (paper; README of github.com/Eromera/erfnet, ``--augment``), taken here as going both ways along each axis.
+    Together with a horizontal flip, this is the ERFNet authors' augmentation on Cityscapes: translations of 0 to 2
+    pixels (paper; README of github.com/Eromera/erfnet, ``--augment``), here in both directions along each axis.
 
-    Required keys: img, and those that seg_fields names. Modified: these.
+    Required keys: img, and those listed in seg_fields. Modified: these.
 
     Args:
         offset: Largest shift, in pixels; shifts are uniform in -offset, ..., offset.
-        pad_val: Value of the image's pixels that the shift uncovers.
+        pad_val: Image value of pixels that the shift uncovers.
         seg_pad_val: Label of these pixels.
-        prob: Probability of acting.
+        prob: Probability of applying the transform.
 
     Raises:
-        ValueError: If an argument is out of its range, or an image or label is not uint8 or differ in size.
+        ValueError: An argument is out of its range, image or labels are not uint8, or they differ in size.
     """
 
     def __init__(self, offset: int = 2, pad_val: int = 0, seg_pad_val: int = 255, prob: float = 1.0) -> None:
@@ -166,7 +166,7 @@ class RandomTranslate(_GeometricTransform):
 
     @cache_randomness
     def draw(self) -> tuple[int, int] | None:
-        """Returns the shift (right, down) in pixels."""
+        """Return the shift (right, down) in pixels, or None."""
         if not self.happens():
             return None
         return tuple(np.random.randint(-self.offset, self.offset + 1, 2).tolist())
@@ -184,18 +184,18 @@ class RandomTranslate(_GeometricTransform):
 
 @TRANSFORMS.register_module()
 class ReduceLabels(BaseTransform):
-    """Reduces the labels, not the image, to 1/factor of their size: to that of an encoder's features.
+    """Reduce the labels, not the image, to 1/factor of their size, the size of an encoder's features.
 
-    ERFNet's authors train the encoder alone on labels at 1/8 (paper, IV-A). Each label is that of the pixel nearest to
-    the centre of the area that it stands for.
+    ERFNet's authors train the encoder alone on labels at 1/8 (paper, IV-A). Each reduced label is that of the pixel
+    nearest to the centre of the area it covers.
 
-    Required keys: those that seg_fields names. Modified: these.
+    Required keys: those listed in seg_fields. Modified: these.
 
     Args:
-        factor: How many times smaller, 1 or more.
+        factor: Reduction factor, 1 or more.
 
     Raises:
-        ValueError: If factor is below 1, or a side of the label is not divisible by it.
+        ValueError: The factor is below 1, or a side of a label is not divisible by it.
     """
 
     def __init__(self, factor: int = 8) -> None:

@@ -1,4 +1,4 @@
-"""Loading of labels: colours or indices in, class ids out, by look-up."""
+"""Load labels: colours or indices are looked up and become class ids."""
 
 import sys
 from collections.abc import Sequence
@@ -15,34 +15,33 @@ from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.images import check_image, decode_index_labels, decode_rgb_labels
 from mmseg_erfnet.registry import TRANSFORMS
 
-MAX_CALLS = 12  # between a dataset and a transform of its pipeline, test-time augmentation included
+MAX_CALLS = 12  # between a dataset and a transform of its pipeline, including test-time augmentation
 
 
 @TRANSFORMS.register_module()
 class LoadSegLabels(BaseTransform):
-    """Load a label image, painted in a palette's colours or holding class ids, and apply the dataset's `label_map`.
+    """Load a label image, painted in a palette's colours or with class ids, and apply the dataset's `label_map`.
 
-    Takes the place of MMSegmentation's `LoadAnnotations`, which knows indices only. Where `seg_map_path` is absent, as
-    in inference, it does nothing, so one test pipeline serves both.
+    It replaces MMSegmentation's `LoadAnnotations`, which only reads indices. If `seg_map_path` is absent, as in
+    inference, it does nothing, so one test pipeline serves both.
 
-    Required keys: `seg_map_path`; and `label_map`, `reduce_zero_label`, `ori_shape`, `label_palette` where they are
-    set.
+    Required keys: `seg_map_path`; and `label_map`, `reduce_zero_label`, `ori_shape`, `label_palette` if they are set.
     Added keys: `gt_seg_map`, uint8 of shape (H, W); its name is appended to `seg_fields`.
     Modified keys: `ori_shape`, if `size` is given.
 
     Args:
-        palette: `camvid`, or the RGB colours of the classes in the order of their ids, or None where labels hold
-            ids themselves, or are painted in the colours that the dataset knows (`FolderDataset`).
-        unknown: What becomes of a colour outside the palette, or of an id that the dataset does not know: `error`, or
-            `ignore`, which turns it to 255.
-        size: (width, height) to resize the labels to, nearest. Predictions are then scored at that size, as
-            MMSegmentation resizes them to `ori_shape`. For test pipelines, after the frame's own resize.
-        backend_args: For `mmengine.fileio`.
+        palette: `camvid`, or the RGB colours of the classes in the order of their ids; None if labels contain ids, or
+            are painted in the colours that the dataset provides (`FolderDataset`).
+        unknown: How to treat a colour outside the palette, or an id that the dataset does not know: `error`, or
+            `ignore`, which maps it to 255.
+        size: (width, height) to resize the labels to, with nearest interpolation. Predictions are then scored at that
+            size, because MMSegmentation resizes them to `ori_shape`. For test pipelines, after the frame's own resize.
+        backend_args: Arguments for `mmengine.fileio`.
 
     Raises:
-        UsageError: A wrong argument.
-        DataError: While loading, if the file is missing, truncated, of another size than the frame, not of the kind
-            that `palette` says, or holds what is unknown.
+        UsageError: An argument is wrong.
+        DataError: While loading: the file is missing or truncated, differs in size from the frame, is not of the kind
+            given by `palette`, or contains unknown colours or ids.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class LoadSegLabels(BaseTransform):
         self.size = size
         self.backend_args = backend_args
         if self.palette is not None:
-            colour_table(self.palette, unknown=self.unknown)  # so that forked workers share it
+            colour_table(self.palette, unknown=self.unknown)  # computed now, so that forked workers share it
 
     def transform(self, results: dict) -> dict:
         """Load the labels of one frame."""
@@ -86,14 +85,14 @@ class LoadSegLabels(BaseTransform):
         if labels.shape != tuple(shape[:2]):
             raise DataError(
                 f'{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is {shape[1]}x{shape[0]}; '
-                'frame and label must have one size: restore the pair from the original data.'
+                'frame and label must have the same size: restore the pair from the original data.'
             )
         unknown = labels == UNKNOWN
         if unknown.any():
             what = 'ids that the dataset does not know' if palette is None else 'colours outside the palette'
             raise DataError(
                 f"{path} has {what}: {describe(stored[unknown])}; fix the label, or set unknown='ignore' "
-                'to leave those pixels out.'
+                'to ignore those pixels.'
             )
         labels = self._checked_classes(labels, stored, path)
         if self.size is not None:
@@ -104,7 +103,7 @@ class LoadSegLabels(BaseTransform):
         return results
 
     def _checked_classes(self, labels: np.ndarray, stored: np.ndarray, path: str) -> np.ndarray:
-        """Check that the dataset has a class for each id, which datasets without a label map leave unchecked."""
+        """Check that the dataset has a class for each id; datasets without a label map do not check that."""
         classes = _classes_of_caller()
         if classes is None:
             return labels
@@ -115,7 +114,7 @@ class LoadSegLabels(BaseTransform):
             return np.where(without, np.uint8(IGNORE), labels)
         raise DataError(
             f'{path} has labels without a class: {describe(stored[without])}, but the dataset has {classes} classes, '
-            f"0 to {classes - 1}; correct the label or the classes, or set unknown='ignore' to leave those pixels out."
+            f"0 to {classes - 1}; correct the label or the classes, or set unknown='ignore' to ignore those pixels."
         )
 
     def __repr__(self) -> str:
@@ -125,10 +124,10 @@ class LoadSegLabels(BaseTransform):
 
 
 def _classes_of_caller() -> int | None:
-    """How many classes the dataset has that is loading, or None outside a dataset.
+    """Return the number of classes of the dataset that is loading, or None outside a dataset.
 
-    MMSegmentation's datasets tell their transforms nothing of their classes, so the calls that lead here are looked
-    through for one: 5 microseconds, and it holds under every dataset and wrapper.
+    MMSegmentation's datasets do not pass their classes to transforms, so the call stack is searched for a dataset.
+    This takes 5 microseconds, and works with every dataset and wrapper.
     """
     frame = sys._getframe(1)
     for _ in range(MAX_CALLS):
@@ -152,5 +151,5 @@ def _checked_palette(palette: Sequence[Sequence[int]]) -> Palette:
     ):
         raise UsageError('palette needs three integers from 0 to 255, red, green and blue, for each class.')
     if len(colours) > UNKNOWN or len(np.unique(colours, axis=0)) != len(colours):
-        raise UsageError(f'palette needs a colour of its own for each class, and {UNKNOWN} of them at most.')
+        raise UsageError(f'palette needs a different colour for each class, and at most {UNKNOWN} colours.')
     return tuple(map(tuple, colours.tolist()))

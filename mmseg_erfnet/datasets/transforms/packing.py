@@ -1,4 +1,4 @@
-"""The last step of a pipeline: labels that pass from a worker to training in one byte a pixel."""
+"""The last step of a pipeline: it packs labels so that workers send one byte per pixel to the training process."""
 
 import torch
 from mmengine.structures import PixelData
@@ -9,10 +9,10 @@ from mmseg_erfnet.registry import TRANSFORMS
 
 
 class LabelData(PixelData):
-    """Labels as MMSegmentation has them, int64 (1, H, W), that are pickled in uint8 where they fit.
+    """Labels in MMSegmentation's form, int64 (1, H, W), that are pickled as uint8 if all values fit.
 
-    A data loader's worker pickles what it hands over, and tensors inside lie in /dev/shm, of which a container may have
-    64 MB. Heads, losses and metrics see int64 at either end.
+    A data loader's worker pickles its batches and puts their tensors in /dev/shm, which may have only 64 MB in a
+    container. Heads, losses and metrics get int64 on both sides.
     """
 
     def __reduce_ex__(self, protocol: int) -> tuple:
@@ -20,7 +20,7 @@ class LabelData(PixelData):
         if not isinstance(data, torch.Tensor) or data.dtype != torch.int64:
             return super().__reduce_ex__(protocol)
         others = {name: value for name, value in self.items() if name != 'data'}
-        # 0 to 255 alone come back as they are.
+        # Only 0 to 255 survive the conversion.
         small = data.to(torch.uint8)
         return _restored, (small if torch.equal(small.long(), data) else data, others, dict(self.metainfo_items()))
 
@@ -31,16 +31,16 @@ def _restored(data: torch.Tensor, others: dict, metainfo: dict) -> LabelData:
 
 @TRANSFORMS.register_module()
 class PackSegInputs(_PackSegInputs):
-    """MMSegmentation's ``PackSegInputs``, arguments and results the same, but for what passes between processes.
+    """MMSegmentation's ``PackSegInputs``, with the same arguments and results, but smaller transfers between processes.
 
-    Labels travel as uint8: a batch of 8 at 360x480 takes 5.5 MB of /dev/shm instead of 15.2.
+    Labels are sent as uint8: a batch of 8 at 360x480 takes 5.5 MB of /dev/shm instead of 15.2.
 
     Raises:
-        DataError: Labels have channels: colours that were loaded as if they were class ids.
+        DataError: Labels have channels, because colours were loaded as if they were class ids.
     """
 
     def transform(self, results: dict) -> dict:
-        """Pack a frame's ``inputs`` and ``data_samples``."""
+        """Pack the ``inputs`` and ``data_samples`` of a frame."""
         label = results.get('gt_seg_map')
         if label is not None and label.ndim != 2:
             raise colours_not_ids(results.get('seg_map_path', 'The label'))
@@ -54,8 +54,8 @@ class PackSegInputs(_PackSegInputs):
 
 
 def colours_not_ids(path: str) -> DataError:
-    """Return the error for labels with channels, which ``LoadAnnotations`` loads as they are."""
+    """Return the error for labels with channels, which ``LoadAnnotations`` loads unchanged."""
     return DataError(
-        f'{path} holds colours, and LoadAnnotations knows class ids alone; '
+        f'{path} contains colours, but LoadAnnotations reads only class ids; '
         "load it with dict(type='mmseg_erfnet.LoadSegLabels') in the pipeline."
     )

@@ -1,9 +1,9 @@
-"""Transforms of colour values alone, in uint8: brightness, contrast, blur and noise.
+"""Photometric augmentation in uint8: brightness, contrast, blur and noise.
 
-Their parameters are those of the run of the TensorFlow project that started this one
-(github.com/ronrest/erfnet_segmentation), their meaning that of Pillow's ``ImageEnhance``, which it used.
-MMSegmentation's ``PhotoMetricDistortion`` is another thing: it adds to the brightness, scales contrast about zero, and
-draws uniformly.
+The default parameters are those of the TensorFlow project that started this one
+(github.com/ronrest/erfnet_segmentation). Their meaning is that of Pillow's ``ImageEnhance``, which it used.
+MMSegmentation's ``PhotoMetricDistortion`` differs: it adds to the brightness, scales contrast about zero, and draws
+uniformly.
 """
 
 import cv2
@@ -27,7 +27,7 @@ class _RandomFactor(RandomTransform):
         return np.clip(np.random.normal(1, self.sd), *self.limits) if self.happens() else None
 
     def pivot(self, image: np.ndarray) -> float:
-        """Returns the value that no factor changes."""
+        """Return the value that no factor changes."""
         raise NotImplementedError
 
     def transform(self, results: dict) -> dict:
@@ -42,18 +42,18 @@ class _RandomFactor(RandomTransform):
 
 @TRANSFORMS.register_module()
 class RandomBrightness(_RandomFactor):
-    """Multiplies all values by one factor.
+    """Multiply all values by one factor.
 
     Required and modified key: img.
 
     Args:
-        sd: Standard deviation of the factor, whose distribution is normal with mean 1.
-        limits: Least and greatest factor; one beyond them is moved to the limit, so that a factor of exactly 0.5 is
-            drawn with a probability of 0.16 by default.
-        prob: Probability of acting.
+        sd: Standard deviation of the factor, which is normally distributed with mean 1.
+        limits: Smallest and largest factor. Factors outside are clipped, so that with the default arguments a factor of
+            exactly 0.5 has a probability of 0.16.
+        prob: Probability of applying the transform.
 
     Raises:
-        ValueError: If an argument is out of its range, or the image is not uint8 of shape (H, W, 3).
+        ValueError: An argument is out of its range, or the image is not uint8 of shape (H, W, 3).
     """
 
     def __init__(self, sd: float = 0.5, limits: tuple[float, float] = (0.5, 4.0), prob: float = 1.0) -> None:
@@ -65,19 +65,19 @@ class RandomBrightness(_RandomFactor):
 
 @TRANSFORMS.register_module()
 class RandomContrast(_RandomFactor):
-    """Scales the distance of all values from the image's mean grey by one factor.
+    """Scale the difference of all values from the image's mean grey by one factor.
 
-    The mean grey is that of the image's luma, 0.299 R + 0.587 G + 0.114 B.
+    The mean grey is the mean luma of the image, 0.299 R + 0.587 G + 0.114 B.
 
     Required and modified key: img.
 
     Args:
-        sd: Standard deviation of the factor, whose distribution is normal with mean 1.
-        limits: Least and greatest factor; one beyond them is moved to the limit.
-        prob: Probability of acting.
+        sd: Standard deviation of the factor, which is normally distributed with mean 1.
+        limits: Smallest and largest factor; factors outside are clipped.
+        prob: Probability of applying the transform.
 
     Raises:
-        ValueError: If an argument is out of its range, or the image is not uint8 of shape (H, W, 3).
+        ValueError: An argument is out of its range, or the image is not uint8 of shape (H, W, 3).
     """
 
     def __init__(self, sd: float = 0.5, limits: tuple[float, float] = (0.3, 5.0), prob: float = 1.0) -> None:
@@ -89,17 +89,17 @@ class RandomContrast(_RandomFactor):
 
 @TRANSFORMS.register_module()
 class RandomBlur(RandomTransform):
-    """Blurs with a Gaussian.
+    """Blur with a Gaussian.
 
     Required and modified key: img.
 
     Args:
-        radius: Greatest radius, which is the Gaussian's standard deviation in pixels as in Pillow's ``GaussianBlur``;
-            radii are uniform in 0, 1, ..., radius, and 0 changes nothing.
-        prob: Probability of acting.
+        radius: Largest radius. As in Pillow's ``GaussianBlur``, the radius is the Gaussian's standard deviation in
+            pixels. Radii are uniform in 0, 1, ..., radius, and 0 changes nothing.
+        prob: Probability of applying the transform.
 
     Raises:
-        ValueError: If an argument is out of its range, or the image is not uint8 of shape (H, W, 3).
+        ValueError: An argument is out of its range, or the image is not uint8 of shape (H, W, 3).
     """
 
     def __init__(self, radius: int = 1, prob: float = 1.0) -> None:
@@ -122,19 +122,19 @@ class RandomBlur(RandomTransform):
 
 @TRANSFORMS.register_module()
 class RandomNoise(RandomTransform):
-    """Adds Gaussian noise to each value, rounded to whole numbers.
+    """Add Gaussian noise to each value, rounded to whole numbers.
 
-    It comes from OpenCV's generator, seeded for each image from numpy's: 0.6 ms for 256x256 pixels, a fifth of
+    The noise comes from OpenCV's generator, seeded for each image from numpy's: 0.6 ms for 256x256 pixels, a fifth of
     ``np.random.standard_normal``.
 
     Required and modified key: img.
 
     Args:
-        sd: Greatest standard deviation, in grey levels of 256; that of an image is uniform in [0, sd].
-        prob: Probability of acting.
+        sd: Largest standard deviation, in grey levels (0 to 255); that of an image is uniform in [0, sd].
+        prob: Probability of applying the transform.
 
     Raises:
-        ValueError: If an argument is out of its range, or the image is not uint8 of shape (H, W, 3).
+        ValueError: An argument is out of its range, or the image is not uint8 of shape (H, W, 3).
     """
 
     def __init__(self, sd: float = 10, prob: float = 1.0) -> None:
@@ -145,7 +145,7 @@ class RandomNoise(RandomTransform):
 
     @cache_randomness
     def draw(self) -> tuple[float, int] | None:
-        """Returns the standard deviation and the seed."""
+        """Return the standard deviation and the seed, or None."""
         return (np.random.uniform(0, self.sd), np.random.randint(2**31)) if self.happens() else None
 
     def transform(self, results: dict) -> dict:
@@ -154,7 +154,7 @@ class RandomNoise(RandomTransform):
         if drawn is not None:
             sd, seed = drawn
             cv2.setRNGSeed(seed)
-            # One channel, as OpenCV would take a single number for the first of three.
+            # One channel, because OpenCV would apply a single sd only to the first of three channels.
             noise = cv2.randn(np.empty((image.shape[0], image.shape[1] * 3), np.int16), 0, sd).reshape(image.shape)
             results['img'] = cv2.add(image, noise, dtype=cv2.CV_8U)
         return results

@@ -1,4 +1,4 @@
-"""Shadows that are drawn, not photographed: blotches like those under trees, shapes like those of walls and poles."""
+"""Synthetic shadows: blotches like those under trees, and shapes like those of walls and poles."""
 
 import cv2
 import numpy as np
@@ -7,26 +7,26 @@ from mmcv.transforms.utils import cache_randomness
 from mmseg_erfnet.datasets.transforms.base import RandomTransform, interval
 from mmseg_erfnet.registry import TRANSFORMS
 
-# Patterns are drawn at this size and stretched to the image's: cheap, and their edges stay soft.
+# Patterns are drawn at this size and stretched to the size of the image: cheap, and their edges stay soft.
 SIDE = 128
 
 
 @TRANSFORMS.register_module()
 class RandomShadow(RandomTransform):
-    """Darkens parts of the image, with soft edges.
+    """Darken parts of the image, with soft edges.
 
-    The run of the TensorFlow project that started this one (github.com/ronrest/erfnet_segmentation) cut its shadows out
-    of a photograph; here each is drawn: blotches or shapes with equal probability, and with equal probability it is
-    they, or all but they, that lie in the shadow. MMSegmentation and MMCV have nothing of the kind.
+    The TensorFlow project that started this one (github.com/ronrest/erfnet_segmentation) cut its shadows out of a
+    photograph. Here each shadow is drawn: blotches or shapes with equal probability, and inverted with probability
+    0.5. MMSegmentation and MMCV have no such transform.
 
     Required and modified key: img.
 
     Args:
-        darkening: Range of the share of the light that the shadow takes away where it is deepest; uniform.
-        prob: Probability of acting.
+        darkening: Range of the share of light that is removed where the shadow is deepest, uniform.
+        prob: Probability of applying the transform.
 
     Raises:
-        ValueError: If an argument is out of its range, or the image is not uint8 of shape (H, W, 3).
+        ValueError: An argument is out of its range, or the image is not uint8 of shape (H, W, 3).
     """
 
     def __init__(self, darkening: tuple[float, float] = (0.01, 0.8), prob: float = 1.0) -> None:
@@ -35,7 +35,7 @@ class RandomShadow(RandomTransform):
 
     @cache_randomness
     def draw(self) -> np.ndarray | None:
-        """Returns what is left of the light, 255 for all, as uint8 of shape (SIDE, SIDE)."""
+        """Return the light that remains, 255 for all of it, as uint8 of shape (SIDE, SIDE); or None."""
         if not self.happens():
             return None
         pattern = _blotches() if np.random.random() < 0.5 else _shapes()
@@ -54,7 +54,7 @@ class RandomShadow(RandomTransform):
 
 
 def _blotches() -> np.ndarray:
-    """Returns smooth noise, cut to 0 and 1 about a random level: float32 of shape (SIDE, SIDE)."""
+    """Return smooth noise, amplified about a random level and clipped to 0 and 1: float32 of shape (SIDE, SIDE)."""
     cells = np.random.randint(3, 16, 2)
     noise = cv2.resize(np.random.random(cells).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     level, steepness = np.random.uniform((0.3, 2), (0.7, 10))
@@ -62,7 +62,7 @@ def _blotches() -> np.ndarray:
 
 
 def _shapes() -> np.ndarray:
-    """Returns one to five polygons, ellipses and bars, 1 on a ground of 0: float32 of shape (SIDE, SIDE)."""
+    """Return one to five polygons, ellipses and bars, 1 on a background of 0: float32 of shape (SIDE, SIDE)."""
     pattern = np.zeros((SIDE, SIDE), np.float32)
     for _ in range(np.random.randint(1, 6)):
         kind = np.random.randint(3)

@@ -1,5 +1,5 @@
-// The page: where frames come from, what is painted, and what is said. worker.js runs the model.
-const LONGEST_SIDE = 960; // pixels of a frame that is given to the model
+// The page: sources of frames, painting, and messages. worker.js runs the model.
+const LONGEST_SIDE = 960; // pixels; larger frames are shrunk for the model
 const get = (id) => document.getElementById(id);
 const frame = get('frame'), overlay = get('overlay');
 const pixels = frame.getContext('2d', { willReadFrequently: true });
@@ -7,7 +7,7 @@ const paint = overlay.getContext('2d');
 let description, worker, source = null, ticket = 0;
 const waiting = new Map();
 
-// --- Saying ---
+// --- Messages ---
 
 function say(text, isError = false) {
   get('status').textContent = text;
@@ -54,7 +54,7 @@ async function fetchWithProgress(url, expected, report) {
 }
 
 async function checkHash(data) {
-  if (!crypto.subtle) return; // only pages over https or from this machine can compute it
+  if (!crypto.subtle) return; // only available on pages over https or from localhost
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', data));
   const found = [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
   if (found !== description.sha256) throw new Error('model.onnx is damaged: copy it to the server again.');
@@ -89,7 +89,7 @@ async function startModel(model) {
     try {
       startWorker();
       await ask({ type: 'load', model, backend, threads });
-      // A first run compiles shaders; where WebGPU cannot run the model, it fails here.
+      // The first run compiles shaders; if WebGPU cannot run the model, it fails here.
       const [height, width] = description.size ?? [64, 64];
       await ask({ type: 'run', pixels: new ArrayBuffer(width * height * 4), width, height });
       get('backend').textContent = backend === 'webgpu' ? 'WebGPU' : `CPU, ${threads} thread${threads > 1 ? 's' : ''}`;
@@ -156,7 +156,7 @@ async function showPicture(file) {
   try {
     bitmap = await createImageBitmap(file, { colorSpaceConversion: 'none' });
   } catch {
-    throw new Error(`${file.name} is no picture or video that this browser can read: choose another file.`);
+    throw new Error(`${file.name} is not a picture or video that this browser can read: choose another file.`);
   }
   say(`Segmenting ${file.name}.`);
   await predict(bitmap, bitmap.width, bitmap.height);
@@ -218,10 +218,10 @@ async function useCamera() {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment', width: { ideal: 640 } } });
   } catch (error) {
     throw new Error(error.name === 'NotAllowedError'
-      ? 'The camera was not allowed: allow it in the browser’s settings for this page.'
+      ? 'Access to the camera was denied: allow it in the browser’s settings for this page.'
       : 'No camera was found: connect one, or open a file.');
   }
-  return play(video, 'Segmenting the camera.');
+  return play(video, 'Segmenting the camera image.');
 }
 
 // --- Controls ---
@@ -239,7 +239,7 @@ get('camera').addEventListener('click', guarded(useCamera));
 get('pause').addEventListener('click', () => {
   const { video } = source;
   video.paused ? video.play() : video.pause();
-  get('pause').textContent = video.paused ? 'Go on' : 'Pause';
+  get('pause').textContent = video.paused ? 'Resume' : 'Pause';
 });
 get('opacity').addEventListener('input', ({ target }) => {
   overlay.style.opacity = target.value / 100;

@@ -1,5 +1,5 @@
-// Runs the model beside the page, which stays responsive. The model prepares frames itself: here only the order of the
-// bytes changes, from a canvas's RGBA to the BGR that the model takes.
+// Runs the model in a worker, so that the page stays responsive. The model preprocesses frames itself: here only the
+// order of the bytes changes, from a canvas's RGBA to the BGR that the model takes.
 let session, ort;
 
 async function load({ model, backend, threads }) {

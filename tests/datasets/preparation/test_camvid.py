@@ -94,7 +94,7 @@ def test_official_folders(official, scenes, tmp_path):
     check(tmp_path / 'out', scenes)
     assert str(prepared) == (
         f'6 frames in {tmp_path}/out, 6 of them among the 701 of CamVid.\n'
-        'Frames are missing: the splits are cut to what is there.\n'
+        'Frames are missing: the splits contain only the frames present.\n'
         'Splits: train 3, val 2, test 1, trainval 5.'
     )
     dataset = CamVidDataset(data_root=str(tmp_path / 'out'), ann_file='splits/trainval.txt', pipeline=[LoadSegLabels()])
@@ -197,7 +197,7 @@ def test_what_else_is_in_the_target_is_not_overwritten(official, tmp_path):
     prepare_camvid(official, out)
     extra = out / FRAMES / 'mine.png'
     shutil.copy(out / FRAMES / f'{ALL[0]}.png', extra)
-    with pytest.raises(DataError, match=r'holds frames that the source lacks \(mine\); remove it or choose another'):
+    with pytest.raises(DataError, match=r'contains frames that the source lacks \(mine\); remove it or choose another'):
         prepare_camvid(official, out)
     extra.unlink()
     damaged = out / FRAMES / f'{ALL[0]}.png'
@@ -256,8 +256,8 @@ def spoil_archive(root: Path) -> None:
         (spoil_size, rf'{ALL[0]}_L\.png is 64x40, but .*{ALL[0]}\.png is 64x48; restore the pair'),
         (spoil_colour, r"colours that are not CamVid's: RGB \(1, 2, 3\) \(2 pixels\); put the original"),
         (spoil_frame, rf'{ALL[0]}\.png is truncated at \d+ bytes'),
-        (spoil_names, f'{ALL[0]} is there twice, .*keep the right one'),
-        (spoil_archive, r'more\.zip is no archive or is damaged .*fetch it again'),
+        (spoil_names, f'{ALL[0]} occurs twice, .*keep the right one'),
+        (spoil_archive, r'more\.zip is not an archive or is damaged .*download it again'),
     ],
 )
 def test_bad_sources_leave_nothing(official, tmp_path, spoil, sentence):
@@ -277,7 +277,7 @@ def test_colours_outside_the_palette_can_be_accepted(official, tmp_path):
 def test_foreign_frames_need_a_random_split(official, tmp_path):
     for path in [*official.rglob('*.png')]:
         path.rename(path.with_name(f'mine_{path.name}'))
-    with pytest.raises(DataError, match=r'none of the 6 frames \(mine_.* and 3 more\) bears the name of one of'):
+    with pytest.raises(DataError, match=r'none of the 6 frames \(mine_.* and 3 more\) has the name of one of'):
         prepare_camvid(official, tmp_path / 'out')
     prepared = prepare_camvid(official, tmp_path / 'out', split='random')
     assert (prepared.frames, prepared.standard) == (6, 0)
@@ -286,7 +286,7 @@ def test_foreign_frames_need_a_random_split(official, tmp_path):
 @pytest.mark.parametrize('source', ['absent', 'file.txt'])
 def test_no_source(tmp_path, source):
     (tmp_path / 'file.txt').write_text('text')
-    with pytest.raises(DataError, match=rf'{source} (does not exist|is no archive)'):
+    with pytest.raises(DataError, match=rf'{source} (does not exist|is not an archive)'):
         prepare_camvid(tmp_path / source, tmp_path / 'out')
 
 
@@ -296,7 +296,7 @@ def test_archives_that_would_write_elsewhere(scenes, tmp_path, member):
         put(tmp_path / 'source' / name, data)
     put(tmp_path / 'source/x.zip', zip_bytes({member: scenes[ALL[0]][0]}))
     before = contents(tmp_path)
-    with pytest.raises(DataError, match=r'x\.zip wants to write outside its folder'):
+    with pytest.raises(DataError, match=r'x\.zip would write outside its folder'):
         prepare_camvid(tmp_path / 'source', tmp_path / 'out')
     assert contents(tmp_path) == before
     assert not Path('/evil.png').exists()
@@ -312,7 +312,7 @@ def test_damaged_archives(scenes, tmp_path, damage, monkeypatch):
         put(tmp_path / 'source' / name, data)
     if damage == 'bomb':
         monkeypatch.setattr(sources, 'MAX_BYTES', 100)
-    with pytest.raises(DataError, match=rf'({FRAMES}|{LABELS})\.zip.*(fetch it again|claims \d+ bytes)'):
+    with pytest.raises(DataError, match=rf'({FRAMES}|{LABELS})\.zip.*(download it again|claims \d+ bytes)'):
         prepare_camvid(tmp_path / 'source', tmp_path / 'out')
     assert [path.name for path in tmp_path.iterdir()] == ['source']
 
@@ -372,7 +372,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(official, scenes, tmp_path,
     assert process.returncode != 0
     assert not (tmp_path / 'out').exists()
     if number != signal.SIGKILL:
-        assert errors.strip().endswith('out is as it was')
+        assert errors.strip().endswith('out was left unchanged')
         assert 'Traceback' not in errors
         assert [path.name for path in tmp_path.iterdir()] == ['source']
     prepare_camvid(official, tmp_path / 'out')
@@ -404,7 +404,7 @@ def test_kaggles_own_split_is_kept_and_named(scenes, tmp_path):
     put(tmp_path / 'CamVid/class_dict.csv', '\r\n'.join(['name,r,g,b', *rows]).encode())
     prepared = prepare_camvid(tmp_path / 'CamVid', tmp_path / 'out')
     assert prepared.splits == {**own, 'trainval': sorted(own['train'] + own['val'])}
-    assert "The split is the source's own, not SegNet's: results on it do not compare with published ones" in str(
+    assert "The split is the source's own, not SegNet's: results on it are not comparable with published ones" in str(
         prepared
     )
     assert prepare_camvid(tmp_path / 'CamVid', tmp_path / 'standard', 'standard').splits['test'] == NAMES['test']

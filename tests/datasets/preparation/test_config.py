@@ -53,11 +53,11 @@ def test_a_config_that_is_there_stays(prepared):
     path.write_text(path.read_text() + '# mine\n')
     base = path.parent / '_base_/datasets/own.py'
     base.write_text(base.read_text() + '# mine\n')
-    assert 'is there and was left as it is' in write_config(prepared, config_path(prepared.out))
+    assert 'exists and was left unchanged' in write_config(prepared, config_path(prepared.out))
     assert path.read_text().endswith('# mine\n')
     assert base.read_text().endswith('# mine\n')
     path.write_text('model = dict()\n')
-    with pytest.raises(UsageError, match=r'configs/streets\.py exists and is no config of prepare_dataset'):
+    with pytest.raises(UsageError, match=r'configs/streets\.py exists and was not written by prepare_dataset'):
         config_path(prepared.out)
 
 
@@ -65,7 +65,7 @@ def test_without_weights(prepared, monkeypatch):
     monkeypatch.setattr(configs, 'PACKAGE', Path('nowhere'))
     assert configs.shipped_file('erfnet_camvid11_trainval.pth') is None
     text = config_text(prepared, 'data/streets', None)
-    assert 'load_from = None  # no weights came with the package, so training starts from scratch' in text
+    assert 'load_from = None  # the package contains no weights, so training starts from scratch' in text
 
 
 def test_weights_of_clone_and_wheel(tmp_path, monkeypatch):

@@ -124,8 +124,8 @@ def test_a_transfer_that_keeps_breaking_off(server, tmp_path):
     server.limits[name] = [100] * 9
     with pytest.raises(
         DataError,
-        match=rf'{name} could not be downloaded: .* broke off after 300 bytes, at the last '
-        r'of 3 attempts\. Fetch it by other means, put it in',
+        match=rf'{name} could not be downloaded: .* broke off after 300 bytes, in the last '
+        r'of 3 attempts\. Download it by other means, put it in',
     ):
         download_camvid(tmp_path, addresses(server), attempts=3)
     assert [path.name for path in tmp_path.iterdir()] == [f'{name}.part']
@@ -169,5 +169,5 @@ def test_wrong_answers(server, tmp_path, answer, sentence):
 
 
 def test_no_server(tmp_path):
-    with pytest.raises(DataError, match=r'127\.0\.0\.1:9/x\.zip fails \(.*refused.*at the last of 2 attempts'):
+    with pytest.raises(DataError, match=r'127\.0\.0\.1:9/x\.zip fails \(.*refused.*in the last of 2 attempts'):
         download_camvid(tmp_path, {'x.zip': ('http://127.0.0.1:9/x.zip',)}, attempts=2)

@@ -47,8 +47,8 @@ def test_later_shapes_lie_on_top():
     ('wrong', 'said'),
     [
         (shape('polygon', [[0, 0], [1, 1]]), r'shape 1 \(car\) has 2 points, too few for a polygon'),
-        (shape('cuboid', [[0, 0]] * 8), r'shape 1 \(car\) is a cuboid, which is not read'),
-        (shape('polygon', [[0, 0]] * 3, 'sea'), "shape 1 has the label 'sea', which is no class"),
+        (shape('cuboid', [[0, 0]] * 8), r'shape 1 \(car\) is a cuboid, which is not supported'),
+        (shape('polygon', [[0, 0]] * 3, 'sea'), "shape 1 has the label 'sea', which is not a class"),
         (shape('mask', [[0, 0], [3, 3]], mask='!'), 'has a mask that cannot be decoded'),
     ],
 )

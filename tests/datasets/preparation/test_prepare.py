@@ -106,13 +106,13 @@ def test_masks_inside_the_images_own_json(tmp_path):
 def test_masks_of_0_and_255_are_mapped_and_said(tmp_path):
     source = exports.plain(tmp_path / 'source', 'binary')
     prepared = prepare_dataset(source, tmp_path / 'out')
-    assert 'The masks hold 0 and 255: 0 is taken for background, 255 for foreground.' in str(prepared)
+    assert 'The masks contain 0 and 255: 0 is read as background, 255 as foreground.' in str(prepared)
     np.testing.assert_array_equal(label(tmp_path / 'out', 3), scene(3)[1] == 1)
     named = prepare_dataset(source, tmp_path / 'road', classes='road')
     assert named.classes.names == ('background', 'road')
     two = prepare_dataset(source, tmp_path / 'two', classes='rest,road')
-    assert '0 is taken for rest, 255 for road' in str(two)
-    with pytest.raises(DataError, match=r'all other masks hold only 0 and 255, but --classes names 3 classes'):
+    assert '0 is read as rest, 255 as road' in str(two)
+    with pytest.raises(DataError, match=r'all other masks contain only 0 and 255, but --classes names 3 classes'):
         prepare_dataset(source, tmp_path / 'three', classes='a,b,c')
 
 
@@ -147,12 +147,12 @@ def test_values_of_a_list(tmp_path):
         (
             'indices',
             lambda mask: np.where(mask == 4, 77, mask),
-            r'0003\.png holds what is no class of --classes: 77 ',
+            r'0003\.png contains values without a class in --classes: 77 ',
         ),
         (
             'roboflow',
             lambda mask: np.where(mask == 1, 99, mask),
-            r'_mask\.png holds what is no class .*_classes\.csv: 99',
+            r'_mask\.png contains values without a class .*_classes\.csv: 99',
         ),
         (
             'cvat_masks',
@@ -184,7 +184,7 @@ def test_classes_that_do_not_count(tmp_path):
     assert prepared.classes.names == CLASSES[1:]
     ids = scene(2)[1].astype(int)
     np.testing.assert_array_equal(label(tmp_path / 'out', 2), np.where(ids == 0, 255, ids - 1))
-    with pytest.raises(UsageError, match=r'--ignore names sea, which is no class; the classes are background, road'):
+    with pytest.raises(UsageError, match=r'--ignore names sea, which is not a class; the classes are background, road'):
         prepare_dataset(tmp_path / 'source', tmp_path / 'other', ignore=['sea'])
 
 
@@ -192,17 +192,17 @@ def test_labels_that_leave_open_what_they_mean(tmp_path):
     source = exports.plain(tmp_path / 'values')
     for path in (source / 'masks').iterdir():
         put(path, np.array([0, 128, 255, 255, 0], np.uint8)[cv2.imread(str(path), cv2.IMREAD_UNCHANGED)])
-    with pytest.raises(DataError, match=r'hold the values 0, 128, 255, and no list says what classes they are'):
+    with pytest.raises(DataError, match=r'contain the values 0, 128, 255, and no list names their classes'):
         prepare_dataset(source, tmp_path / 'out')
     source = exports.plain(tmp_path / 'smooth', 'colours')
     for path in (source / 'masks').iterdir():
         put(path, cv2.GaussianBlur(cv2.imread(str(path)), (5, 5), 0))
-    with pytest.raises(DataError, match=r'the labels hold \d+ colours, .*export masks without smooth edges'):
+    with pytest.raises(DataError, match=r'the labels contain \d+ colours, .*export masks without smooth edges'):
         prepare_dataset(source, tmp_path / 'out')
     source = exports.plain(tmp_path / 'empty')
     for path in (source / 'masks').iterdir():
         put(path, np.zeros(exports.SIZE, np.uint8))
-    with pytest.raises(DataError, match='all labels hold the value 0 alone'):
+    with pytest.raises(DataError, match='all labels contain only the value 0'):
         prepare_dataset(source, tmp_path / 'out')
     source = exports.plain(tmp_path / 'jpeg')
     for path in (source / 'masks').iterdir():
@@ -309,7 +309,7 @@ def test_frames_without_counterpart(tmp_path):
 def test_two_exports_at_once(tmp_path):
     exports.cvat_masks(tmp_path / 'source/a')
     put(exports.cvat_masks(tmp_path / 'source/b') / 'labelmap.txt', 'sea:0,0,0::\n')
-    with pytest.raises(DataError, match=r'a/labelmap\.txt and .*b/labelmap\.txt list other classes'):
+    with pytest.raises(DataError, match=r'a/labelmap\.txt and .*b/labelmap\.txt list different classes'):
         prepare_dataset(tmp_path / 'source', tmp_path / 'out')
 
 
@@ -400,7 +400,7 @@ def test_another_split_is_refused(tmp_path):
     splits = {seed: prepare_dataset(source, tmp_path / f'try{seed}', seed=seed).splits for seed in range(4)}
     other = next(seed for seed in splits if splits[seed] != splits[0])
     before = contents(tmp_path / 'try0')
-    with pytest.raises(DataError, match=r'try0 holds another split \(train 8, val 2\), which is kept'):
+    with pytest.raises(DataError, match=r'try0 contains another split \(train 8, val 2\), which is kept'):
         prepare_dataset(source, tmp_path / 'try0', seed=other)
     assert contents(tmp_path / 'try0') == before
 
@@ -415,7 +415,7 @@ def test_the_same_picture_in_two_splits(tmp_path):
         prepare_dataset(source, tmp_path / 'out')
     prepared = prepare_dataset(source, tmp_path / 'out', duplicates='drop')
     assert {part: len(names) for part, names in prepared.splits.items()} == {'train': 5, 'val': 2, 'test': 3}
-    assert '1 frames were taken off train' in str(prepared)
+    assert '1 frames were removed from train' in str(prepared)
 
 
 def test_the_same_picture_twice_comes_into_one_split(tmp_path):
@@ -429,7 +429,7 @@ def test_the_same_picture_twice_comes_into_one_split(tmp_path):
 
 
 def test_one_frame_cannot_be_split(tmp_path):
-    with pytest.raises(DataError, match='but one frame, which leaves nothing to validate on'):
+    with pytest.raises(DataError, match='only one frame, which leaves nothing for validation'):
         prepare_dataset(exports.plain(tmp_path / 'source', number=1), tmp_path / 'out')
 
 
@@ -440,7 +440,7 @@ def test_what_is_in_the_target_is_not_overwritten(tmp_path):
     source, out = exports.plain(tmp_path / 'source'), tmp_path / 'out'
     prepare_dataset(source, out)
     put(out / 'images/mine.png', scene(0)[0])
-    with pytest.raises(DataError, match=r'holds frames that the source lacks \(mine\)'):
+    with pytest.raises(DataError, match=r'contains frames that the source lacks \(mine\)'):
         prepare_dataset(source, out)
     (out / 'images/mine.png').unlink()
     put(out / f'labels/{name_of(0)}.png', np.zeros(exports.SIZE, np.uint8))
@@ -512,6 +512,6 @@ def test_tool(tmp_path, monkeypatch, capsys):
     assert 'nothing was changed' in capsys.readouterr().out
     put(tmp_path / 'configs/taken.py', 'x = 1\n')
     ended = run_tool('prepare_dataset', 'export', '--out', 'data/taken')
-    assert 'configs/taken.py exists and is no config of prepare_dataset' in ended.sentence
+    assert 'configs/taken.py exists and was not written by prepare_dataset' in ended.sentence
     assert not (tmp_path / 'data/taken').exists()
     assert 'does not exist' in run_tool('prepare_dataset', 'nowhere', '--out', 'data/x').sentence

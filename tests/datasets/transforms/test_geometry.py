@@ -180,7 +180,7 @@ def test_refuses_arguments(arguments, message):
 @pytest.mark.parametrize('transform', [RandomRotateCropResize(), RandomTranslate()], ids=['rotate', 'translate'])
 @pytest.mark.parametrize('labels', [np.zeros((5, 5), np.uint8), np.zeros((HEIGHT, WIDTH), np.int64)])
 def test_refuses_labels_that_do_not_fit(transform, labels):
-    with pytest.raises(ValueError, match='needs gt_seg_map to be uint8 and of the size of the image'):
+    with pytest.raises(ValueError, match='needs gt_seg_map to be uint8 and of the same size as the image'):
         transform(sample(labels=labels))
 
 

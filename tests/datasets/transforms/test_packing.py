@@ -57,5 +57,5 @@ def test_through_a_worker():
 
 
 def test_colours_are_answered_with_our_loader():
-    with pytest.raises(DataError, match=r"a_L\.png holds colours, .*dict\(type='mmseg_erfnet\.LoadSegLabels'\)"):
+    with pytest.raises(DataError, match=r"a_L\.png contains colours, .*dict\(type='mmseg_erfnet\.LoadSegLabels'\)"):
         packed(np.zeros((8, 8, 3), np.uint8))
