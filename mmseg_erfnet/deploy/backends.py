@@ -118,7 +118,7 @@ class OpenVINO:
 
 
 class OnnxRuntime:
-    """A model in the ONNX format; arguments and errors are those of :class:`OpenVINO`, the device is 'CPU' or 'CUDA'."""
+    """A model in the ONNX format; arguments and errors as in :class:`OpenVINO`, with device 'CPU' or 'CUDA'."""
 
     precision = 'f32'
 
