@@ -1,13 +1,13 @@
-"""ERFNet on CamVid's 32 classes at 256x256: the run of the TensorFlow project that started this one.
+"""ERFNet on CamVid's 32 classes at 256x256: the recipe of the TensorFlow project that this project started from.
 
 What: seven augmentations, published class weights, Adam in five stages over 280 epochs, dropout 0.3, L2 of 2e-4 on the
     convolution weights; Void is a class of its own. https://github.com/ronrest/erfnet_segmentation
-Costs: 103,000 images and 280 validations: some 4 hours on two CPU cores with AVX-512 and `--amp`, twice that without.
-    `--epochs 28` took 53 minutes on one such core, busy with other work.
-Score to expect: that project reports 0.485 mIoU after 206 epochs, absent classes counted as 0 (`mIoU_all` here), on
-    128 of the 701 frames drawn at random; `tools/prepare_camvid.py --split random` draws such a split. Frames that
-    follow one another are near copies, so a random split scores higher than the standard one. `--epochs 28` reached
-    24.6 `mIoU_present` on the standard split, over the 12 of the 32 colours that its frames had (docs/results.md).
+Costs: 103,000 images and 280 validations: about 4 hours on two CPU cores with AVX-512 and `--amp`, twice that without.
+    `--epochs 28` took 53 minutes on one such core under other load.
+Score to expect: that project reports 0.485 mIoU after 206 epochs, with absent classes counted as 0 (`mIoU_all` here),
+    on 128 of the 701 frames drawn at random; `tools/prepare_camvid.py --split random` draws such a split. Consecutive
+    frames are near copies, so a random split scores higher than the standard one. `--epochs 28` reached 24.6
+    `mIoU_present` on the standard split, over the 12 of the 32 colours that its frames had (docs/results.md).
 Run: python tools/train.py configs/erfnet_camvid.py
 """
 
@@ -29,11 +29,11 @@ val_evaluator = dict(with_loss=True, class_weight=class_weight)
 test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
-    # A snapshot after every epoch, of which the last three are kept, and one of the best.
+    # A checkpoint after every epoch, the last three of which are kept, and the best one.
     checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='mIoU', rule='greater'),
 )
 custom_hooks = [
     *_base_.custom_hooks,
-    # The same frames predicted over and over: timelapse/*.gif in the work dir.
+    # A timelapse of predictions of the same frames: timelapse/*.gif in the work dir.
     dict(type='mmseg_erfnet.TimelapseHook'),
 ]

@@ -1,11 +1,11 @@
 """ERFNet on CamVid in SegNet's protocol: 360x480, 11 classes, Void ignored, the standard split 367 / 101 / 233.
 
 What: the second stage of the recipe: 130 epochs with crops of the whole frame, from the last checkpoint of
-    `erfnet_camvid11_stage1.py`, 4e-4 to 0 by poly 0.9, with a moving average of the weights. The last checkpoint
-    counts.
-Costs: 47,710 crops of 360x480: 4 hours of one CPU core with AMX and `--amp`.
-Score to expect: the run is not finished. The weights that ship now come from 256 epochs with smaller crops and have
-    69.71 mIoU on val, 62.65 on test (docs/results.md). Trained on train and val, others report 68.9 (FBSNet) and 70.5
+    `erfnet_camvid11_stage1.py`, 4e-4 to 0 by poly 0.9, with a moving average of the weights. The last checkpoint is
+    the result.
+Costs: 47,710 crops of 360x480: 4 hours on one CPU core with AMX and `--amp`.
+Score to expect: the run is not finished. The current weights come from 256 epochs with smaller crops and reach 69.71
+    mIoU on val, 62.65 on test (docs/results.md). Others, trained on train and val, report 68.9 (FBSNet) and 70.5
     (LETNet) on test.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
      python tools/train.py configs/erfnet_camvid11.py --amp
@@ -20,5 +20,5 @@ param_scheduler = [
     dict(type='PolyLR', by_epoch=True, convert_to_iter_based=True, power=0.9, begin=0, end=130),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=130, val_interval=10)
-# Some 11 epochs.
+# About 11 epochs.
 custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.001, update_buffers=True)]

@@ -1,9 +1,9 @@
 """ERFNet on CamVid in SegNet's protocol (360x480, 11 classes), fine-tuned from MMSegmentation's Cityscapes weights.
 
-What: the second stage of `erfnet_camvid11.py` from all weights of MMSegmentation's published ERFNet but the classifier
-    (19 classes there, 11 here). Networks of this kind gain 5 to 6 points by pretraining on Cityscapes.
-Costs: as `erfnet_camvid11.py`, and a download of 8 MB.
-Score to expect: no mIoU yet, it was not run; the loading is tested with random weights of that form.
+What: the second stage of `erfnet_camvid11.py`, starting from MMSegmentation's published ERFNet without its classifier
+    (19 classes there, 11 here). Similar networks gain 5 to 6 points from pretraining on Cityscapes.
+Costs: as `erfnet_camvid11.py`, plus a download of 8 MB.
+Score to expect: no mIoU yet, as it has not been run; a test loads random weights of the same shapes.
 Run: python tools/train.py configs/erfnet_camvid11_from_cityscapes.py --amp
      with a file: --cfg-options load_from=FILE
 """

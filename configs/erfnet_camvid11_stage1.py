@@ -1,16 +1,16 @@
 """First stage of the CamVid recipe (360x480, 11 classes): 370 epochs with crops of 240x320.
 
 What: AdamW from 1e-3 to 4e-4 by poly 0.9 after a warm-up of 500 iterations, batch 4, scales 0.5 to 2, mirroring,
-    photometric augmentation, square roots of the class weights, light channel dropout. Small crops cost 44 % of whole
-    frames. `erfnet_camvid11.py` and `erfnet_camvid11_trainval.py` start from the last checkpoint.
-Costs: 135,790 crops of 240x320: 4.7 hours of one CPU core with AMX and `--amp`.
-Score to expect: no mIoU is published of a stage, which is a means to an end.
+    photometric augmentation, square roots of the class weights, light channel dropout. Small crops take 44 % of the
+    time of whole frames. `erfnet_camvid11.py` and `erfnet_camvid11_trainval.py` start from the last checkpoint.
+Costs: 135,790 crops of 240x320: 4.7 hours on one CPU core with AMX and `--amp`.
+Score to expect: none; we publish no mIoU for this intermediate stage.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
 """
 
 _base_ = '_base_/erfnet_camvid11.py'
 crop_size = (240, 320)
-# That of the base, with smaller crops.
+# The pipeline of the base, with smaller crops.
 train_pipeline = [
     dict(step, crop_size=crop_size) if step['type'] == 'RandomCrop' else step for step in _base_.train_pipeline
 ]

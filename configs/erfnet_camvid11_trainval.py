@@ -1,10 +1,10 @@
-"""ERFNet on CamVid in SegNet's protocol, trained on train and val together: 468 frames, as for the best known results.
+"""ERFNet on CamVid in SegNet's protocol, trained on train and val together: 468 frames, as in the best known results.
 
-What: the second stage of `erfnet_camvid11.py` on train and val, from the same first stage, which saw train alone.
-    Nothing is chosen: there is no validation, and the last checkpoint counts. `tools/test.py` scores the test split,
-    233 frames.
-Costs: 60,840 crops of 360x480: 5 hours of one CPU core with AMX and `--amp`.
-Score to expect: the run is not finished. The weights that ship now have 62.42 mIoU on test (docs/results.md).
+What: the second stage of `erfnet_camvid11.py` on train and val, from the same first stage, which saw only train.
+    Nothing is selected: there is no validation, and the last checkpoint is the result. `tools/test.py` scores the test
+    split, 233 frames.
+Costs: 60,840 crops of 360x480: 5 hours on one CPU core with AMX and `--amp`.
+Score to expect: the run is not finished. The current weights reach 62.42 mIoU on test (docs/results.md).
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
      python tools/train.py configs/erfnet_camvid11_trainval.py --amp
      python tools/test.py configs/erfnet_camvid11_trainval.py work_dirs/erfnet_camvid11_trainval/epoch_130.pth
@@ -18,7 +18,7 @@ val_cfg = None
 test_dataloader = dict(dataset=dict(ann_file='splits/test.txt'))
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=130)
 default_hooks = dict(checkpoint=dict(save_best=None))
-# Those of the base but for the hooks that score or show validation frames.
+# The hooks of the base, except those that score or show validation frames.
 custom_hooks = [
     hook
     for hook in _base_.custom_hooks

@@ -2,9 +2,9 @@
 
 What: crops of 512x1024, 4 GPUs x 4 images, SGD 0.01, poly 0.9, 160k iterations, 19 classes
     (https://github.com/open-mmlab/mmsegmentation/tree/main/configs/erfnet).
-Costs: 6 GB of memory a GPU, by MMSegmentation's metrics. 2.6 million crops are too many for a CPU.
-Score to expect: 72.5 mIoU, 74.75 with six scales and flip, on val at 1024x2048, by MMSegmentation's metrics of 2022 (of
-    2021: 71.08 and 72.6). We have not run it in full.
+Costs: 6 GB of memory per GPU, as MMSegmentation reports. 2.6 million crops are too many for a CPU.
+Score to expect: MMSegmentation reported 72.5 mIoU, 74.75 with six scales and flip, on val at 1024x2048 in 2022 (71.08
+    and 72.6 in 2021). We have not run it in full.
 Run: torchrun --nproc_per_node 4 tools/train.py configs/erfnet_cityscapes.py --launcher pytorch
 """
 

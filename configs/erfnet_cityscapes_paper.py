@@ -1,10 +1,10 @@
-"""The authors' recipe, second half: the whole ERFNet on Cityscapes at half resolution, from the encoder trained before.
+"""The authors' recipe, second half: the whole ERFNet on Cityscapes at half resolution, from the pretrained encoder.
 
-What: 512x1024, Adam, 150 epochs, batch 6, mirroring and translation by 0 to 2 pixels, class weights, channel dropout,
-    RGB / 255, a transposed convolution for the output layer (Romera et al., 2017, IV-A;
+What: 512x1024, Adam, 150 epochs, batch 6, flips and translation by 0 to 2 pixels, class weights, channel dropout,
+    RGB / 255, a transposed convolution as the output layer (Romera et al., 2017, IV-A;
     https://github.com/Eromera/erfnet_pytorch).
-Costs: 446,000 images of 512x1024, which ask for a GPU; two CPU cores with AVX-512 and `--amp` take some 5 days.
-Score to expect: 69 to 70 mIoU on val from scratch, with labels at half resolution, by the authors' word
+Costs: 446,000 images of 512x1024. Use a GPU; two CPU cores with AVX-512 and `--amp` would take about 5 days.
+Score to expect: the authors report 69 to 70 mIoU on val from scratch, with labels at half resolution
     (https://github.com/Eromera/erfnet_pytorch/issues/1); here labels are scored at their own size. We have not run it
     in full.
 Run: python tools/train.py configs/erfnet_cityscapes_paper_encoder.py
@@ -29,7 +29,7 @@ model = dict(
     ),
     decode_head=dict(loss_decode=dict(class_weight=class_weight)),
 )
-# The loss of validation is weighted as that of training, so that the two can be compared.
+# The validation loss uses the class weights of the training loss, so that the two can be compared.
 val_evaluator = dict(class_weight=class_weight)
 test_evaluator = val_evaluator
 default_hooks = dict(

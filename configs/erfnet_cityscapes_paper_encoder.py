@@ -1,10 +1,10 @@
 """The authors' recipe, first half: ERFNet's encoder with a 1x1 classifier, trained on Cityscapes' labels at 1/8.
 
-What: 512x1024, Adam, 150 epochs, batch 6, mirroring and translation by 0 to 2 pixels, class weights of the labels at
+What: 512x1024, Adam, 150 epochs, batch 6, flips and translation by 0 to 2 pixels, class weights of the labels at
     that size (Romera et al., 2017, IV-A; https://github.com/Eromera/erfnet_pytorch). `erfnet_cityscapes_paper.py`
     starts from the result.
-Costs: 446,000 images of 512x1024, which ask for a GPU; two CPU cores with AVX-512 and `--amp` take some 5 days.
-Score to expect: an encoder is a means to an end; no mIoU of it is published, and we have not run it in full.
+Costs: 446,000 images of 512x1024. Use a GPU; two CPU cores with AVX-512 and `--amp` would take about 5 days.
+Score to expect: the authors publish no mIoU for the encoder alone, and we have not run it in full.
 Run: python tools/train.py configs/erfnet_cityscapes_paper_encoder.py
 """
 
@@ -33,10 +33,10 @@ model = dict(
         loss_decode=dict(type='mmseg_erfnet.WeightedCrossEntropyLoss', class_weight=class_weight),
     ),
 )
-# The loss of validation is weighted as that of training, so that the two can be compared.
+# The validation loss uses the class weights of the training loss, so that the two can be compared.
 val_evaluator = dict(class_weight=class_weight)
 test_evaluator = val_evaluator
-# The labels, not the logits, are brought to the other's size.
+# The labels are resized to the size of the logits, not the logits to that of the labels.
 train_pipeline = [
     *_base_.train_pipeline[:-1],
     dict(type='mmseg_erfnet.ReduceLabels', factor=8),

@@ -1,4 +1,4 @@
-"""Data that is not as it should be, from the user's side: one sentence at the terminal that names the file."""
+"""Invalid data, as a user sees it: one sentence on the terminal that names the file."""
 
 import re
 import shutil
@@ -18,13 +18,13 @@ from mmseg_erfnet.errors import DataError
 
 @pytest.fixture
 def root(synthetic_camvid, tmp_path) -> Path:
-    """A copy of the data, to be spoilt."""
+    """A copy of the data, to be damaged."""
     return shutil.copytree(synthetic_camvid, tmp_path / 'camvid')
 
 
 @pytest.fixture
 def complaint(small_config, root, tmp_path):
-    """A function that trains with `tools/train.py` and returns what it says when it fails."""
+    """A function that trains with `tools/train.py` and returns its error message."""
 
     def run(workers: int = 0) -> str:
         cfg = small_config(
@@ -46,7 +46,7 @@ def complaint(small_config, root, tmp_path):
 
 
 def frame(root: Path) -> Path:
-    """A frame of the training split, met in mid-epoch."""
+    """A frame of the training split that is read in the middle of an epoch."""
     name = (root / 'splits' / 'train.txt').read_text().split()[5]
     return root / '701_StillsRaw_full' / f'{name}.png'
 
@@ -81,7 +81,7 @@ SPOILT_FILES = {
 def test_a_file_that_is_met_in_mid_epoch(root, complaint, kind):
     which, spoil, words = SPOILT_FILES[kind]
     spoil(which(root))
-    # One comes through a worker's traceback. One only: to collect the worker afterwards takes torch five seconds.
+    # Only one case fails in a worker, because torch takes five seconds to clean up the worker afterwards.
     sentence = complaint(workers=1 if kind == 'truncated frame' else 0)
     assert sentence.startswith(f'{which(root)} ')
     assert re.search(words, sentence)

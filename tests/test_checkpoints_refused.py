@@ -1,4 +1,4 @@
-"""What a checkpoint should not be, given to every tool that takes one: a sentence, status 1, and nothing of it runs."""
+"""Invalid checkpoints given to every tool that takes one: one sentence, status 1, and none of their code runs."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def weights(small_config, tmp_path) -> dict:
 
 @pytest.fixture
 def refusal(synthetic_camvid, tmp_path):
-    """A function that gives a checkpoint to a tool and returns what it says when it ends with status 1."""
+    """A function that gives a checkpoint to a tool, expects status 1, and returns the message."""
     config, image = str(tmp_path / 'config.py'), str(next(synthetic_camvid.rglob('*.png')))
 
     def run(tool: str, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Every shipped config: what it says of itself, that it builds, and that it trains."""
+"""Every shipped config: its docstring is complete, it builds, and it trains."""
 
 import ast
 import json
@@ -69,7 +69,7 @@ def test_is_scored_with_its_mirror_image(name, small_config, tmp_path):
 
 
 def learning_rates(cfg, epochs: int, iterations: int = 0) -> list[float]:
-    """Read the rate at the start of each epoch, or of each iteration of one epoch, off a built runner."""
+    """Return the learning rate of a built runner at the start of each epoch, or of each iteration of one epoch."""
     runner = Runner.from_cfg(cfg)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
@@ -173,7 +173,7 @@ def test_camvid11_weights_are_those_of_the_training_frames(camvid_root, tmp_path
 
 
 def test_camvid_starts_from_stock_weights_for_cityscapes(small_config, tmp_path):
-    """The form of MMSegmentation's published checkpoint: stock names, 19 classes, float32, a meta of strings."""
+    """A checkpoint like MMSegmentation's published one: stock names, 19 classes, float32, a meta of strings."""
     stock = small_config('erfnet_cityscapes').model
     stock.backbone.type, stock.decode_head.type = 'mmseg.ERFNet', 'mmseg.FCNHead'
     stock.decode_head.loss_decode = dict(type='mmseg.CrossEntropyLoss')

@@ -1,4 +1,4 @@
-"""README and docs: every command's options exist, what can run here runs, every linked file is there."""
+"""README and docs: the options of every command exist, examples run, and every linked file exists."""
 
 import argparse
 import re
@@ -26,7 +26,7 @@ def blocks(page, language: str) -> list[str]:
 
 
 def commands(page) -> list[str]:
-    """The lines of a page's shell blocks, continued ones joined, comments left out."""
+    """The lines of a page's shell blocks, with continuation lines joined and comments removed."""
     text = '\n'.join(blocks(page, 'bash')).replace('\\\n', ' ')
     return [line.split(' #')[0].strip() for line in text.splitlines() if line.strip() and not line.startswith('#')]
 
@@ -35,7 +35,7 @@ COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
 
 
 class Parsed(Exception):
-    """The arguments are those of the tool."""
+    """The tool has accepted the arguments."""
 
 
 def check_tool(verb: str, arguments: list[str], monkeypatch) -> None:

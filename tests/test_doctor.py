@@ -1,4 +1,4 @@
-"""A dozen broken set-ups, each found, each with its remedy."""
+"""A dozen broken set-ups: each is found and reported with its remedy."""
 
 import importlib.metadata
 import shutil
@@ -197,7 +197,7 @@ def test_folder_that_each_split_reads(data):
 
 
 def test_test_pipeline_is_that_of_the_test_set(data):
-    """The variable ``test_pipeline`` is not read: what is looked at is what the dataset of the split does."""
+    """The variable ``test_pipeline`` is not read: the check uses the pipeline of the split's dataset."""
     pipeline = [dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels', size=(48, 24))]
     lines = findings(data, **{'test_dataloader.dataset.pipeline': pipeline})
     assert any('test: of 3 looked at: frames of 128x96, labels of 48x24' in line for line in lines)

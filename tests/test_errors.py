@@ -1,7 +1,7 @@
-"""The error contract, tool by tool: status 1 and one sentence with the thing and the remedy, and never a traceback.
+"""The error contract, tool by tool: status 1 and one sentence with the cause and the remedy, and never a traceback.
 
-Most cases run in this process, through the tools' ``main``; what hangs on the interpreter runs in one of its own. What
-is a bug of ours must not pass as the user's: that is the end of the file.
+Most cases run in this process, through the tools' ``main``; cases that depend on the interpreter run in a separate
+process. A bug of ours must not be reported as the user's error: the end of the file tests that.
 """
 
 import os
@@ -50,7 +50,7 @@ def shop(synthetic_camvid, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def train(shop, tmp_path):
-    """A function that trains with options and returns the sentence that it ends with."""
+    """A function that trains with options and returns the error message."""
 
     def run(*options: str, config: Path | None = None) -> str:
         ended = run_tool(
@@ -249,7 +249,7 @@ CONFIGS = {
 
 
 def arguments(verb: str, config: Path, checkpoint: Path, folder: Path) -> list:
-    """What a tool that takes a config needs besides it."""
+    """The other arguments that a tool with a config needs."""
     return {
         'train': [config, '--work-dir', folder / 'run'],
         'test': [config, checkpoint, '--work-dir', folder / 'run'],
@@ -373,7 +373,7 @@ def test_option_that_would_be_ignored(kind):
     assert re.search(rf'^{kind.split()[0]} has no effect {words}.*; leave it out\.$', ended.sentence)
 
 
-# --- Processes of their own -------------------------------------------------------------------------------------------
+# --- Separate processes -----------------------------------------------------------------------------------------------
 
 
 def blocking(*modules: str) -> str:
@@ -412,7 +412,7 @@ def test_without_a_package_that_exports(shop, tmp_path):
 
 @pytest.mark.parametrize('name', sorted(path.stem for path in (ROOT / 'tools').glob('[a-z]*.py')))
 def test_tool_of_a_clone_that_is_not_installed(name, tmp_path):
-    """The package is hidden, as where nothing was installed: without site-packages, tools/ alone is on the path."""
+    """The package is hidden, as in a clone without installation: without site-packages, only tools/ is on the path."""
     environment = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
     result = subprocess.run(
         [sys.executable, '-S', '-E', str(ROOT / 'tools' / f'{name}.py'), '--help'],
@@ -439,11 +439,11 @@ def test_processes_end_as_the_tools_do_in_this_one(shop, tmp_path):
         assert 'Traceback' not in result.stderr
 
 
-# --- What is not the user's -------------------------------------------------------------------------------------------
+# --- Errors that are not the user's -----------------------------------------------------------------------------------
 
 
 def test_a_bug_keeps_its_traceback(shop, tmp_path, monkeypatch):
-    """An error of ours that no config caused is raised as it is, during construction, in a pipeline, and between."""
+    """A bug of ours that no config caused is raised unchanged: during construction, in a pipeline, and in between."""
     from mmseg_erfnet.datasets.transforms import RandomBlur
     from mmseg_erfnet.engine import launch
     from mmseg_erfnet.models import ERFNet
@@ -459,13 +459,13 @@ def test_a_bug_keeps_its_traceback(shop, tmp_path, monkeypatch):
 
 
 def _in_our_file(function):
-    """Return a function whose frames seem to lie in this project."""
+    """Return a function whose stack frames appear to be in this project."""
     code = function.__code__.replace(co_filename=str(ROOT / 'mmseg_erfnet' / 'models' / 'erfnet.py'))
     return type(function)(code, function.__globals__, function.__name__)
 
 
 def test_overfit_check_with_a_warning(shop, tmp_path, capsys):
-    """val = train is refused with the way round, which works and warns."""
+    """val = train is refused with a message that names the override, which works and warns."""
     same = ['val_dataloader.dataset.ann_file=splits/train.txt', 'train_dataloader.dataset.indices=2']
     given = ['train', shop / 'config.py', '--work-dir', tmp_path / 'run', '--cfg-options', *same]
     ended = run_tool(*given)

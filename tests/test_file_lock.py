@@ -1,4 +1,4 @@
-"""The lock on a folder or a file: one holder, whoever dies lets go."""
+"""The lock on a folder or a file: there is one holder, and a process that dies releases it."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def test_one_holder_at_a_time(tmp_path, kind):
         with pytest.raises(UsageError, match='someone else works here'), locked(path, 'someone else works here'):
             pass
         process.kill()
-    # Killed, it has let go; and within one process, too, there is one holder.
+    # The killed process has released the lock; and there is only one holder within a process, too.
     with locked(path, 'no one'), pytest.raises(UsageError, match='I am here'), locked(path, 'I am here'):
         pass
     with locked(path, 'no one'):

@@ -1,4 +1,4 @@
-"""Records in files, and the guard over what a run may replace."""
+"""Records in files, and the check of which files a run may replace."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""The check of image files, with those that decoders let pass or choke on."""
+"""The check of image files, including files that decoders accept by mistake or fail on."""
 
 import io
 import os
@@ -99,7 +99,7 @@ def test_grey_and_transparent_photos_can_be_predicted(picture):
     np.testing.assert_array_equal(decode_frame(encoded(alpha), 'x.png'), picture[..., ::-1])
 
 
-# Of a progressive one, the last scan refines what is there.
+# In a progressive JPEG, the last scan refines the existing picture.
 @pytest.mark.parametrize(
     ('share', 'progressive'), [(0.3, False), (0.5, False), (0.9, False), (0.1, True), (0.3, True), (0.5, True)]
 )
@@ -126,7 +126,7 @@ def test_a_jpeg_that_is_grey_is_whole(picture):
 @pytest.mark.parametrize('check', [check_image, check_frame, decode_frame, decode_rgb_labels, decode_index_labels])
 def test_what_no_decoder_reads_is_said_by_the_check(kind, check):
     if check is decode_frame and kind == 'too many pixels':
-        # What is too much does no harm to a picture.
+        # Surplus pixels do not harm a picture.
         assert decode_frame(BROKEN[kind], 'x.png').shape == (24, 32, 3)
         return
     with pytest.raises(DataError, match=r'^/data/x\.png (is|has|cannot be read) .*(put the original|convert it)'):
@@ -195,7 +195,7 @@ def test_indices_of_every_depth(bits, mode):
 
 def test_interlaced_labels(picture):
     ids = np.random.default_rng(0).integers(0, 200, (13, 9)).astype(np.uint8)
-    # Each pass with its own rows, as an encoder writes them.
+    # Each pass has its own rows, as an encoder writes them.
     rows = b''
     for x, y, dx, dy in images.ADAM7:
         part = ids[y::dy, x::dx]
@@ -227,7 +227,7 @@ def test_labels_in_other_formats(picture):
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """A file with bytes changed, cut, doubled, or numbers in its header replaced; PNG checksums made right again."""
+    """Return a file with bytes changed, cut or doubled, or header values replaced; PNG checksums are recomputed."""
     found = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 8))):
         place = chance.randrange(max(1, min(len(found), chance.choice((40, 200, len(found))))))
@@ -259,7 +259,7 @@ def with_right_checksums(data: bytes) -> bytes:
 
 
 def test_fuzz_of_header_check_and_label_readers(picture):
-    """Whatever is in a file, only the project's own errors come out; the time is bounded."""
+    """Any file content raises only the project's own errors, in bounded time."""
     ids = (picture[..., 0] % 12).astype(np.uint8)
     palette = Image.fromarray(ids).convert('P')
     stream = io.BytesIO()

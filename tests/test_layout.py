@@ -1,4 +1,4 @@
-"""The rooms of the package: who may import whom, and what runs without torch."""
+"""The layers of the package: which may import which, and which run without torch."""
 
 import ast
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'mmseg_erfnet'
-# Top floor first. A room imports from floors below its own, and from itself.
+# From the top layer down. A package imports only from layers below its own, and from itself.
 FLOORS = (
     'cli',
     'benchmarks',
@@ -49,7 +49,7 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of the package that a file imports, wherever in the file."""
+    """Modules of the package that are imported anywhere in a file."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -76,7 +76,7 @@ def test_no_import_runs_in_a_circle():
         '.'.join(['mmseg_erfnet', *path.relative_to(PACKAGE).with_suffix('').parts]).removesuffix('.__init__'): path
         for path in FILES
     }
-    # An __init__ hands on what its modules define, so an import of a room counts as one of the modules named.
+    # An __init__ re-exports the names of its modules, so importing from a package counts as importing those modules.
     graph = {
         name: {other for other in imports(path) if other in names and other != name}
         for name, path in names.items()
@@ -107,7 +107,7 @@ def test_runs_without_torch(name):
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_functions_are_short(path):
-    """60 lines at most, signature and docstring apart."""
+    """60 lines at most, without signature and docstring."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body

@@ -1,4 +1,4 @@
-"""MMSegmentation's own scripts, as installed, with our configs: each ends well, and its pictures are right."""
+"""MMSegmentation's own scripts, as installed, with our configs: each succeeds, and its pictures are correct."""
 
 import json
 import runpy
@@ -43,7 +43,7 @@ def run(script: str, *arguments: object) -> int:
 
 @pytest.fixture
 def trained(folder, small_config) -> tuple[Path, Path]:
-    """A config of 11 classes, and what MMSegmentation's tools/train.py has made of it in an epoch."""
+    """A config with 11 classes, and the result of one epoch of MMSegmentation's tools/train.py with it."""
     config, work_dir = folder / 'config.py', folder / 'run'
     if not config.is_file():
         cfg = small_config('erfnet_camvid11', work_dir)
@@ -87,7 +87,7 @@ def test_show_dir(trained, tmp_path):
     assert run('test.py', *trained, '--work-dir', tmp_path / 'run', '--show-dir', tmp_path / 'shown') == 0
     pictures = sorted((tmp_path / 'shown').rglob('*.png'))
     assert len(pictures) == 3, 'one per frame of the split'
-    # Ground truth and prediction side by side, each half photo, half colours of the classes.
+    # Ground truth and prediction side by side, each blended half and half from the photo and the classes' colours.
     picture = cv2.imread(str(pictures[0]))
     assert picture.shape == (96, 256, 3)
     palette = np.array(CamVid11Dataset.METAINFO['palette'])

@@ -1,4 +1,4 @@
-"""Configs derived by merging from MMSegmentation's own: our classes in their place, their arguments as they are."""
+"""Configs that inherit from MMSegmentation's own: our classes replace theirs, and take the same arguments."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -28,7 +28,7 @@ test_evaluator = val_evaluator
 
 
 def parts(node: object, kind: str) -> Iterator[dict]:
-    """Every dict in a config that has a type."""
+    """Every dict in a config with the given type."""
     if isinstance(node, dict):
         if node.get('type') == kind:
             yield node

@@ -1,4 +1,4 @@
-"""What a wheel carries, and that it serves where the project's folder is not."""
+"""What a wheel contains, and that it works without the project's folder."""
 
 import os
 import subprocess
@@ -102,7 +102,7 @@ def test_model_index_names_what_exists():
 
 @pytest.mark.slow
 def test_mim_trains_from_an_installed_wheel(wheel, synthetic_camvid, tmp_path):
-    """In an environment of its own, with onedl-mim: some minutes and a gigabyte."""
+    """In a separate environment, with onedl-mim: takes some minutes and a gigabyte."""
     environment, empty = tmp_path / 'environment', tmp_path / 'empty'
     empty.mkdir()
     run(sys.executable, '-m', 'venv', environment)

@@ -1,4 +1,4 @@
-"""Two processes on one CPU, as torchrun starts them: they learn, save and score as one would."""
+"""Two processes on one CPU, as started by torchrun: they train, save and score like a single one."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from torch.utils.data import get_worker_info
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.registry import TRANSFORMS
 
-# Two processes of one thread each: no more cores than the tests may count on.
+# Two processes with one thread each: no more cores than the tests may assume.
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
-# No augmentation, no dropout, no BN, no weights: nothing that makes two halves of a batch differ from the whole. And no
-# ReLU: on which side of zero an activation of 1e-8 lies is a matter of rounding, and its gradient all or nothing.
+# No augmentation, dropout, BN or class weights: nothing that makes two halves of a batch differ from the whole. And no
+# ReLU: rounding decides on which side of zero an activation of 1e-8 lies, and the gradient is then all or nothing.
 ALIKE = {
     'train_dataloader.dataset.pipeline': [
         dict(type='LoadImageFromFile'),
@@ -40,8 +40,8 @@ ALIKE = {
         )
     },
     'model.decode_head.loss_decode.class_weight': None,
-    # Not Adam, whose first steps have the size of the rate whatever the gradient's: it would hide a sum in place of a
-    # mean, and make much of a difference in the last bit.
+    # Not Adam: the size of its first steps is the learning rate, regardless of the gradient. It would hide a sum in
+    # place of a mean, and amplify a difference in the last bit.
     **{f'optim_wrapper.optimizer.{name}': value for name, value in dict(type='SGD', lr=0.02).items()},
 }
 UNSCORED = {
@@ -75,7 +75,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def seen(folder, small_config):
-    """What each process saw of each task; and the configs, for one process to do the same."""
+    """The results of each process for each task, and the configs, so that a single process can run the same."""
     if not (folder / 'seen').exists():
         recording = {'default_hooks.checkpoint.type': 'mmseg_erfnet.RecordingHook'}
         half = {'train_dataloader.batch_size': 2}
@@ -145,10 +145,10 @@ def test_a_process_that_dies_ends_them_all(small_config, tmp_path):
 
 @TRANSFORMS.register_module()
 class Suicide(BaseTransform):
-    """Kill the process that loads data."""
+    """Kill the data-loading process."""
 
     def transform(self, results):
-        if get_worker_info() is not None:  # not where the main process looks at a sample
+        if get_worker_info() is not None:  # not when the main process reads a sample
             os.kill(os.getpid(), signal.SIGKILL)
         return results
 

@@ -1,4 +1,4 @@
-"""Four look-ups, from any folder: which ERFNet a config gets depends on nothing but its scope and its prefix."""
+"""Four look-ups, from any folder: which ERFNet a config gets depends only on its scope and its prefix."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ OURS, STOCK = 'mmseg_erfnet.models.erfnet', 'mmseg.models.backbones.erfnet'
 
 
 def run(code: str, folder) -> str:
-    """Run code in a fresh interpreter in a folder of its own: registries remember what was imported before."""
+    """Run code in a fresh interpreter in its own folder, because registries remember earlier imports."""
     result = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)],
         cwd=folder,
@@ -45,7 +45,7 @@ def test_look_up_in_a_fresh_interpreter(scope, kind, module, tmp_path):
     assert run(f'{BUILD}\nprint(build({scope!r}, {kind!r}))', tmp_path) == module
 
 
-# What `custom_imports` of a config does: it is not needed, and must do no harm.
+# The effect of `custom_imports` in a config: it is not needed, and must do no harm.
 @pytest.mark.parametrize('imports', ['mmseg_erfnet.models', 'mmseg.models'])
 def test_look_ups_do_not_depend_on_each_other_or_on_imports(imports, tmp_path):
     asked = [look_up[:2] for look_up in LOOK_UPS]

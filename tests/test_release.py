@@ -1,4 +1,4 @@
-"""What is handed on of a run: its weights, small, and its log."""
+"""The published part of a run: its weights, without the rest of the checkpoint, and its log."""
 
 import hashlib
 import itertools
@@ -43,7 +43,7 @@ def test_what_is_no_checkpoint_publishes_nothing(tmp_path):
 
 @pytest.fixture
 def source(tmp_path):
-    """A checkpoint without its run."""
+    """A checkpoint without the files of its run."""
     torch.save(
         dict(state_dict={'module.conv.weight': torch.full((1, 1, 1, 1), 1e6)}, meta=dict(epoch=3)), tmp_path / 'a.pth'
     )
@@ -74,7 +74,7 @@ def test_publishing_replaces_nothing_but_what_it_wrote(source, tmp_path):
 
 @pytest.mark.parametrize('number', [1, 2])
 def test_a_full_disk_publishes_neither_file(source, tmp_path, monkeypatch, number):
-    """The kernel answers the first or the second write."""
+    """The first or the second write fails in the kernel."""
     numbers = itertools.count(1)
     monkeypatch.setattr(files.secrets, 'token_hex', lambda length: str(next(numbers)))
     (tmp_path / f'{files.TEMPORARY}{number}{(".pth", ".json")[number - 1]}').symlink_to('/dev/full')

@@ -1,4 +1,4 @@
-"""The published metrics: the README has those of the index, the files are those that were scored, and score so."""
+"""The published metrics: the README matches the index, and the files are those scored and reach their scores."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""A run can be killed, stopped, starved of disk space: what is on disk stays whole, and the rest is done exactly."""
+"""A run can be killed, stopped or run out of disk space: its files stay intact, and it resumes exactly."""
 
 import itertools
 import os
@@ -22,11 +22,11 @@ from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.errors import CheckpointError, DivergenceError, StorageError, UsageError
 from mmseg_erfnet.registry import HOOKS
 
-# One thread a process: the tests share their cores with one another.
+# One thread per process, because the tests share their cores with one another.
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1')
 
 
-# An epoch of one iteration, nothing validated.
+# Epochs of one iteration, without validation.
 BRIEF = {
     'train_dataloader.dataset.indices': 4,
     'val_cfg': None,
@@ -39,7 +39,7 @@ BRIEF = {
 
 @pytest.fixture
 def config_file(small_config, tmp_path) -> Path:
-    """The CamVid config, shrunk, with two workers that live as long as the run, as a file."""
+    """The CamVid config as a file, shrunk, with two workers that live as long as the run."""
     workers = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}
     cfg = small_config('erfnet_camvid', **workers, **{'val_dataloader.num_workers': 2})
     cfg.dump(tmp_path / 'config.py')
@@ -64,7 +64,7 @@ def kill_and_resume(config: Path, work_dir: Path, *arguments: str) -> str:
 
 
 def test_killed_three_times_it_ends_with_the_same_bits(config_file, tmp_path):
-    """In mid-epoch, while it writes a checkpoint, and while it validates the last epoch."""
+    """In the middle of an epoch, while it writes a checkpoint, and while it validates the last epoch."""
     text = kill_and_resume(
         config_file,
         tmp_path / 'runs',
@@ -104,7 +104,7 @@ def test_same_seed_same_weights(small_config, tmp_path):
 
 @pytest.fixture
 def full(monkeypatch):
-    """A function that has the kernel answer one of the coming writes into a folder as a full disk does."""
+    """A function that makes one of the next writes into a folder fail in the kernel as on a full disk."""
     numbers = itertools.count(1)
     monkeypatch.setattr(files.secrets, 'token_hex', lambda length: str(next(numbers)))
 
@@ -131,9 +131,9 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, full):
 
 
 def test_full_disk(small_config, tmp_path, full):
-    """The kernel's own answer to a write where there is no room, at the second epoch's checkpoint."""
+    """The kernel refuses a write for lack of space, at the second epoch's checkpoint."""
     work_dir = tmp_path / 'run'
-    full(work_dir, 3, '.pth')  # after the first epoch's and last_checkpoint
+    full(work_dir, 3, '.pth')  # after the first epoch's checkpoint and last_checkpoint
     with pytest.raises(
         StorageError,
         match=r'epoch_2\.pth cannot be written \(No space left on device\): make room\. '
@@ -147,7 +147,7 @@ def test_full_disk(small_config, tmp_path, full):
 
 
 def test_nothing_to_resume_starts(small_config, tmp_path):
-    """One command serves a job that is stopped and started again, from its first start on."""
+    """The same command starts a job and restarts it after a stop."""
     work_dir = tmp_path / 'run'
     (work_dir / '20260101_000000' / 'vis_data').mkdir(parents=True)  # a run that was killed before its first checkpoint
     runner = train(small_config('erfnet_camvid', work_dir, **BRIEF, **{'train_cfg.max_epochs': 1}), resume=True)
@@ -171,7 +171,7 @@ def test_weights_alone_cannot_be_resumed(small_config, tmp_path):
 
 @pytest.mark.parametrize(('number', 'to_all'), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_signal_ends_it_at_once_with_a_sentence(small_config, tmp_path, number, to_all):
-    """Ctrl-C reaches a program's workers, too; SIGTERM, by custom, the program alone."""
+    """Ctrl-C also reaches a program's workers; SIGTERM is usually sent only to the program."""
     work_dir, config = tmp_path / 'run', tmp_path / 'config.py'
     small_config('erfnet_camvid', **BRIEF, **{'train_dataloader.num_workers': 2}).dump(config)
     command = [str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir), '--epochs', '10000']
@@ -187,7 +187,7 @@ def test_signal_ends_it_at_once_with_a_sentence(small_config, tmp_path, number, 
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     for worker in set(session(process.pid)) - {process.pid}:
-        os.kill(worker, signal.SIGSTOP)  # it cannot end by itself, as it would after some seconds
+        os.kill(worker, signal.SIGSTOP)  # or it would end by itself after some seconds
     (os.killpg if to_all else os.kill)(process.pid, number)
     _, text = process.communicate(timeout=120)
     assert process.returncode == 128 + number
@@ -220,7 +220,7 @@ time.sleep(600)
 
 @pytest.mark.parametrize('arguments', [[], ['no terminal']])
 def test_a_worker_that_was_just_being_started_ends_too(arguments):
-    """Nobody knows it yet but the kernel. What is no worker, but a program, is left alone."""
+    """Only the kernel knows this worker yet. A child that is a program, not a worker, is left alone."""
     command = [sys.executable, '-c', STOPPED, *arguments]
     done = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, timeout=60, check=False
@@ -252,7 +252,7 @@ def stat(process: int) -> list[str]:
 
 
 def gone(processes: Callable[[], list[int]], seconds: float = 60) -> bool:
-    """Wait until there are none. The kernel closes a process's files a moment before the process is gone."""
+    """Wait until there are none left. The kernel closes a process's files a moment before the process is gone."""
     end = time.monotonic() + seconds
     while processes():
         if time.monotonic() > end:

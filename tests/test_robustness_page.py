@@ -1,4 +1,4 @@
-"""docs/robustness.md names a test for whatever it says."""
+"""docs/robustness.md names an existing test in each row."""
 
 import re
 

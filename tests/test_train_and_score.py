@@ -1,4 +1,4 @@
-"""What a user does with a config: train it, score the result, load it elsewhere."""
+"""A user's workflow with a config: train it, score the result, load it elsewhere."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from mmseg_erfnet.models import ERFNet
 
 
 def logged(work_dir, key: str) -> list[float]:
-    """The values that a run logged under a name."""
+    """Return the values that a run logged under a name."""
     lines = [
         json.loads(line)
         for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
@@ -107,7 +107,7 @@ def test_tta_is_flip_unless_scales_are_given(small_config, tmp_path):
     assert len(maps) == 2 * frames
     assert {picture.shape for picture in maps} == {(96, 128)}, "label maps have the label's own size"
 
-    # By hand: the mean of the softmax over the frame and its mirror image.
+    # Computed by hand: the mean of the softmax over the frame and its flipped copy.
     model = init_model(small_config('erfnet_camvid11'), checkpoint, device='cpu')
     info = runner.val_dataloader.dataset.get_data_info(0)
     frame = cv2.imread(info['img_path'])

@@ -29,7 +29,7 @@ def files(tmp_path_factory) -> tuple:
 
 
 def both(files: tuple, tmp_path, use):
-    """What a tool makes of the one checkpoint and of the other."""
+    """A tool's results for both checkpoints."""
     file, *checkpoints = files
     return [use(file, path, tmp_path / str(number)) for number, path in enumerate(checkpoints)]
 
@@ -71,7 +71,7 @@ def test_exported_models(files, tmp_path):
 
 
 def test_averages_do_not_get_in_the_way_of_a_test(files, tmp_path):
-    """EMAHook tests its own model, into which MMEngine puts nothing where test-time augmentation wraps the network."""
+    """EMAHook tests its own model, into which MMEngine loads no weights if test-time augmentation wraps the network."""
     scores = []
     for hooks in ([], [dict(type=EMAHook)]):
         cfg = config(NAME, **SIZE)

@@ -1,4 +1,4 @@
-# What the configs of the CamVid recipe share: model, data, loss, hooks. SegNet's protocol: 360x480, 11 classes, Void
+# Model, data, loss and hooks that the configs of the CamVid recipe share. SegNet's protocol: 360x480, 11 classes, Void
 # ignored, the standard split 367 / 101 / 233.
 _base_ = [
     'models/erfnet_fcn.py',
@@ -6,7 +6,7 @@ _base_ = [
     'class_weights/camvid11.py',
     'default_runtime.py',
 ]
-# Square roots: the middle between the weights, which small classes need, and none, which scored higher on held-out
+# Square roots: a compromise between full weights, which small classes need, and none, which scored higher on held-out
 # sequences (docs/results.md).
 class_weight = [weight**0.5 for weight in _base_.class_weights.values()]
 model = dict(
@@ -28,5 +28,5 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
     checkpoint=dict(interval=5, max_keep_ckpts=2, save_best='mIoU', rule='greater'),
 )
-# The same frames predicted again and again: timelapse/*.gif in the work dir.
+# A timelapse of predictions of the same frames: timelapse/*.gif in the work dir.
 custom_hooks = [*_base_.custom_hooks, dict(type='mmseg_erfnet.TimelapseHook')]

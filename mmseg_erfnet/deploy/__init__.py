@@ -1,12 +1,12 @@
-"""Models outside PyTorch: exported, quantised, and run by what needs neither torch nor MMSegmentation.
+"""Running exported models, float or quantised, without torch and MMSegmentation.
 
-Importing this needs NumPy and OpenCV; a :class:`Predictor` needs OpenVINO or ONNX Runtime besides.
+Importing this needs NumPy and OpenCV; a :class:`Predictor` also needs the backend of its format.
 """
 
 import sys
 
-# OpenVINO and NNCF report to a server that they are used, unasked and from a process that they fork amid their import.
-# Without this package, which they find missing, they do not.
+# OpenVINO and NNCF send usage reports to a server without asking, from a process that they fork during their import.
+# They skip this if the telemetry package is missing.
 sys.modules.setdefault('openvino_telemetry', None)
 
 from mmseg_erfnet.deploy.runtime import Predictor  # noqa: E402

@@ -1,4 +1,4 @@
-"""The libraries that run exported models, each behind the same three methods."""
+"""The libraries that run exported models, each wrapped in the same interface."""
 
 import threading
 from pathlib import Path
@@ -10,8 +10,8 @@ from mmseg_erfnet.deploy.metadata import read_files
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.errors import UsageError
 
-# Above so many frame sizes, frames run through a model compiled for any size, which is slower, instead of waiting for
-# one compiled for theirs.
+# Maximum number of frame sizes with a compiled model of their own. Frames of further sizes use a model compiled for any
+# size, which is slower, instead of waiting for a compilation.
 COMPILED_SIZES = 4
 
 
@@ -20,14 +20,14 @@ class OpenVINO:
 
     Args:
         path: The ``.xml`` file.
-        device: A device of OpenVINO's.
-        threads: Threads of a prediction.
+        device: An OpenVINO device.
+        threads: Number of threads per prediction.
         precision: 'f32', 'bf16' or None.
         options: Further properties for the compilation, as in ``openvino.Core.compile_model``.
-        contents: The model's files, by their suffixes, where they have been read already.
+        contents: The model's files by suffix, if they have already been read.
 
     Raises:
-        UsageError: OpenVINO is not installed, does not read the file, or lacks the device or the precision.
+        UsageError: OpenVINO is not installed, cannot read the file, or lacks the device or the precision.
     """
 
     @signal_stack_kept()
@@ -79,11 +79,11 @@ class OpenVINO:
         return self._core.get_property(device, 'OPTIMIZATION_CAPABILITIES')
 
     def metadata(self, key: str) -> str | None:
-        """Return the text that the model carries under a key."""
+        """Return the text that the model stores under a key."""
         return self._model.get_rt_info([key]).astype(str) if self._model.has_rt_info([key]) else None
 
     def run(self, frames: np.ndarray) -> np.ndarray:
-        """Frames, uint8 (N, H, W, 3), to the model's output."""
+        """Run the model on frames, uint8 (N, H, W, 3), and return its output."""
         request = self._request(frames.shape)
         request.infer([frames], share_inputs=True)
         return request.get_output_tensor(0).data.copy()
@@ -93,7 +93,7 @@ class OpenVINO:
             key = shape if shape in self._compiled or len(self._compiled) < COMPILED_SIZES else None
             if key not in self._compiled:
                 self._compiled[key] = self._compile(key)
-        # A request serves one caller at a time: each thread has its own.
+        # A request serves one caller at a time, so each thread has its own.
         requests = self._local.__dict__.setdefault('requests', {})
         if key not in requests:
             requests[key] = self._compiled[key].create_infer_request()
@@ -107,18 +107,18 @@ class OpenVINO:
         if shape is not None:
             model.reshape(list(shape))
         outputs = model.outputs
-        # Of two, the second is at the network's size.
+        # If there are two outputs, the second one is at the network's size.
         fits = shape is not None and len(outputs) > 1 and list(outputs[1].get_partial_shape()) == list(shape[:3])
         model = openvino.Model([outputs[fits]], model.get_parameters())
         for op in model.get_ops():
-            # To the size that there is already; OpenVINO 2026.4 computes it all the same.
+            # A resize to the size that the tensor already has; OpenVINO 2026.4 would still compute it.
             if op.get_type_name() == 'Interpolate' and fits and op.get_input_shape(0) == op.get_output_shape(0):
                 op.output(0).replace(op.input_value(0))
         return self._core.compile_model(model, self._device, self._options)
 
 
 class OnnxRuntime:
-    """A model in the ONNX format; arguments and errors as in :class:`OpenVINO`, device 'CPU' or 'CUDA'."""
+    """A model in the ONNX format; arguments and errors as in :class:`OpenVINO`, with device 'CPU' or 'CUDA'."""
 
     precision = 'f32'
 
@@ -150,18 +150,18 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(content, options, providers=[provider])
         except UsageError:
             raise
-        # Its exceptions share no base class but this one.
+        # ONNX Runtime's exceptions have no narrower base class.
         except Exception as error:
             raise UsageError(
                 f'ONNX Runtime cannot read {path}: it is damaged or of a newer version. Export it again.'
             ) from error
 
     def metadata(self, key: str) -> str | None:
-        """Return the text that the model carries under a key."""
+        """Return the text that the model stores under a key."""
         return self._session.get_modelmeta().custom_metadata_map.get(key)
 
     def run(self, frames: np.ndarray) -> np.ndarray:
-        """Frames, uint8 (N, H, W, 3), to the model's output."""
+        """Run the model on frames, uint8 (N, H, W, 3), and return its output."""
         return self._session.run(None, {'frames': frames})[0]
 
 

@@ -1,7 +1,7 @@
 """Backends whose models take one float32 picture and return logits: ncnn and LiteRT.
 
-A frame is resized as the config's test pipeline does, by OpenCV, and placed at the top left of the picture; the logits
-are cropped, resized to the frame's size, and only then decided.
+OpenCV resizes a frame as the config's test pipeline does, and the frame is placed at the top left of the picture. The
+logits are cropped and resized to the frame's size before the argmax.
 """
 
 import json
@@ -16,17 +16,17 @@ from mmseg_erfnet.errors import UsageError
 
 
 class _OnePicture:
-    """What both share. A subclass sets ``NAME`` and ``INSTALL`` and has ``_load`` and ``_logits``.
+    """The common base. A subclass sets ``NAME`` and ``INSTALL`` and defines ``_load`` and ``_logits``.
 
     Args:
-        path: The model's file; its metadata are in a ``.json`` beside it.
-        device: 'CPU' alone.
-        threads: Threads of a prediction.
+        path: The model's file; its metadata are in a ``.json`` next to it.
+        device: Only 'CPU'.
+        threads: Number of threads per prediction.
         precision: 'f32' or None.
-        contents: The model's files, by their suffixes, where they have been read already.
+        contents: The model's files by suffix, if they have already been read.
 
     Raises:
-        UsageError: The runtime is not installed or does not read the file, or has no such device or precision.
+        UsageError: The runtime is not installed, cannot read the file, or lacks the device or the precision.
     """
 
     precision = 'f32'
@@ -57,22 +57,22 @@ class _OnePicture:
             self._load(path, contents, threads)
         except ImportError as error:
             raise UsageError(f'{path} needs {self.NAME}: pip install {self.INSTALL}.') from error
-        # Whatever a runtime raises.
+        # What the runtimes raise for a file that they cannot read.
         except (RuntimeError, ValueError) as error:
             raise UsageError(
                 f'{self.NAME} cannot read {path}: it is damaged or of a newer version; {REMEDY}.'
             ) from error
 
     def metadata(self, key: str) -> str:
-        """Return the text that lies beside the model."""
+        """Return the text of the ``.json`` next to the model."""
         return self._text
 
     def run(self, frames: np.ndarray) -> np.ndarray:
-        """Frames, uint8 (N, H, W, 3), to labels, uint8 (N, H, W)."""
+        """Return the labels, uint8 (N, H, W), of frames, uint8 (N, H, W, 3)."""
         return np.stack([self._labels(frame) for frame in frames])
 
     def logits(self, frame: np.ndarray) -> np.ndarray:
-        """A frame, uint8 (H, W, 3), to its logits, float32 (C, H, W)."""
+        """Return the logits, float32 (C, H, W), of a frame, uint8 (H, W, 3)."""
         height, width = self._placed_size(*frame.shape[:2])
         picture = np.empty((*self.picture, 3), np.float32)
         picture[:] = self._fill
@@ -84,7 +84,7 @@ class _OnePicture:
         return np.stack([cv2.resize(np.ascontiguousarray(plane), size) for plane in logits])
 
     def _placed_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size that a frame has on the picture, rounded as ``mmcv.imrescale`` rounds."""
+        """Return the size of a frame on the picture, rounded as ``mmcv.imrescale`` does."""
         if self._resize is None:
             return height, width
         if not self._resize['keep_ratio']:
@@ -92,7 +92,7 @@ class _OnePicture:
         bounds = sorted((self._resize['height'], self._resize['width']))
         scale = min(bounds[1] / max(height, width), bounds[0] / min(height, width))
         placed = int(height * scale + 0.5), int(width * scale + 0.5)
-        # Bounds go with the longer and the shorter side; a picture that stands needs more room than there is.
+        # The bounds apply to the longer and the shorter side, so a portrait frame can be larger than the picture.
         if placed[0] > self.picture[0] or placed[1] > self.picture[1]:
             scale = min(self.picture[0] / height, self.picture[1] / width)
             placed = int(height * scale), int(width * scale)
@@ -106,7 +106,7 @@ class _OnePicture:
 
 
 class Ncnn(_OnePicture):
-    """A model in ncnn's format, ``.param`` with ``.bin`` and ``.json`` beside it."""
+    """A model in ncnn's format: a ``.param`` with a ``.bin`` and a ``.json`` next to it."""
 
     NAME, INSTALL = 'ncnn', 'ncnn'
 
@@ -128,7 +128,7 @@ class Ncnn(_OnePicture):
 
 
 class LiteRT(_OnePicture):
-    """A model in LiteRT's format, ``.tflite`` with ``.json`` beside it."""
+    """A model in LiteRT's format: a ``.tflite`` with a ``.json`` next to it."""
 
     NAME, INSTALL = 'LiteRT', 'ai-edge-litert'
 
@@ -139,7 +139,7 @@ class LiteRT(_OnePicture):
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]['index']
         self._output = self._interpreter.get_output_details()[0]['index']
-        # An interpreter has one set of tensors.
+        # An interpreter has only one set of tensors.
         self._lock = threading.Lock()
 
     def _logits(self, picture: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""What an exported model says of itself, and the checksum that covers all of its files. Needs nothing but Python.
+"""The metadata of an exported model, and the checksum that covers all of its files. Needs only Python.
 
-Every format carries the same JSON text, inside the model or in a file beside it. One of its entries is a SHA-256 of all
-files of the model, computed with zeros in the checksum's own place: a flipped byte anywhere, or weights beside the
-description of other weights, is found before a library parses them.
+Every format stores the same JSON text, inside the model or in a file next to it. One of its entries is a SHA-256 of all
+files of the model, computed with zeros in place of the checksum itself. It reveals a flipped byte anywhere, or weights
+next to the description of other weights, before a library parses them.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from mmseg_erfnet.files import write_bytes
 
 METADATA_KEY = 'mmseg_erfnet'
 OUTPUTS = ('labels', 'logits', 'probabilities')
-# The files of a model, by the suffix that it is known under. The last to be written is the first.
+# The files of a model, by the suffix of the file that names it. That file comes first here and is written last.
 FILES = {
     '.onnx': ('.onnx',),
     '.xml': ('.xml', '.bin'),
@@ -30,20 +30,20 @@ REMEDY = 'copy all of its files again, or export it again'
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files of a model, the one that names it first."""
+    """Return the files of a model, starting with the one that names it."""
     return [path.with_suffix(suffix) for suffix in FILES[path.suffix]]
 
 
 def read_files(path: Path) -> dict[str, bytes]:
-    """Read all files of a model, by their suffixes.
+    """Read all files of a model and return their contents by suffix.
 
     Raises:
-        UsageError: One is missing or cannot be read.
+        UsageError: A file is missing or cannot be read.
     """
     contents = {}
     for file in files_of(path):
         try:
-            # No pipe, which would be waited for.
+            # Reading a pipe would block.
             if not file.is_file():
                 raise UsageError(
                     f'There is no model {path}.'
@@ -62,7 +62,7 @@ def read_files(path: Path) -> dict[str, bytes]:
 
 
 def checksum(contents: dict[str, bytes]) -> str:
-    """Return the checksum of a model's files, whatever checksum they name."""
+    """Return the checksum of a model's files, regardless of the checksum that they contain."""
     digest = hashlib.sha256()
     for suffix, content in sorted(contents.items()):
         content = _PATTERN.sub(OPEN_CHECKSUM.encode(), content)
@@ -71,7 +71,7 @@ def checksum(contents: dict[str, bytes]) -> str:
 
 
 def seal(path: Path) -> None:
-    """Put the checksum of a model's files into the one that carries the metadata.
+    """Write the checksum of a model's files into the file that holds the metadata.
 
     Args:
         path: A model whose metadata has ``checksum=OPEN_CHECKSUM``.
@@ -87,13 +87,13 @@ def seal(path: Path) -> None:
 
 
 def check_seal(path: Path, contents: dict[str, bytes]) -> bool:
-    """Compare the files of a model with the checksum that they carry.
+    """Compare the files of a model with the checksum that they contain.
 
     Returns:
-        Whether they carry one.
+        Whether they contain one.
 
     Raises:
-        UsageError: They are not what was exported.
+        UsageError: The checksum does not match.
     """
     named = {match for content in contents.values() for match in _PATTERN.findall(content)}
     if not named:

@@ -1,18 +1,18 @@
-"""Reading ahead of the model and writing behind it, in threads: decoders, encoders and models leave Python's lock."""
+"""Reading ahead of the model and writing behind it, in threads: decoders, encoders and models release Python's GIL."""
 
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-DEPTH = 4  # results that wait between two threads
-POLL = 0.1  # seconds after which a wait looks whether it should end
-PATIENCE = 5.0  # seconds for a reader to end, which may hang in a stream
+DEPTH = 4  # maximum number of items queued between two threads
+POLL = 0.1  # seconds between checks whether a wait should end
+PATIENCE = 5.0  # seconds to wait for a reader to end, as it may hang in a stream
 
 _END = object()
 
 
 class _Reader:
-    """A thread that puts the items of an iterable into a queue, then the end, or what failed."""
+    """A thread that puts the items of an iterable into a queue, followed by an end mark or the error."""
 
     def __init__(self, items: Iterable) -> None:
         self.waiting: queue.Queue = queue.Queue(DEPTH)
@@ -27,7 +27,7 @@ class _Reader:
             for item in self._items:
                 if not self._put((item, None)):
                     return
-        except BaseException as found:  # whatever it is, the consumer has to know
+        except BaseException as found:  # the consumer has to learn of any error
             error = found
         self._put((_END, error))
 
@@ -42,11 +42,11 @@ class _Reader:
 
 
 def ahead(items: Iterable, stopped: Callable[[], bool] = lambda: False) -> Iterator:
-    """Yield items that a thread takes from an iterable meanwhile; what fails there is raised here.
+    """Yield the items of an iterable while a thread reads ahead; an error in the thread is raised here.
 
     Args:
-        items: What to yield. It is used by the thread alone.
-        stopped: Asked while waiting; where it is true, no further item is yielded.
+        items: What to yield. Only the thread uses it.
+        stopped: Called while waiting; once it returns true, no further item is yielded.
     """
     reader = _Reader(items)
     try:
@@ -66,9 +66,10 @@ def ahead(items: Iterable, stopped: Callable[[], bool] = lambda: False) -> Itera
 
 
 class Behind:
-    """A thread that does one thing after another while the next is prepared. What fails in it is raised at the next.
+    """A thread that runs tasks in order while the caller prepares the next one.
 
-    To be used in a ``with`` statement, at whose end all is done.
+    Use it in a ``with`` statement; all tasks are done when the statement ends. An error in a task is raised at the next
+    ``submit``, or at the end.
     """
 
     def __enter__(self) -> 'Behind':
@@ -87,7 +88,7 @@ class Behind:
                     self._error = error
 
     def submit(self, function: Callable, *args) -> None:
-        """Have ``function(*args)`` called, after what was submitted before."""
+        """Queue a call of ``function(*args)``."""
         if self._error is not None:
             raise self._error
         self._waiting.put((function, *args))

@@ -1,4 +1,4 @@
-"""Predict images, folders, clips, cameras and streams into files. Needs what a :class:`Predictor` needs."""
+"""Predict images, folders, clips, cameras and streams and write the results. Needs only what a `Predictor` needs."""
 
 import contextlib
 import hashlib
@@ -24,19 +24,19 @@ from mmseg_erfnet.visualization import painting
 CONTENTS = ('labels', 'painted', 'video')
 RECORD = 'predicted_by.json'
 RECORDED = ('.png', '.mp4', '.webm')  # files that carry a record
-# A file that cannot be written for one of these is no reason to leave the others.
+# Errors that concern a single file; the other files can still be written.
 OF_ONE_FILE = (ENAMETOOLONG, EACCES, EISDIR, ENOTDIR)
 
 
 @dataclass
 class Result:
-    """What :func:`predict` did.
+    """The outcome of :func:`predict`.
 
     Attributes:
-        pictures: Painted pictures and videos (label maps where only those are written), also those that were there.
-        failures: A sentence for each input that could not be predicted, or not whole.
-        kept: How many inputs were left because their results were there.
-        stopped: Whether it was ended before its end.
+        pictures: Painted pictures and videos (label maps if only those are written), including existing ones.
+        failures: One sentence for each input that could not be predicted, or only in part.
+        kept: Number of inputs that were skipped because their results already existed.
+        stopped: Whether the prediction was stopped early.
     """
 
     pictures: list[Path] = field(default_factory=list)
@@ -57,31 +57,33 @@ def predict(
     codec: str | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Predict whatever the inputs are, and write the results.
+    """Predict inputs of any kind and write the results.
 
     An image NAME gives ``labels/NAME.png``, with the class of each pixel as its grey value, and ``painted/NAME.png``.
-    A clip, camera or stream gives ``NAME.mp4`` or ``NAME.webm``, painted, and on request ``labels/NAME/000000.png`` and
-    so on. Files appear whole or not at all. Each carries a record of its input and model: what is there already is not
-    predicted again, and what is not ours is not replaced. What cannot be predicted does not stop the others.
+    A clip, camera or stream gives a painted ``NAME.mp4`` or ``NAME.webm`` and, on request, ``labels/NAME/000000.png``
+    and so on. Files are written whole or not at all. Each file carries a record of its input and model, so existing
+    results are not predicted again, and files that are not ours are not replaced. An input that cannot be predicted
+    does not stop the others.
 
     Args:
         predictor: A model whose output is labels.
         inputs: Images, folders with images and clips at any depth, patterns such as ``'drive/*.png'``, clips,
-            addresses, numbers of cameras.
+            addresses, camera numbers.
         out: Folder for the results.
-        contents: Of 'labels', 'painted' and 'video'. Without any, labels and painted, of clips and cameras video.
-        overwrite: Predict again what is there, also another model's results.
-        shard: K, N: predict the K-th of N shares of the inputs, K from 1.
-        max_frames: Stop a clip or a camera after so many frames.
-        every: Predict each so many frames of a clip or a camera, and hold the labels in between.
-        codec: Of videos, see :mod:`mmseg_erfnet.deploy.video`.
-        stopped: Asked before each frame; where it is true, the results end there.
+        contents: Any of 'labels', 'painted' and 'video'. By default, labels and painted for images, video for clips
+            and cameras.
+        overwrite: Predict existing results again, including those of another model.
+        shard: K, N: predict the K-th of N shares of the inputs, counting from 1.
+        max_frames: Stop a clip or a camera after this number of frames.
+        every: Predict every N-th frame of a clip or a camera, and keep its labels for the frames in between.
+        codec: The codec of videos, see :mod:`mmseg_erfnet.deploy.video`.
+        stopped: Called before each frame; once it returns true, the results end there.
 
     Returns:
         What was written and what failed.
 
     Raises:
-        UsageError: What was asked for cannot be done, or would replace an input or a file that is not ours.
+        UsageError: The request is invalid, or would replace an input or a file that is not ours.
         StorageError: The folder cannot be written.
     """
     if predictor.output != 'labels':
@@ -110,7 +112,7 @@ def _share(sources: list[Source], shard: tuple[int, int]) -> list[Source]:
 
 
 class _Job:
-    """What is written of each source, and whether it is there."""
+    """Which files are written for each source, and whether they already exist."""
 
     def __init__(
         self, predictor: Predictor, out: Path, contents: set[str], overwrite: bool, codec: str, options: dict
@@ -122,13 +124,13 @@ class _Job:
         self._found: dict[Path, dict | None] = {}
 
     def found(self, target: Path) -> dict | None:
-        """The record of a file as it was before this run; read once."""
+        """The record of a file from before this run; read once."""
         if target not in self._found:
             self._found[target] = read_record(target)
         return self._found[target]
 
     def kinds(self, source: Source) -> list[str]:
-        """What is written of a source."""
+        """The kinds of results that are written for a source."""
         if source.kind == 'image':
             return sorted((self.contents or {'labels', 'painted'}) - {'video'})
         return sorted(self.contents or {'video'})
@@ -144,7 +146,7 @@ class _Job:
         return found
 
     def record(self, source: Source) -> dict:
-        """What the files of a source carry: the model, and by what to know the source again."""
+        """The record that the files of a source carry: the model, and values that identify the source."""
         options = {} if source.kind == 'image' else self.options
         place = hashlib.blake2b(os.fsencode(source.place), digest_size=8).hexdigest()
         try:
@@ -155,7 +157,7 @@ class _Job:
         return self.model | options | dict(source=place, state=state)
 
     def check(self, sources: list[Source]) -> None:
-        """Refuse, before anything is written, what cannot be asked for or would replace what is not ours."""
+        """Refuse, before anything is written, a request that is invalid or would replace files that are not ours."""
         images = [source for source in sources if source.kind == 'image']
         if 'video' in self.contents and len(images) == len(sources):
             raise UsageError('The inputs are images, of which labels and painted can be written, not a video.')
@@ -171,7 +173,7 @@ class _Job:
                 self._check_source(source)
 
     def _files(self, source: Source) -> Iterator[Path]:
-        """The files of a source, of clips with pictures those that are there."""
+        """The files of a source; for the pictures of a clip, only those that exist."""
         for kind, target in self.targets(source).items():
             if source.kind == 'image' or kind == 'video':
                 yield target
@@ -214,7 +216,7 @@ class _Job:
                 )
 
     def is_there(self, source: Source) -> bool:
-        """Whether all results of a source are there and whole."""
+        """Whether all results of a source exist and are complete."""
         if self.overwrite or source.kind == 'live' or (source.kind == 'video' and self.kinds(source) != ['video']):
             return False
         wanted = {key: value for key, value in self.record(source).items() if key != 'source'}
@@ -227,7 +229,7 @@ class _Job:
         return True
 
     def begin(self) -> None:
-        """Say in the folder whose predictions it holds, before the first."""
+        """Record in the folder which model's predictions it contains, before the first is written."""
         if self._recorded:
             return
         data = json.dumps(self.model).encode()
@@ -237,7 +239,7 @@ class _Job:
         self._recorded = True
 
     def picture(self, source: Source) -> Path:
-        """The file, or the folder, to look at."""
+        """The file or folder that the user should open."""
         targets = self.targets(source)
         return targets.get('video') or targets.get('painted') or targets['labels']
 
@@ -273,7 +275,7 @@ def _run(job: _Job, sources: list[Source], max_frames: int | None, every: int, s
             fault, ended = predicted.fault, predicted.stopped
             result.pictures.append(job.picture(source))
         result.failures += [fault] if fault else []
-        # A camera has no other end.
+        # A camera only ends by being stopped, so that alone does not count.
         result.stopped = ended or (stopped() and number < len(clips))
     return result
 

@@ -12,32 +12,32 @@ from mmseg_erfnet.visualization import painting
 
 
 class Predictor:
-    """A model that ``tools/export.py`` wrote. It may be shared between threads.
+    """A model written by ``tools/export.py``. It can be shared between threads.
 
-    Preprocessing and decision are inside the model: it takes frames as a camera or ``cv2.imread`` gives them.
+    Preprocessing and argmax are part of the model: it takes frames as a camera or ``cv2.imread`` returns them.
 
         predictor = Predictor('erfnet.xml')
         labels = predictor.predict(frame)
         picture = predictor.paint(frame, labels)
 
     Args:
-        path: A file ``.xml`` for OpenVINO, ``.onnx`` for ONNX Runtime, ``.param`` for ncnn or ``.tflite`` for LiteRT;
-            what else belongs to the model lies beside it.
+        path: A ``.xml`` for OpenVINO, ``.onnx`` for ONNX Runtime, ``.param`` for ncnn or ``.tflite`` for LiteRT; the
+            model's other files must be next to it.
         device: 'CPU', or another device of the backend: for OpenVINO 'GPU', 'NPU' or 'AUTO', for ONNX Runtime 'CUDA'.
-        threads: Number of CPU threads for one prediction. Without it, the backend takes all cores.
-        precision: 'f32' or 'bf16' for what is not quantised. Without it, f32; in a model with int8, bf16 where the CPU
-            computes in it. OpenVINO alone has a choice.
+        threads: Number of CPU threads per prediction. By default, the backend uses all cores.
+        precision: 'f32' or 'bf16' for layers that are not quantised. The default is f32; for an int8 model, bf16 if the
+            CPU supports it. Only OpenVINO offers a choice.
 
     Attributes:
         classes: Names of the classes, in the order of the labels.
-        palette: An RGB triple for each class.
+        palette: One RGB triple per class.
         output: What predictions are: 'labels', 'logits' or 'probabilities'.
-        size: Height and width to which the model is fixed, or None where it takes any.
-        metadata: All that the export recorded: metrics of int8, config, versions, the checkpoint's hash.
+        size: Height and width that the model is fixed to, or None if it takes any size.
+        metadata: Everything that the export recorded: metrics of int8, config, versions, the checkpoint's hash.
 
     Raises:
-        UsageError: A file is missing, damaged, of another export or not ours, or the backend is not installed or cannot
-            do as asked.
+        UsageError: A file is missing, damaged, from another export or not ours, or the backend is not installed or does
+            not support the device or the precision.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Predictor:
             )
         if threads is not None and threads < 1:
             raise UsageError(f'threads must be 1 or more: got {threads}.')
-        # Read once: what is checked is what runs.
+        # Read once, so that the bytes that are checked are the bytes that run.
         contents = read_files(path)
         sealed = check_seal(path, contents)
         backend = BACKENDS[path.suffix](path, device, threads, precision, contents=contents)
         try:
             text = backend.metadata(METADATA_KEY)
-        except (RuntimeError, ValueError):  # not UTF-8, or of a type that is no text
+        except (RuntimeError, ValueError):  # not UTF-8, or not text
             text = None
         if not text:
             raise UsageError(f'{path} was not written by tools/export.py: it lacks the names of its classes.')
@@ -67,7 +67,7 @@ class Predictor:
 
     @classmethod
     def of(cls, name: str, backend, metadata: dict) -> 'Predictor':
-        """Return a predictor that runs something else: what has ``run(frames)``, and metadata as of an export."""
+        """Return a predictor for any object with a ``run(frames)`` method, given metadata like those of an export."""
         predictor = cls.__new__(cls)
         predictor._set(name, backend, metadata)
         return predictor
@@ -87,10 +87,11 @@ class Predictor:
             frame: uint8 (H, W, 3), BGR.
 
         Returns:
-            The class of each pixel, uint8 (H, W); logits or probabilities, float32 (classes, H, W), if exported so.
+            The class of each pixel, uint8 (H, W), or logits or probabilities, float32 (classes, H, W), depending on the
+            export.
 
         Raises:
-            DataError: It is no such frame, or not of the size to which the model is fixed.
+            DataError: It is not such a frame, or not of the size that the model is fixed to.
         """
         self._check(frame)
         return self._run(frame[None])[0]
@@ -105,7 +106,7 @@ class Predictor:
             As :meth:`predict`, with a leading dimension N.
 
         Raises:
-            DataError: A frame is none, or they differ in size.
+            DataError: An item is not a valid frame, or the frames differ in size.
         """
         if not len(frames):
             raise DataError('There are no frames in the batch; give one or more.')
@@ -125,14 +126,14 @@ class Predictor:
         Args:
             frame: uint8 (H, W, 3), BGR.
             labels: uint8 (H, W), from :meth:`predict`.
-            opacity: Share of the colours, from 0 to 1.
-            legend: Add a strip below that names the classes in the picture.
+            opacity: Weight of the colours, from 0 to 1.
+            legend: Add a strip at the bottom that names the classes in the picture.
 
         Returns:
-            BGR picture, uint8, as wide as the frame, and higher by the legend.
+            BGR picture, uint8, as wide as the frame; the legend adds to its height.
 
         Raises:
-            DataError: Frame and labels do not belong together.
+            DataError: Frame and labels do not match.
         """
         _check_frame(frame)
         if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.shape != frame.shape[:2]:

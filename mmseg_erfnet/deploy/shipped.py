@@ -7,17 +7,17 @@ from mmseg_erfnet.configs import PACKAGE, shipped_file
 from mmseg_erfnet.errors import UsageError
 
 DEFAULT = 'erfnet_camvid11_trainval'
-# By the package that runs it, the fastest first.
+# Keys are the packages that run the files, the fastest first.
 FILES = {'openvino': f'{DEFAULT}_int8.xml', 'onnxruntime': f'{DEFAULT}.onnx'}
 
 
 def default_model() -> Path:
-    """Return the model that is used where none is named: int8 for OpenVINO, or float32 for ONNX Runtime.
+    """Return the model that is used by default: int8 for OpenVINO, or float32 for ONNX Runtime.
 
-    It lies in the wheel in ``mmseg_erfnet/weights``, in a clone in ``weights`` beside the package.
+    In the wheel it is in ``mmseg_erfnet/weights``, in a clone in ``weights`` next to the package.
 
     Raises:
-        UsageError: It is not there, or nothing that runs it is installed.
+        UsageError: The file is missing, or no package that can run it is installed.
     """
     names = [name for package, name in FILES.items() if importlib.util.find_spec(package)]
     if not names:

@@ -16,13 +16,13 @@ class _Stack(ctypes.Structure):
 
 @contextmanager
 def signal_stack_kept() -> Iterator[None]:
-    """Restore this thread's alternate signal stack at the end; also a decorator.
+    """Restore this thread's alternate signal stack on exit. Also usable as a decorator.
 
     OpenVINO's CPU plugin installs an alternate signal stack (sigaltstack(2)) on the thread that loads it, because AMX
-    registers need the room, and unmaps it when the ``Core`` is released. If the older of two is released first, the
-    younger one restores a stack that no longer exists; if a ``Core`` is released in another thread, nothing is
+    registers need the space, and unmaps it when the ``Core`` is released. If the older of two cores is released first,
+    the younger one restores a stack that no longer exists; if a ``Core`` is released in another thread, nothing is
     restored. The next signal that Python handles (Ctrl-C, the end of a child process) then kills the process without a
-    message, because faulthandler has no stack either. OpenVINO leaves a stack alone that is not its own, so restoring
+    message, because faulthandler has no stack either. OpenVINO does not touch a stack that is not its own, so restoring
     the thread's stack after each use is enough. AMX stays enabled.
     """
     if not sys.platform.startswith('linux'):
@@ -34,6 +34,6 @@ def signal_stack_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        # A stack too small for AMX is refused: signals then run on the thread's own stack.
+        # The kernel refuses a stack that is too small for AMX: signals then run on the thread's own stack.
         if sigaltstack(ctypes.byref(before), None):
             sigaltstack(ctypes.byref(_Stack(None, SS_DISABLE, 0)), None)

@@ -1,4 +1,4 @@
-"""What the inputs of a prediction are: images, clips and live sources, and the names of their results."""
+"""The inputs of a prediction (images, clips and live sources) and the names of their results."""
 
 import glob
 import itertools
@@ -35,7 +35,7 @@ VIDEO_SUFFIXES = (
     '.mjpeg',
 )
 ADDRESS = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+://')
-# Folders of tools that unpack, label and write notebooks.
+# Folders that other tools add; `__MACOSX` comes from the Finder's archives.
 FOREIGN_FOLDERS = ('__MACOSX',)
 MAX_CAMERA = 1000
 
@@ -45,8 +45,8 @@ class Source:
     """One image, clip or live source.
 
     Attributes:
-        place: Path of the file, address, or number of the camera.
-        name: The results' path below the output folder, without suffix.
+        place: File path, address, or camera number.
+        name: Path of the results below the output folder, without suffix.
         kind: 'image', 'video', or 'live' for a camera or an address.
     """
 
@@ -55,7 +55,7 @@ class Source:
     kind: str
 
     def __str__(self) -> str:
-        """What it is called in messages: without the password of an address."""
+        """Return its name for messages, without the password of an address."""
         if self.kind == 'live':
             return f'camera {self.place}' if self.place.isdecimal() else _without_password(self.place)
         return shown(self.place)
@@ -64,20 +64,20 @@ class Source:
 def find_sources(
     inputs: Iterable[str], out: str | Path | None = None, is_result: Callable[[Path], bool] = lambda path: False
 ) -> list[Source]:
-    """Return the images, clips and live sources that the inputs mean, in order.
+    """Return the images, clips and live sources that the inputs refer to, in order.
 
-    A folder is searched at any depth. Links to folders are followed, each real folder is entered once; files and
-    folders whose names begin with a dot are left out, and so are those that only the Finder reads (`__MACOSX`). A name
-    is the path below the folder; of several inputs, below the folder that they share. Where two names would be one, the
-    suffix stays in both.
+    Folders are searched recursively. Links to folders are followed, but each real folder is entered only once. Files
+    and folders whose names begin with a dot are skipped, and so are those that only the Finder reads (`__MACOSX`). A
+    source's name is its path below the folder or, for several inputs, below their common folder. If two names would be
+    equal, both keep their suffix.
 
     Args:
-        inputs: Paths of images, folders and clips; patterns; addresses, such as rtsp://; numbers of cameras.
-        out: The folder for results; it is left out where it lies in an input.
-        is_result: Whether a file below an input is the result of an earlier run, to be left out, too.
+        inputs: Paths of images, folders and clips; patterns; addresses, such as rtsp://; camera numbers.
+        out: The folder for results; it is skipped if it is inside an input.
+        is_result: Whether a file below an input is the result of an earlier run, which is also skipped.
 
     Raises:
-        UsageError: There is no such file, or an input holds neither images nor clips.
+        UsageError: A file does not exist, or an input contains neither images nor clips.
     """
     live, groups = [], []
     for text in map(os.fspath, inputs):
@@ -127,7 +127,7 @@ def _mode(path: str) -> int | None:
 
 
 def _files(text: str, out: str | Path | None, is_result: Callable[[Path], bool]) -> tuple[str, dict[str, str]]:
-    """The files that an input means with their kinds, and the folder below which they are named."""
+    """The folder that names are relative to, and the files that an input refers to, with their kinds."""
     path, mode = os.path.abspath(text), _mode(text)  # noqa: PTH100 (links keep their names)
     if mode is None:
         files = _matching(text, out, is_result)
@@ -142,7 +142,7 @@ def _files(text: str, out: str | Path | None, is_result: Callable[[Path], bool])
 
 
 def _matching(pattern: str, out: str | Path | None, is_result: Callable[[Path], bool]) -> dict[str, str]:
-    """The images and clips that a pattern names, and those below the folders that it names."""
+    """The images and clips that a pattern matches, including those below matching folders."""
     matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
     if not matches:
         raise UsageError(
@@ -168,12 +168,12 @@ def _matching(pattern: str, out: str | Path | None, is_result: Callable[[Path], 
 
 
 def _kind_by_content(path: str) -> str:
-    # What is no image is left to the reader of clips, which knows more formats than there are suffixes.
+    # Anything else is left to the video reader, which knows more formats than there are suffixes.
     try:
         with Path(path).open('rb') as file:
             return 'image' if image_format(file.read(16)) else 'video'
     except OSError:
-        return 'image'  # whose reader says why
+        return 'image'  # the image reader reports the reason
 
 
 def _refuse_none(files: dict, text: str) -> None:
@@ -197,7 +197,7 @@ def _below(folder: str, out: str | Path | None, is_result: Callable[[Path], bool
     entered, found = set(left_out), {}
 
     def note(error: OSError) -> None:
-        # What cannot be listed is named among what cannot be read.
+        # A folder that cannot be listed is reported with the files that cannot be read.
         found[error.filename] = 'image'
 
     for place, folders, names in os.walk(folder, onerror=note, followlinks=True):
@@ -215,7 +215,7 @@ def _below(folder: str, out: str | Path | None, is_result: Callable[[Path], bool
 
 
 def _named(kinds: dict[str, str], root: str) -> list[Source]:
-    """Sources with a name each: of a clip come files in a folder of its name, which no image may lie in."""
+    """Sources with unique names. A clip's results go into a folder of its name, so no image may be in that folder."""
     whole = {path: os.path.relpath(path, root) for path in kinds}
     short = {path: str(Path(name).with_suffix('')) for path, name in whole.items()}
     names = dict(short)

@@ -1,6 +1,6 @@
-"""Clips: reading them to their end whatever is damaged, writing painted ones that browsers play, and what is between.
+"""Video: reading clips to their end despite damage, predicting them, and writing painted clips that browsers play.
 
-Reading takes OpenCV. H.264 is written by PyAV where it is installed, VP8 and MPEG-4 by OpenCV.
+OpenCV reads clips. PyAV writes H.264 if it is installed; OpenCV writes VP8 and MPEG-4.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-# FFmpeg's own remarks on a damaged clip, dozens of lines, are put into one sentence here.
+# FFmpeg prints dozens of lines about a damaged clip; this module reports the damage in one sentence.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 import cv2
@@ -39,20 +39,20 @@ from mmseg_erfnet.images import encode_png
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.visualization import painting
 
-# With the container of each. mp4v, MPEG-4 part 2, takes a twentieth of VP8's time, but no browser plays it.
+# The container of each codec. mp4v, MPEG-4 part 2, takes a twentieth of VP8's time, but no browser plays it.
 CODECS = {'h264': '.mp4', 'vp8': '.webm', 'mp4v': '.mp4'}
 INSTALL_VIDEO = 'pip install av (from a clone: pip install ".[video]")'
 DEFAULT_RATE = 25.0
-RATES = 1.0, 240.0  # of frames a second that are believed
-LONGEST_PAUSE = 60.0  # seconds between two frames; a longer one is an error in the clip's times
-ATTEMPTS = 16, 10_000  # at reading on after a frame that cannot be decoded, at least and at most
-TICKS = 90_000  # of PyAV's clock in a second
-LOST_AT_END = 0.5, 0.01  # seconds, share: less may be missing where a container states its length roughly
-LOST_BETWEEN = 3.5  # intervals between two frames of a steady clip; recorders drop one or two
+RATES = 1.0, 240.0  # plausible range of frames per second
+LONGEST_PAUSE = 60.0  # seconds between two frames; a longer pause is an error in the clip's timestamps
+ATTEMPTS = 16, 10_000  # minimum and maximum number of reads after a frame that cannot be decoded
+TICKS = 90_000  # of PyAV's clock per second
+LOST_AT_END = 0.5, 0.01  # seconds, share: tolerated at the end if the container only estimates its length
+LOST_BETWEEN = 3.5  # intervals between two frames of a steady clip; recorders drop one or two frames
 
 
 def default_codec() -> str:
-    """Return 'h264' where PyAV with an encoder for it is installed, else 'vp8'. Browsers play both."""
+    """Return 'h264' if PyAV is installed with an encoder for it, else 'vp8'. Browsers play both."""
     if importlib.util.find_spec('av') is None:
         return 'vp8'
     import av
@@ -77,7 +77,7 @@ def check_codec(codec: str) -> None:
 
 @contextlib.contextmanager
 def _plain(path: str | Path) -> Iterator[str]:
-    """Yield a name of a file, or of one to be written, that OpenCV takes: it cannot hold bytes that are no UTF-8."""
+    """Yield a file name that OpenCV accepts, for reading or writing: OpenCV cannot handle names that are not UTF-8."""
     path = Path(path)
     try:
         str(path).encode()
@@ -95,17 +95,17 @@ def _plain(path: str | Path) -> Iterator[str]:
 
 
 class Clip:
-    """A clip, camera or stream that is read to its end, past what is damaged.
+    """A clip, camera or stream that is read to its end, skipping damaged frames.
 
     Args:
-        source: Of the kind 'video' or 'live'.
+        source: A source of the kind 'video' or 'live'.
 
     Attributes:
-        rate: Frames a second, as far as it says.
-        total: Number of frames, as far as it says, else 0.
+        rate: Frames per second, or a default if the source states none.
+        total: Number of frames, or 0 if the source states none.
 
     Raises:
-        DataError: It cannot be opened.
+        DataError: The source cannot be opened.
     """
 
     def __init__(self, source: Source) -> None:
@@ -127,7 +127,7 @@ class Clip:
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if RATES[0] <= rate <= RATES[1] else DEFAULT_RATE
         self.total = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        # An address may be that of a file.
+        # An address may refer to a file.
         self.live = elsewhere and not self.total
         self._exact = not elsewhere and _counts_its_frames(source.place)
 
@@ -143,7 +143,7 @@ class Clip:
             first = now if first is None else first
             now -= first
             if last is not None and not 0 < now - last < LONGEST_PAUSE:
-                # Times that stand still or jump.
+                # Timestamps that stand still or jump.
                 first, now = first + now - last - 1 / self.rate, last + 1 / self.rate
             last = now
             self._times.append(now)
@@ -151,7 +151,10 @@ class Clip:
             yield now, frame
 
     def _next(self) -> np.ndarray | None:
-        """The next frame that can be decoded. OpenCV says no at a damaged one as at the end, but goes on after it."""
+        """The next frame that can be decoded.
+
+        OpenCV reports a damaged frame in the same way as the end of the clip, but can read on after it.
+        """
         for attempt in range(min(max(self.total - self.read, ATTEMPTS[0]), ATTEMPTS[1]) if not self.live else 1):
             self._busy = True
             done, frame = self._capture.read()
@@ -162,7 +165,7 @@ class Clip:
         return None
 
     def fault(self) -> str | None:
-        """After the last frame: a sentence if there should have been more."""
+        """Return, after the last frame, one sentence if there should have been more frames."""
         if not self.read:
             return f'{self.source} holds no frame that can be decoded.'
         if self.live:
@@ -181,7 +184,7 @@ class Clip:
         missing = max(self.total - self.read, self.undecoded)
         if self.undecoded or self._exact or missing <= 0:
             return missing
-        # Elsewhere the number of frames is OpenCV's guess, from a length that may be that of the sound.
+        # In other containers OpenCV estimates the number of frames, from a length that may be that of the sound.
         end = self.total / self.rate
         if end - self._times[-1] - 1 / self.rate > max(LOST_AT_END[0], LOST_AT_END[1] * end):
             return missing
@@ -191,7 +194,7 @@ class Clip:
         return missing if steady and steps.max() > LOST_BETWEEN * middle else 0
 
     def close(self) -> None:
-        """Release the clip or the camera, unless a thread waits for a frame, as of a stream that stands still."""
+        """Release the clip or the camera, unless a thread is waiting for a frame, for instance of a stalled stream."""
         if not self._busy:
             self._capture.release()
         self._stack.close()
@@ -218,7 +221,7 @@ def _counts_its_frames(path: str) -> bool:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep what C code prints off standard error."""
+    """Suppress what C code prints to standard error."""
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -230,7 +233,7 @@ def _quietly() -> Iterator[None]:
 
 
 class _OpenCVWriter:
-    """Writes at a constant rate: pictures are repeated or left out, so that the clip keeps its length."""
+    """Writes at a constant frame rate: pictures are repeated or dropped, so that the clip keeps its length."""
 
     FOURCC = {'vp8': 'VP80', 'mp4v': 'mp4v'}
 
@@ -239,7 +242,7 @@ class _OpenCVWriter:
         self._held = None
         self._stack = contextlib.ExitStack()
         self._name = self._stack.enter_context(_plain(path))
-        with _quietly():  # it remarks that WebM has no tag for VP8
+        with _quietly():  # OpenCV warns that WebM has no tag for VP8
             self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter_fourcc(*self.FOURCC[codec]), rate, size)
         if not self._writer.isOpened():
             self._stack.close()
@@ -257,7 +260,7 @@ class _OpenCVWriter:
             self.written += 1
 
     def close(self) -> None:
-        """Finish the clip, and read it back: OpenCV does not say that a write failed."""
+        """Finish the clip and read it back, because OpenCV does not report a failed write."""
         try:
             self._fill(self.written + 1)
             self._writer.release()
@@ -276,14 +279,14 @@ class _OpenCVWriter:
 
 
 class _PyAVWriter:
-    """Writes H.264 with each picture at its own time."""
+    """Writes H.264, with a timestamp for each picture."""
 
     def __init__(self, path: Path, codec: str, rate: float, size: tuple[int, int]) -> None:
         import av
 
         av.logging.set_level(av.logging.PANIC)
         self._av, self.path, self._last = av, path, -1
-        # A file of Python's: its name may be any, and what fails in it is raised.
+        # A Python file object accepts any name and raises errors.
         self._file = path.open('w+b')
         self._container = av.open(self._file, 'w', format='mp4')
         self._stream = self._container.add_stream('libx264', rate=Fraction(rate).limit_denominator(1001))
@@ -324,10 +327,10 @@ class _PyAVWriter:
 
 
 def write_clip(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.0) -> int:
-    """Write frames, BGR, uint8 (H, W, 3), as a clip in VP8, which browsers play; return how many there were.
+    """Write frames, BGR, uint8 (H, W, 3), as a clip in VP8, which browsers play; return the number of frames.
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: The clip cannot be written.
     """
     number = 0
     with replacing(path) as unfinished:
@@ -341,13 +344,13 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.
 
 
 class PaintedVideo:
-    """A painted video with a legend of all classes below.
+    """A painted video with a legend of all classes at the bottom.
 
     Args:
-        predictor: Whose classes and palette to paint.
+        predictor: The predictor whose classes and palette are painted.
         path: The file.
         codec: One of `CODECS`.
-        rate: Frames a second.
+        rate: Frames per second.
     """
 
     def __init__(self, predictor: Predictor, path: Path, codec: str, rate: float) -> None:
@@ -355,13 +358,13 @@ class PaintedVideo:
         self._writer = self._legend = None
 
     def write(self, frame: np.ndarray, labels: np.ndarray, seconds: float) -> None:
-        """Add a frame, BGR, uint8 (H, W, 3), with its labels, uint8 (H, W), at a time."""
+        """Add a frame, BGR, uint8 (H, W, 3), with its labels, uint8 (H, W), at a time in seconds."""
         picture = self.predictor.paint(frame, labels, legend=False)
         if self._writer is None:
             width, classes = frame.shape[1], self.predictor.classes
             self._legend = painting.legend(range(len(classes)), classes, self.predictor.palette, width)
             self._size = frame.shape[1::-1]
-        elif picture.shape[1::-1] != self._size:  # a stream that changes its size
+        elif picture.shape[1::-1] != self._size:  # a stream can change its size
             picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
         picture = np.vstack([picture, self._legend])
         height, width = picture.shape[:2]
@@ -383,18 +386,18 @@ class PaintedVideo:
                 self._writer.abandon()
 
 
-# --- Between ----------------------------------------------------------------------------------------------------------
+# --- Predicting -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class PredictedVideo:
-    """What :func:`predict_video` did.
+    """The outcome of :func:`predict_video`.
 
     Attributes:
         frames: Number of frames read and written.
-        seconds: From the first frame's reading to the end of writing.
-        fault: A sentence, if the clip is damaged or truncated.
-        stopped: Whether it was ended before the clip's end.
+        seconds: Time from reading the first frame to the end of writing.
+        fault: One sentence if the clip is damaged or truncated.
+        stopped: Whether the prediction was stopped before the end of the clip.
     """
 
     frames: int
@@ -416,26 +419,26 @@ def predict_video(
 ) -> PredictedVideo:
     """Predict a clip, camera or stream. Decoding, painting and writing overlap with the model.
 
-    The files appear whole or not at all; where the run is stopped, with the frames so far.
+    Files are written whole or not at all; if the run is stopped, they contain the frames so far.
 
     Args:
-        predictor: A model whose output is labels. Its first frame of a size may take a second, for compilation.
+        predictor: A model whose output is labels. The first frame of each size may take a second, for compilation.
         source: The clip, camera or stream.
-        target: The painted video, or None for none.
-        folders: Of 'labels' and 'painted', each with a folder for a PNG of every frame, 000000.png and so on.
-        codec: One of `CODECS`; without it, :func:`default_codec`.
-        every: Predict each so many frames, and hold the labels in between.
-        max_frames: Stop after so many frames.
-        stopped: Asked before each frame; where it is true, the results end there.
-        record: Put into the files, with the number of frames and whether they are all; see `files.read_record`.
+        target: The painted video, or None for no video.
+        folders: Maps 'labels' or 'painted' to a folder for one PNG per frame, 000000.png and so on.
+        codec: One of `CODECS`; the default is :func:`default_codec`.
+        every: Predict every N-th frame, and keep its labels for the frames in between.
+        max_frames: Stop after this number of frames.
+        stopped: Called before each frame; once it returns true, the results end there.
+        record: Stored in the files, with the number of frames and whether the clip is whole; see `files.read_record`.
 
     Returns:
-        The number of frames, the seconds they took, and what is wrong with the clip.
+        The number of frames, the seconds they took, and the fault of the clip, if any.
 
     Raises:
-        DataError: It cannot be opened, holds no frame, or the model refuses its frames.
+        DataError: The source cannot be opened, has no frames, or the model refuses its frames.
         StorageError: A file cannot be written.
-        UsageError: The codec cannot be written here.
+        UsageError: The codec is not available here.
     """
     if not isinstance(source, Source):
         (source,) = find_sources([os.fspath(source)])
@@ -469,7 +472,7 @@ def _remove_stale(folder: Path, count: int, record: dict) -> None:
     for path in folder.iterdir():
         if path.suffix == '.png' and path.stem.isdecimal() and int(path.stem) >= count:
             found = read_record(path)
-            # Where this run ends early, what is beyond its end may still be right.
+            # If this run ended early, later pictures of the same input and model may still be valid.
             if found is not None and any(found.get(key) != record[key] for key in record.keys() - {'max_frames'}):
                 path.unlink()
 
@@ -524,7 +527,7 @@ def write_picture(
     """Write the 'labels' or the 'painted' picture of a frame as PNG, with a record.
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: The file cannot be written.
     """
     picture = labels if kind == 'labels' else predictor.paint(frame, labels)
     write_bytes(path, with_record(encode_png(picture), record))

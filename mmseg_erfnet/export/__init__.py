@@ -1,1 +1,1 @@
-"""From a segmentor to a file that needs neither torch nor MMSegmentation. Needs torch."""
+"""Export of a segmentor to files that run without torch and MMSegmentation. The export itself needs torch."""

@@ -1,4 +1,4 @@
-"""Write a segmentor as self-sufficient models, each checked against PyTorch before it appears."""
+"""Write a segmentor as self-contained models, each checked against PyTorch before it is published."""
 
 import contextlib
 import functools
@@ -49,32 +49,32 @@ def export(
     scale: float = 1.0,
     name: str | None = None,
 ) -> list[Path]:
-    """Write the model of a config and a checkpoint, and compare each file with PyTorch.
+    """Export the model of a config and a checkpoint, and compare each file with PyTorch.
 
     Args:
         cfg: The config, from :func:`mmseg_erfnet.engine.launch.load_config`.
-        checkpoint: The checkpoint file, or None for weights as the initialisation leaves them.
-        out: Folder for the models. It gets nothing before all of them have passed.
-        formats: Among :data:`FORMATS`.
+        checkpoint: The checkpoint file, or None for freshly initialised weights.
+        out: Folder for the models. Nothing is written there before all models have passed.
+        formats: Some of :data:`FORMATS`.
         output: What the model returns: 'labels', 'logits' or 'probabilities'.
-        size: Height and width to fix, or None for any.
-        batch: Number of frames to fix, or None for any.
-        int8: Also write OpenVINO's model in int8, calibrated and scored on the config's data.
-        max_drop: Points of mIoU that the model in int8 may lose.
-        trust_checkpoint: Load a checkpoint that holds more than data.
-        report: Takes the lines that say what was found.
-        scale: Factor on the size that the network sees; more accurate and slower above 1. The resize is inside the
-            model; sides are rounded down to multiples of 8.
-        name: Name of the files without suffix; that of the config without it.
+        size: Height and width to fix, or None for any size.
+        batch: Number of frames to fix, or None for any number.
+        int8: Also write an int8 model for OpenVINO, calibrated and scored on the config's data.
+        max_drop: Points of mIoU that the int8 model may lose.
+        trust_checkpoint: Load a checkpoint that contains more than data.
+        report: Called with each line of the results.
+        scale: Factor on the size that the network sees; above 1, the model is more accurate and slower. The resize is
+            inside the model; sides are rounded down to multiples of 8.
+        name: Name of the files without suffix; the default is the config's name.
 
     Returns:
-        The files; of a model of several, the one that ``Predictor`` takes.
+        The files; for a model of several files, the one that ``Predictor`` takes.
 
     Raises:
-        UsageError: What was asked for cannot be done.
+        UsageError: The request is invalid or cannot be met.
         CheckpointError: The checkpoint cannot be loaded or does not fit.
         ParityError: A model differs from PyTorch.
-        QuantizationError: The model in int8 loses too much.
+        QuantizationError: The int8 model loses too much.
         StorageError: The folder cannot be written.
     """
     formats = list(dict.fromkeys(formats))
@@ -97,7 +97,7 @@ def export(
 
 
 def _file_name(name: str, kind: str) -> str:
-    # ncnn's weights end in .bin, as OpenVINO's do, and LiteRT's description in .json, as ncnn's does.
+    # Both ncnn and OpenVINO use .bin for weights, and both ncnn and LiteRT use .json for the description.
     return f'{name}{f"_{kind}" if kind in FIXED_FORMATS else ""}{FORMATS[kind]}'
 
 
@@ -123,7 +123,7 @@ def _check_request(
         return
     if 'openvino' not in formats or output != 'labels':
         raise UsageError('int8 is for the format openvino and the output labels.')
-    # NaN is no number that a loss could be compared with.
+    # Written so that NaN is refused too.
     if not 0 <= max_drop <= 100:
         raise UsageError(f'max_drop is in points of mIoU, from 0 to 100: got {max_drop}.')
     with export_packages():
@@ -132,7 +132,7 @@ def _check_request(
 
 @dataclass
 class _Model:
-    """A segmentor, and in what form it is exported."""
+    """A segmentor and the form in which it is exported."""
 
     cfg: Config
     segmentor: nn.Module
@@ -148,7 +148,7 @@ class _Model:
             graph = FrameToLabels(self.folded, self.resize)
             save_fixed(graph, picture_size(graph, self.resize, self.size), path, metadata)
             return
-        # Of two outputs, OpenVINO's runtime computes the one that is needed; ONNX's computes both.
+        # Given two outputs, OpenVINO's runtime computes only the one that is used; ONNX Runtime computes both.
         graph = FrameToLabels(self.folded, self.resize, output, with_own=path.suffix == '.xml')
         save(to_onnx(graph, self.size, self.batch), path, metadata)
 
@@ -175,7 +175,7 @@ class _Model:
 
 @contextlib.contextmanager
 def _unfinished(out: Path) -> Iterator[Path]:
-    """Yield a folder for files that have not passed yet, inside ``out``, which is left as it was where none passes."""
+    """Yield a folder inside ``out`` for files that have not passed yet; if none passes, ``out`` is left unchanged."""
     there = out.is_dir()
     make_folder(out)
     try:
@@ -192,9 +192,9 @@ def _unfinished(out: Path) -> Iterator[Path]:
 
 
 def _publish(path: Path, out: Path) -> Path:
-    """Move the files of a model to where they belong, the one that names it last.
+    """Move the files of a model into the output folder, the file that names the model last.
 
-    A kill in between leaves new weights beside an old description, which the checksum tells.
+    A kill in between leaves new weights next to an old description; the checksum reveals this.
     """
     for file in reversed(files_of(path)):
         with replacing(out / file.name) as temporary:
@@ -203,13 +203,13 @@ def _publish(path: Path, out: Path) -> Path:
 
 
 def export_release(cfg: Config, checkpoint: str, out: str | Path, report: Callable[[str], None] = print) -> list[Path]:
-    """Write what a release ships of a model for machines without PyTorch: int8 for OpenVINO, float32 for ONNX Runtime.
+    """Write the exported models of a release: int8 for OpenVINO, float32 for ONNX Runtime.
 
     Args:
         cfg: The config, with training images to calibrate on and a validation set to score int8 on.
         checkpoint: The published checkpoint; the files get its name.
         out: Folder for ``NAME_int8.xml``, ``NAME_int8.bin`` and ``NAME.onnx``.
-        report: Takes the lines that say what was found.
+        report: Called with each line of the results.
 
     Returns:
         The ``.xml`` and the ``.onnx``.
@@ -220,5 +220,5 @@ def export_release(cfg: Config, checkpoint: str, out: str | Path, report: Callab
     with _unfinished(Path(out)) as folder:
         name = Path(checkpoint).stem
         export(cfg, checkpoint, folder, ('onnx', 'openvino'), int8=True, report=report, name=name)
-        # OpenVINO's model in float is not shipped: the ONNX model is the same.
+        # OpenVINO's float model is not shipped, because it equals the ONNX model.
         return [_publish(folder / file, Path(out)) for file in (f'{name}_int8.xml', f'{name}.onnx')]

@@ -1,6 +1,7 @@
 """Models of one size for runtimes that take a float32 picture and return logits: ncnn and LiteRT.
 
-:mod:`mmseg_erfnet.deploy.fixed` does what is around them: it places a frame on the picture and decides.
+:mod:`mmseg_erfnet.deploy.fixed` does the pre- and postprocessing: it places a frame on the picture and takes the
+argmax.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ INSTALL = {'ncnn': 'pip install pnnx ncnn', 'litert': 'pip install litert-torch 
 
 
 class PictureToLogits(nn.Module):
-    """A folded network for one size: a picture, float32 (1, 3, H, W), BGR from 0 to 255, to logits (1, C, H, W).
+    """A folded network for one size. Input: float32 (1, 3, H, W), BGR from 0 to 255; output: logits (1, C, H, W).
 
     Args:
         graph: A :class:`FrameToLabels` of a folded segmentor; its network is copied.
@@ -37,7 +38,7 @@ class PictureToLogits(nn.Module):
         super().__init__()
         graph = deepcopy(graph)
         self.backbone, self.head = graph.backbone, graph.head
-        # The stem takes colours in the frame's order already, but pixels as they lie in a frame.
+        # The stem already takes colours in the frame's order, but in the memory layout of a frame.
         stem = self.backbone.encoder[0].block
         if not isinstance(stem, Downsampler):
             raise UsageError('This format needs a folded network.')
@@ -54,9 +55,9 @@ class PictureToLogits(nn.Module):
 
 
 class CutTransposed(nn.Module):
-    """A transposed convolution of stride 2, padding 1 and output padding 1, without the latter two.
+    """A transposed convolution of stride 2, padding 1 and output padding 1, rewritten without both paddings.
 
-    LiteRT's converter refuses output padding. All that is computed is computed by the same products.
+    LiteRT's converter refuses output padding. The result is computed from the same products.
     """
 
     def __init__(self, conv: nn.ConvTranspose2d) -> None:
@@ -81,7 +82,7 @@ def picture_size(
     """Return the size of the picture that a model of one size takes.
 
     Raises:
-        UsageError: Nothing fixes it, or the logits would have to be resized in another way than the runtime does.
+        UsageError: Nothing fixes the size, or the runtime's resize of the logits would differ from the model's.
     """
     if graph.align_corners:
         raise UsageError('The formats ncnn and litert need a head with align_corners=False: use onnx or openvino.')
@@ -95,16 +96,16 @@ def picture_size(
 
 
 def save_fixed(graph: FrameToLabels, picture: tuple[int, int], path: Path, metadata: dict) -> None:
-    """Write a model of one size, with its metadata in a JSON file beside it.
+    """Write a model of one size, with its metadata in a JSON file next to it.
 
     Args:
         graph: The folded segmentor as a graph.
-        picture: Height and width of what the network sees.
+        picture: Height and width of the network's input.
         path: The target, ``.param`` or ``.tflite``.
-        metadata: What the model says of itself; what the runtime needs besides is added.
+        metadata: The model's metadata; the entries that the runtime needs are added.
 
     Raises:
-        UsageError: The packages that convert are not installed, or cannot convert this network.
+        UsageError: The converter is not installed, or cannot convert this network.
         StorageError: The folder cannot be written.
     """
     network = PictureToLogits(graph).eval()
@@ -118,7 +119,7 @@ def save_fixed(graph: FrameToLabels, picture: tuple[int, int], path: Path, metad
             raise UsageError(f'The format {name} needs {error.name}: {INSTALL[name]}.') from error
         except UserError:
             raise
-        # A converter raises whatever it likes.
+        # Converters raise exceptions of any type.
         except Exception as error:
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UsageError(f'The network cannot be converted for {name} ({line}): use onnx or openvino.') from error
@@ -131,7 +132,7 @@ def save_fixed(graph: FrameToLabels, picture: tuple[int, int], path: Path, metad
 
 @contextlib.contextmanager
 def _quiet():
-    """Silence converters, which report every pass."""
+    """Silence the converters, which log every pass."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -8,12 +8,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Fold every BN of ERFNet's and MMCV's blocks into the convolution before it, in place; dropout goes, too.
+    """Fold every BN of ERFNet's and MMCV's blocks into the preceding convolution, in place, and remove dropout.
 
-    The network then only predicts.
+    The network can then only be used for inference.
 
     Args:
-        network: A module that holds blocks of our ERFNet or of MMSegmentation's, and ``ConvModule``.
+        network: A module that contains blocks of our or MMSegmentation's ERFNet, and ``ConvModule``.
 
     Returns:
         The same module.
@@ -27,9 +27,9 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def standardised(conv: ConvWS2d | ConvAWS2d) -> nn.Conv2d:
-    """Return a plain convolution with the weights that one with weight standardisation makes of its own.
+    """Return a plain convolution with the standardised weights of a convolution with weight standardisation.
 
-    A BN folded into the latter would be standardised away again.
+    If a BN were folded into the original convolution, standardisation would remove it again.
     """
     plain = nn.Conv2d(
         conv.in_channels,
@@ -41,7 +41,7 @@ def standardised(conv: ConvWS2d | ConvAWS2d) -> nn.Conv2d:
         conv.groups,
         bias=conv.bias is not None,
     )
-    # MMCV's code views the weights flat, which those in channels_last are not.
+    # MMCV's code calls view() to flatten the weights, which fails for channels_last.
     weight = conv.weight.detach().contiguous()
     if isinstance(conv, ConvAWS2d):
         plain.weight.data = conv._get_weight(weight)
@@ -73,7 +73,7 @@ def _fold_children(network: nn.Module) -> None:
 
 
 def is_downsampler(block: nn.Module) -> bool:
-    """Tell ours, MMSegmentation's and a folded one from other blocks."""
+    """Whether a block is a downsampler: ours, MMSegmentation's or a folded one."""
     return hasattr(block, 'conv') and hasattr(block, 'pool')
 
 
@@ -88,10 +88,11 @@ def _fold_sequence(layers: nn.ModuleList) -> None:
 class Downsampler(nn.Module):
     """A folded downsampler, for even sizes.
 
-    The pooled channels go through a 1x1 convolution that holds their scale. Where the convolution beside them makes
-    most of the channels, both make all of them, each with zeros for the other's, and are added: inference engines do
-    that inside the convolution, whereas a concatenation of 3 and 13 channels, or 16 and 48, costs copies and changes of
-    the layout. Nothing depends on the input's size, which exporters of dynamic sizes need.
+    The pooled channels pass through a 1x1 convolution that applies their scale. If the parallel convolution produces
+    most of the channels, both convolutions are widened to all channels, with zeros for the channels of the other, and
+    their outputs are added. Inference engines add inside the convolution, whereas concatenating 3 and 13 channels, or
+    16 and 48, costs copies and changes of layout. Nothing depends on the input's size, as exporters of dynamic sizes
+    require.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -111,7 +112,7 @@ class Downsampler(nn.Module):
         self.take.bias.data = F.pad(shift, (before, 0))
         self.act, self.after = nn.Identity(), nn.Sequential(norm, act)
         if not self.adds and isinstance(norm, nn.Identity) and getattr(act, 'num_parameters', 1) == 1:
-            # Before the concatenation, it becomes part of the convolution.
+            # Before the concatenation, the activation can be fused into the convolution.
             self.act, self.after = act, nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ class Downsampler(nn.Module):
 
 
 def _widened(conv: nn.Conv2d, more: int) -> nn.Conv2d:
-    """Return a convolution that makes so many more channels, of zeros."""
+    """Return a convolution with the given number of additional output channels, which are zero."""
     wide = nn.Conv2d(
         conv.in_channels,
         conv.out_channels + more,
@@ -141,7 +142,7 @@ def _widened(conv: nn.Conv2d, more: int) -> nn.Conv2d:
 
 
 class Stem(nn.Module):
-    """The first downsampler, given pixels as they lie in a frame, (N, H, W, 3)."""
+    """The first downsampler, which takes pixels in the memory layout of a frame, (N, H, W, 3)."""
 
     def __init__(self, block: nn.Module, reverse: bool) -> None:
         super().__init__()
@@ -153,10 +154,11 @@ class Stem(nn.Module):
 
 
 class FoldedStem(nn.Module):
-    """The same, folded, which takes the colours in the frame's order.
+    """A folded :class:`Stem`, which takes the colours in the frame's order.
 
-    Pooling of three channels takes OpenVINO longer than a convolution. The maximum of whole rows, and then of each and
-    itself three places further on, takes a quarter of that; half of its channels mean nothing and have no weight.
+    OpenVINO takes longer to pool three channels than to run a convolution. The maximum of two whole rows, and then of
+    the result and itself shifted by three values, takes a quarter of that time. Half of the resulting channels are
+    meaningless and have zero weights.
     """
 
     def __init__(self, block: Downsampler, reverse: bool) -> None:
@@ -180,7 +182,7 @@ class FoldedStem(nn.Module):
 
 
 def _halves(norm: nn.BatchNorm2d, channels: int) -> list[nn.BatchNorm2d]:
-    """Split a BN after so many channels."""
+    """Split a BN in two after the given number of channels."""
     halves = []
     for part in (slice(None, channels), slice(channels, None)):
         half = nn.BatchNorm2d(len(norm.weight[part]), eps=norm.eps).eval()

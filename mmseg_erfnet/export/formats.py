@@ -1,6 +1,6 @@
-"""A graph written in the formats that :mod:`mmseg_erfnet.deploy.backends` reads.
+"""Writes a graph in the formats that :mod:`mmseg_erfnet.deploy.backends` reads.
 
-The ONNX model comes from PyTorch and OpenVINO's is made of it, so that both are one graph.
+PyTorch exports the ONNX model, and OpenVINO's model is converted from it, so both have the same graph.
 """
 
 import json
@@ -20,8 +20,8 @@ from mmseg_erfnet.files import storage_error
 
 
 def to_onnx(graph: nn.Module, size: tuple[int, int] | None = None, batch: int | None = None) -> onnx.ModelProto:
-    """Export a graph of frames, uint8 (N, H, W, 3), with its dimensions open or fixed."""
-    # The numbers in place of open dimensions must be none that means something: not 1, not a multiple of 8.
+    """Export a graph that takes frames, uint8 (N, H, W, 3), with dynamic or fixed dimensions."""
+    # The example sizes of dynamic dimensions must not be special values: neither 1 nor a multiple of 8.
     height, width = size or (90, 130)
     frames = torch.zeros((batch or 2, height, width, 3), dtype=torch.uint8)
     names = {0: None if batch else 'batch', 1: None if size else 'height', 2: None if size else 'width'}
@@ -29,7 +29,7 @@ def to_onnx(graph: nn.Module, size: tuple[int, int] | None = None, batch: int | 
 
 
 def trace(module: nn.Module, example: torch.Tensor, outputs: list[str], dynamic: dict[int, Dim]) -> onnx.ModelProto:
-    """Export a module of one input, called frames, without the exporter's talk."""
+    """Export a module with a single input, named frames, without the exporter's log output."""
     logger = logging.getLogger('torch.onnx')
     level = logger.level
     try:
@@ -52,7 +52,7 @@ def trace(module: nn.Module, example: torch.Tensor, outputs: list[str], dynamic:
 
 
 def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove, in place, what the exporter notes on each node: stack traces, with the paths of whoever exports."""
+    """Remove, in place, the exporter's notes on each node: stack traces with paths of the exporting machine."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
@@ -61,10 +61,10 @@ def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
-    """Write a model, in the format that the file's name ends in, with its metadata and their checksum.
+    """Write a model, in the format given by the file's suffix, with its metadata and the checksum.
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: The file cannot be written.
     """
     if path.suffix == '.onnx':
         model = deepcopy(model)
@@ -79,7 +79,7 @@ def save(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
 
 
 def as_text(metadata: dict) -> str:
-    """Return metadata as JSON that every parser takes: NaN is none."""
+    """Return metadata as standard JSON, in which NaN is not allowed."""
     return json.dumps(metadata, allow_nan=False)
 
 

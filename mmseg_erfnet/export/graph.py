@@ -1,4 +1,4 @@
-"""A trained segmentor as one graph, from a camera's frame to labels, for exporters."""
+"""A trained segmentor as a single graph from camera frame to labels, for exporters."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.export.folding import Downsampler, FoldedStem, Stem, is_downsampler
 from mmseg_erfnet.models.building import innermost_dataset
 
-# What --scale rounds sizes down to: no network of ERFNet's depth then pads.
+# --scale rounds sizes down to multiples of this, so that a network of ERFNet's depth needs no padding.
 SCALED_MULTIPLE = 8
 SCALES = (0.1, 10)
 
@@ -25,8 +25,8 @@ class FrameResize:
     """The ``Resize`` of a test pipeline.
 
     Args:
-        height: Height of the result, or with ``keep_ratio`` the bound of the shorter or longer side.
-        width: The other one.
+        height: Height of the result; with ``keep_ratio``, one of the two bounds.
+        width: Width of the result; with ``keep_ratio``, the other bound. The larger bound limits the longer side.
         keep_ratio: Keep the frame's proportions, at the largest size within the bounds.
     """
 
@@ -35,7 +35,7 @@ class FrameResize:
     keep_ratio: bool
 
     def __call__(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size that a frame gets, as ``mmcv.imrescale`` rounds it, in integers alone."""
+        """Return the size of a resized frame, rounded as ``mmcv.imrescale`` does, with integer arithmetic only."""
         if not self.keep_ratio:
             return self.height, self.width
         # torch's functions accept the symbols of torch.export and plain integers.
@@ -51,7 +51,7 @@ class FrameResize:
 
 @dataclass(frozen=True)
 class FrameScale:
-    """A resize in proportion to the frame, where the test pipeline has none.
+    """A resize in proportion to the frame, used if the test pipeline has none.
 
     Args:
         scale: The factor; sizes are rounded down to multiples of 8.
@@ -60,17 +60,19 @@ class FrameScale:
     scale: Fraction
 
     def __call__(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size that a frame gets."""
+        """Return the size of a resized frame."""
         up, down = self.scale.numerator, self.scale.denominator * SCALED_MULTIPLE
-        # At least one multiple, in a form that torch.export takes for any size.
+        # At least one multiple, written in a form that torch.export accepts for any size.
         return tuple(torch.sym_max(side * up // down, 1) * SCALED_MULTIPLE for side in (height, width))
 
 
 def test_pipeline(cfg: Config) -> list[dict]:
-    """Return the steps by which a config prepares test frames: those of its test dataset, whatever a variable says.
+    """Return the steps that prepare a config's test frames.
+
+    These are the steps of the test dataset, regardless of a variable ``test_pipeline``.
 
     Raises:
-        UsageError: The config has none.
+        UsageError: The test dataset has no pipeline.
     """
     pipeline = innermost_dataset(cfg).get('pipeline')
     if not pipeline:
@@ -79,14 +81,14 @@ def test_pipeline(cfg: Config) -> list[dict]:
 
 
 def frame_resize(cfg: Config, scale: float = 1.0) -> FrameResize | FrameScale | None:
-    """Return what a config's test pipeline does to a frame's size.
+    """Return how a config's test pipeline changes a frame's size.
 
     Args:
         cfg: The config.
         scale: Factor on the size that the network sees; its sides are rounded down to multiples of 8.
 
     Raises:
-        UsageError: The pipeline does something else to the image, or the scale is not from 0.1 to 10.
+        UsageError: The pipeline changes the image in another way, or the scale is not between 0.1 and 10.
     """
     resize = None
     for step in test_pipeline(cfg):
@@ -104,7 +106,7 @@ def frame_resize(cfg: Config, scale: float = 1.0) -> FrameResize | FrameScale | 
         return resize
     if not SCALES[0] <= scale <= SCALES[1]:
         raise UsageError(f'A scale is a factor from {SCALES[0]} to {SCALES[1]}, 1.25 for instance: got {scale}.')
-    # As it is written: 0.7 times 80 is 56.
+    # From the decimal text, so that 0.7 times 80 is exactly 56.
     factor = Fraction(str(scale)).limit_denominator(1000)
     if resize is None:
         return FrameScale(factor)
@@ -125,21 +127,21 @@ def _pair(scale: object) -> tuple[int, int]:
 
 
 class FrameToLabels(nn.Module):
-    """Preprocessing, network and decision of a segmentor.
+    """Preprocessing, network and argmax of a segmentor.
 
-    It computes what MMSegmentation does with ``data_preprocessor.test_cfg = dict(size_divisor=...)``: the frame is
-    resized as the test pipeline says, normalised, padded at the right and at the bottom to what the network divides
-    sizes by, and the logits are cropped, resized to the frame's size (bilinear), and only then decided.
+    It computes the same as MMSegmentation with ``data_preprocessor.test_cfg = dict(size_divisor=...)``: the frame is
+    resized by the test pipeline, normalised, and padded at the right and at the bottom to a multiple of the network's
+    stride. The logits are cropped and resized to the frame's size (bilinear) before the argmax.
 
     Args:
-        segmentor: An ``EncoderDecoder`` with an ERFNet; its weights are used, and folded where ``fold`` is set.
-        resize: From :func:`frame_resize`, which may scale.
+        segmentor: An ``EncoderDecoder`` with an ERFNet, folded or not.
+        resize: From :func:`frame_resize`; it may include a scale.
         output: 'labels', 'logits' or 'probabilities'.
-        with_own: Where frames are resized, return their labels at the network's own size, too: for frames that have it
-            already, they are the labels, and found sooner.
+        with_own: If frames are resized, also return the labels at the network's own size. For frames that already have
+            this size, they are the labels, and faster to compute.
 
     Raises:
-        UsageError: It is no such segmentor.
+        UsageError: The segmentor is not supported.
     """
 
     def __init__(
@@ -169,12 +171,12 @@ class FrameToLabels(nn.Module):
             raise UsageError('Only models for three-channel images with test_cfg.mode "whole" can be exported.')
         self.backbone, self.head = deepcopy(backbone), segmentor.decode_head
         self.align_corners = segmentor.align_corners
-        # A head with one output for two classes tells them apart by a threshold.
+        # A head with one output distinguishes two classes by a threshold.
         self.threshold = self.head.threshold if self.head.out_channels == 1 else None
         self.resize, self.output = resize, output
         # A network of ERFNet's depth halves the size three times.
         self.multiple = 2 ** sum(is_downsampler(block) for block in backbone.encoder)
-        # Its name depends on the distribution of MMSegmentation.
+        # The attribute's name depends on the distribution of MMSegmentation.
         reverse = any(getattr(preprocessor, name, False) for name in ('_channel_conversion', 'channel_conversion'))
         first = self.backbone.encoder[0]
         self.backbone.encoder[0] = (FoldedStem if isinstance(first, Downsampler) else Stem)(first, reverse)
@@ -182,7 +184,7 @@ class FrameToLabels(nn.Module):
         with torch.no_grad():
             logits = self.head.eval()(self.backbone.eval()(torch.zeros(1, side, side, 3)))
         self.doubles = logits.shape[-1] * 2 == side and not self.align_corners and self.threshold is None
-        # A scaled frame never has the frame's own size.
+        # A FrameScale always changes the size of a frame.
         fits = isinstance(resize, FrameResize)
         self.with_own = bool(with_own and fits and self.doubles and output == 'labels')
         for name, value in (('mean', mean), ('std', std)):
@@ -190,11 +192,11 @@ class FrameToLabels(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """Names of what is returned."""
+        """Names of the outputs."""
         return [self.output, 'own_labels'] if self.with_own else [self.output]
 
     def forward(self, frames: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Frames, uint8 (N, H, W, 3) BGR, to labels, uint8 (N, H, W); or to logits or probabilities (N, C, H, W)."""
+        """Return labels, uint8 (N, H, W), or logits or probabilities (N, C, H, W), for frames, uint8 (N, H, W, 3)."""
         frame_size = frames.shape[1:3]
         height, width = self.resize(*frame_size) if self.resize else frame_size
         x = self.prepared(frames)
@@ -217,28 +219,29 @@ class FrameToLabels(nn.Module):
         return (labels, own) if self.with_own else labels
 
     def prepared(self, frames: Tensor) -> Tensor:
-        """Frames, uint8 (N, H, W, 3) BGR, to what the first layer takes: normalised, float32 (N, h, w, 3) BGR."""
+        """Return the first layer's input, normalised, float32 (N, h, w, 3) BGR, for frames, uint8 (N, H, W, 3) BGR."""
         if self.resize:
             x = frames.to(self.mean.dtype).permute(0, 3, 1, 2)
             x = F.interpolate(x, self.resize(*frames.shape[1:3]), mode='bilinear', align_corners=False)
-            # OpenCV resizes in integers; its result is rounded.
+            # Rounded, because OpenCV resizes in integers.
             frames = x.permute(0, 2, 3, 1).round()
         height, width = frames.shape[1:3]
         bottom, right = (-(-side // self.multiple) * self.multiple - side for side in (height, width))
-        # Row by row, not pixel by pixel: three colours fill no vector of a CPU.
+        # Row by row, not pixel by pixel: three colours do not fill a CPU's vector register.
         x = frames.flatten(2).to(self.mean.dtype) - self.mean.repeat(width)
-        # Before the division: a pad right before a pooling makes ONNX Runtime 1.31 fuse the two, which is wrong.
+        # Pad before the division: ONNX Runtime 1.31 fuses a pad directly before a pooling, with a wrong result.
         x = F.pad(x, (0, 3 * right, 0, bottom)) / self.std.repeat(width + right)
         return x.unflatten(2, (width + right, 3))
 
 
 def labels_of_doubled(logits: Tensor) -> Tensor:
-    """Decide logits (N, C, h, w) resized to twice their size, bilinearly: labels, uint8 (N, 2 h, 2 w).
+    """Return the argmax, uint8 (N, 2 h, 2 w), of logits (N, C, h, w) after bilinear resizing to twice their size.
 
-    A pixel of the result weighs the four logits around it by 9, 3, 3 and 1 sixteenths, in one of four arrangements: so
-    many small convolutions, of which each is decided at once. Only the labels are woven together. With OpenVINO in
-    bf16, that takes half the time of resizing all classes and then deciding. Beyond the border there are zeros, not the
-    border's logits once more: that makes the sums of all classes smaller by one factor, which decides nothing.
+    Each output pixel is a weighted sum of the four nearest logits, with weights of 9, 3, 3 and 1 sixteenths in one of
+    four arrangements. Each arrangement is a small convolution followed by its own argmax, and only the labels are
+    interleaved. With OpenVINO in bf16, this takes half the time of resizing all classes before the argmax. Zeros are
+    used beyond the border instead of the repeated border logits: this scales the sums of all classes by the same
+    factor, so the argmax does not change.
     """
     height, width = logits.shape[2:]
     classes = logits.shape[1]
@@ -248,7 +251,7 @@ def labels_of_doubled(logits: Tensor) -> Tensor:
         for left, columns in enumerate((far, near)):
             kernel = torch.outer(rows, columns).to(logits).expand(classes, 1, 2, 2)
             found = F.conv2d(logits, kernel, padding=1, groups=classes)
-            # Flat, so that OpenVINO decides plane by plane, not pixel by pixel.
+            # Flattened, so that OpenVINO computes the argmax plane by plane, not pixel by pixel.
             found = found.flatten(2).argmax(1).to(torch.uint8).view(-1, height + 1, width + 1)
             labels.append(found[:, top : top + height, left : left + width])
     return F.pixel_shuffle(torch.stack(labels, 1), 2)[:, 0]

@@ -1,4 +1,4 @@
-"""What a model tells of itself."""
+"""The metadata of a model."""
 
 import hashlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from mmseg_erfnet.export.graph import frame_resize
 
 
 def describe(cfg: Config, segmentor: nn.Module, checkpoint: str | None, scale: float = 1.0) -> dict:
-    """Return what an exported model tells of itself, but for its form."""
+    """Return the metadata of an exported model, except its output, size and batch."""
     resize = frame_resize(cfg)
     return dict(
         checksum=OPEN_CHECKSUM,

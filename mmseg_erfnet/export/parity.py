@@ -1,4 +1,4 @@
-"""Whether a written model computes what MMSegmentation computes in PyTorch."""
+"""Checks whether an exported model computes the same as MMSegmentation in PyTorch."""
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -21,14 +21,14 @@ from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, te
 from mmseg_erfnet.images import check_frame
 from mmseg_erfnet.registry import DATASETS, TRANSFORMS
 
-# How far logits in float32 may be from PyTorch's. Labels may differ where the logits of two classes are that close.
+# Largest allowed difference of float32 logits from PyTorch's. Labels may differ where two classes are this close.
 LOGIT_TOLERANCE = 1e-3
-# Share of labels that may differ beyond that where frames are resized: libraries round some pixels differently.
+# Share of labels that may differ beyond that if frames are resized, because libraries round some pixels differently.
 RESIZED_DISAGREEMENT = 1e-3
 
 
 def sample_frames(cfg: Config, number: int) -> list[np.ndarray]:
-    """Return so many frames of a config's test set, evenly spread; synthetic ones where its data are not here."""
+    """Return evenly spaced frames of a config's test set, or synthetic frames if its data are not available."""
     try:
         dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
         return [read_frame(dataset.get_data_info(index)['img_path']) for index in evenly_spaced(len(dataset), number)]
@@ -40,7 +40,7 @@ def read_frame(path: str) -> np.ndarray:
     """Return an image as uint8 (H, W, 3), BGR.
 
     Raises:
-        DataError: It cannot be read, or is no colour image of 8 bits.
+        DataError: It cannot be read, or is not an 8-bit colour image.
     """
     data = read_bytes(path)
     check_frame(data, path)
@@ -52,7 +52,7 @@ def read_frame(path: str) -> np.ndarray:
 
 @dataclass
 class Difference:
-    """What a comparison found."""
+    """The result of a comparison."""
 
     logits: list[float] = field(default_factory=list)
     pixels: int = 0
@@ -62,10 +62,13 @@ class Difference:
     wrong_resized: int = 0
 
     def add_logits(self, found: np.ndarray, expected: np.ndarray, own: bool) -> None:
-        """Compare logits: the worst of a frame of the network's own size; of others, resized inside, the mean.
+        """Add a comparison of logits.
+
+        For a frame of the network's own size, the largest difference counts; for a frame that the model resizes, the
+        mean difference.
 
         Raises:
-            ParityError: PyTorch's own are NaN or infinite.
+            ParityError: PyTorch's own logits are NaN or infinite.
         """
         if not np.isfinite(expected).all():
             raise ParityError('The model gives NaN or infinite logits in PyTorch: its weights are damaged; use others.')
@@ -73,8 +76,8 @@ class Difference:
         self.logits.append(float(difference.max() if own else difference.mean()))
 
     def add_labels(self, behind: np.ndarray, own: bool) -> None:
-        """Count labels by how far behind the best logit theirs is, (H, W)."""
-        # Whatever is not known to be close, NaN included, is far.
+        """Count labels, given the distance (H, W) of each label's logit from the best logit."""
+        # Written so that NaN counts as wrong.
         wrong = int((~(behind <= 2 * LOGIT_TOLERANCE)).sum())
         self.pixels += behind.size
         self.equal += int((behind == 0).sum())
@@ -83,10 +86,10 @@ class Difference:
         self.resized += 0 if own else behind.size
 
     def check(self, name: str) -> str:
-        """Return what was found, in a line.
+        """Return the result in one line.
 
         Raises:
-            ParityError: It is more than rounding; a NaN is.
+            ParityError: The difference exceeds rounding, or is NaN.
         """
         worst, wrong = float(np.max(self.logits)), self.wrong + self.wrong_resized
         fits = worst <= LOGIT_TOLERANCE and self.wrong == 0
@@ -101,16 +104,16 @@ class Difference:
 
 
 class Reference:
-    """What a segmentor predicts in PyTorch, in float32.
+    """The predictions of a segmentor in PyTorch, in float32.
 
-    Frames of the network's own size go through MMSegmentation's ``test_step``, prepared by the config's own pipeline.
-    Those of other sizes go through :class:`~mmseg_erfnet.export.graph.FrameToLabels`, whose resize is in float where
-    OpenCV's is in integers, once that is found to agree with MMSegmentation at the own size.
+    Frames of the network's own size are prepared by the config's own pipeline and run through MMSegmentation's
+    ``test_step``. Frames of other sizes run through :class:`~mmseg_erfnet.export.graph.FrameToLabels`, which resizes in
+    float whereas OpenCV resizes in integers; before that, the graph is checked against MMSegmentation at its own size.
 
     Args:
         cfg: The config.
         segmentor: From :func:`mmseg_erfnet.models.building.load_segmentor`, not folded.
-        resize: What the model does to a frame's size.
+        resize: How the model changes a frame's size.
         frames: uint8 (H, W, 3), BGR.
 
     Raises:
@@ -135,22 +138,22 @@ class Reference:
         found.check('The graph')
 
     def own_size(self, frame: np.ndarray) -> tuple[int, int]:
-        """Return the size of a frame that the network sees as it is; where there is none, the frame's."""
+        """Return the size at which the network takes frames without a resize; by default, the frame's size."""
         size = frame.shape[:2]
         return self.resize(*size) if isinstance(self.resize, FrameResize) else size
 
     def is_own(self, frame: np.ndarray) -> bool:
-        """Tell whether the network sees a frame as it is."""
+        """Whether the network takes a frame without a resize."""
         return self.resize is None or tuple(self.resize(*frame.shape[:2])) == frame.shape[:2]
 
     def compare(self, frame: np.ndarray, logits: np.ndarray, labels: np.ndarray, difference: Difference) -> None:
-        """Add what a model made of a frame to a comparison.
+        """Add a model's prediction of a frame to a comparison.
 
         Args:
             frame: uint8 (H, W, 3), BGR.
             logits: float32 (C, H, W).
             labels: uint8 (H, W).
-            difference: What is added to.
+            difference: The comparison to add to.
         """
         own = self.is_own(frame)
         scores = self._by_mmseg(frame) if own else self._scores(_run(self.graph, frame))
@@ -158,11 +161,11 @@ class Reference:
         difference.add_labels(self._behind(scores, labels), own)
 
     def _scores(self, logits: np.ndarray) -> np.ndarray:
-        """Return logits in the form that MMSegmentation gives them: of a binary head, the probability."""
+        """Return logits in MMSegmentation's form: for a binary head, the probability."""
         return logits if self.threshold is None else torch.from_numpy(logits).sigmoid().numpy()
 
     def _behind(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return how far, (H, W), the score of each label is from the best one's."""
+        """Return the distance, (H, W), of each label's score from the best score."""
         if self.threshold is not None:
             away = scores[0] - self.threshold
             return np.where((away > 0) == (labels == 1), 0, np.abs(away) + 1e-12)
@@ -178,7 +181,7 @@ class Reference:
 
 
 def _pipeline(cfg: Config, resize: FrameResize | FrameScale | None) -> Compose:
-    """Return the steps of a config's test pipeline behind those that load, at the scale of the model."""
+    """Return the steps of a config's test pipeline that follow the loading steps, at the scale of the model."""
     steps = [dict(step) for step in test_pipeline(cfg) if step_name(step) not in LOADING_STEPS]
     for step in steps:
         if step_name(step) == 'Resize':
@@ -192,22 +195,22 @@ def _run(graph: nn.Module, frame: np.ndarray) -> np.ndarray:
 
 
 def check_parity(predictor: Predictor, logits_of: Callable[[np.ndarray], np.ndarray], reference: Reference) -> str:
-    """Compare a written model with PyTorch.
+    """Compare an exported model with PyTorch.
 
-    Labels and logits are compared on frames of the network's own size; labels, too, on a frame as it is and on one cut
-    to a size that the network pads.
+    Labels and logits are compared on frames of the network's own size, and also on one frame at its original size and
+    at a size that the network has to pad.
 
     Args:
-        predictor: The model, of any output, in float32.
-        logits_of: Returns the logits, float32 (C, H, W), of a frame by the same backend.
+        predictor: The model, with any output, in float32.
+        logits_of: Returns the logits, float32 (C, H, W), of a frame, computed by the same backend.
         reference: PyTorch's predictions.
 
     Returns:
-        What was found, in a line.
+        The result in one line.
 
     Raises:
-        ParityError: It differs by more than rounding: logits by more than 1e-3, or labels where no other class is as
-            close as that.
+        ParityError: The model differs by more than rounding: logits by more than 1e-3, or labels where no other class
+            is that close.
     """
     difference = Difference()
     for index, frame in enumerate(reference.frames):

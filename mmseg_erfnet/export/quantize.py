@@ -1,4 +1,4 @@
-"""Post-training quantisation to int8 for OpenVINO, by NNCF, never without the scores before and after."""
+"""Post-training quantisation to int8 for OpenVINO with NNCF, always scored before and after."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,13 +23,14 @@ from mmseg_erfnet.export.parity import read_frame
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.registry import DATASETS
 
-# NNCF's own number for calibration.
+# NNCF's default for calibration.
 CALIBRATION_FRAMES = 300
-# Asymmetric activations; what resizes the logits (see graph.labels_of_doubled) stays float, so that they do.
+# Asymmetric activations. The convolutions that resize the logits (see graph.labels_of_doubled) stay in float, so that
+# the logits do too.
 OPTIONS = dict(
     preset=nncf.QuantizationPreset.MIXED, ignored_scope=nncf.IgnoredScope(types=['GroupConvolution'], validate=False)
 )
-# Frames by which layers are ranked when some must stay float.
+# Number of frames for ranking the layers when some must stay in float.
 RANKING_FRAMES = 24
 
 
@@ -43,26 +44,26 @@ def export_int8(
     report: Callable[[str], None] = print,
     scale: float = 1.0,
 ) -> None:
-    """Quantise a model, score it beside the one in float32 on the validation set, and write it.
+    """Quantise a model, score it and the float32 model on the validation set, and write it.
 
-    All layers are quantised first. Where that loses too much, those that cost the most are left in float, one after
-    the other, until it does not.
+    All layers are quantised first. If that loses too much, the most sensitive layers are left in float, one by one,
+    until the loss is acceptable.
 
     Args:
-        model: A model of open dimensions whose output is labels.
-        path: Where to write it; its folder is there.
-        metadata: That of the float model; the scores are added under ``int8``.
+        model: A model with dynamic dimensions whose output is labels.
+        path: The file to write; its folder exists.
+        metadata: The metadata of the float model; the scores are added under ``int8``.
         cfg: The config, for the training images and the validation set.
         max_drop: Points of mIoU that may be lost.
-        report: Takes the lines that say what was found.
-        scale: Factor on the size that the network sees, which the model was exported with.
+        report: Called with each line of the results.
+        scale: Factor on the size that the network sees, as in the export of the model.
 
     Raises:
-        UsageError: The config has no validation set.
+        UsageError: The config has no training or validation set.
         DataError: The data are not where the config says.
-        QuantizationError: More is lost than allowed, or a score is NaN.
+        QuantizationError: The loss exceeds the limit, or a score is NaN.
     """
-    # NNCF reports at length by itself.
+    # NNCF logs at length by default.
     nncf.set_log_level(40)
     _check_data(cfg)
     validation = DATASETS.build(dict(cfg.val_dataloader.dataset))
@@ -97,7 +98,7 @@ def export_int8(
         )
         after = score_of(quantised, 'int8')
     line = f'mIoU on {len(validation)} validation images: fp32 {before["mIoU"]:.2f}, int8 {after["mIoU"]:.2f}'
-    # No comparison with NaN is true.
+    # Written so that NaN fails too.
     if not before['mIoU'] - after['mIoU'] <= max_drop:
         raise QuantizationError(
             f'{line}: more than {max_drop:g} points are lost. The model was not kept; train '
@@ -128,7 +129,7 @@ def _check_data(cfg: Config) -> None:
 
 @signal_stack_kept()
 def quantize(model: openvino.Model, batches: Sequence[np.ndarray]) -> openvino.Model:
-    """Quantise all of a model that OpenVINO's CPU kernels compute in int8.
+    """Quantise every layer that OpenVINO's CPU kernels can compute in int8.
 
     Args:
         model: The model in float32.
@@ -138,12 +139,12 @@ def quantize(model: openvino.Model, batches: Sequence[np.ndarray]) -> openvino.M
 
 
 def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES, scale: float = 1.0) -> list[np.ndarray]:
-    """Return training images, evenly spread, at the size that the network sees.
+    """Return evenly spaced training images at the size that the network sees.
 
     Args:
         cfg: The config, for its training set.
-        number: How many, or all that there are.
-        scale: Factor on that size. Where the test pipeline has no resize, the model itself scales.
+        number: Maximum number of images.
+        scale: Factor on that size. If the test pipeline has no resize, the model itself scales.
     """
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset))
     resize = frame_resize(cfg, scale)
@@ -156,9 +157,9 @@ def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES, scale: flo
 
 
 def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a frame and its labels, both of the size at which the config scores.
+    """Return a frame and its labels, both at the size at which the config scores.
 
-    That is the image's own where the labels are, else the size to which the pipeline resizes both.
+    This is the image's own size if the labels have it, else the size to which the pipeline resizes both.
     """
     data = dataset[index]
     labels = data['data_samples'].gt_sem_seg.data[0].numpy()
@@ -173,7 +174,7 @@ def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.n
 
 
 def score(predictor: Predictor, dataset: BaseSegDataset, what: str = 'Scored') -> dict:
-    """Score a model that returns labels: the metrics of :func:`mmseg_erfnet.evaluation.scores.scores`."""
+    """Score a model that returns labels; return the metrics of :func:`mmseg_erfnet.evaluation.scores.scores`."""
     confusion = 0
     with progress(what, len(dataset), 'images') as bar:
         for index in range(len(dataset)):
@@ -185,7 +186,7 @@ def score(predictor: Predictor, dataset: BaseSegDataset, what: str = 'Scored') -
 
 def _validation(dataset: BaseSegDataset) -> Callable:
     def validate(model: openvino.CompiledModel, indices: list[int]) -> tuple[float, list[np.ndarray]]:
-        """Return the mIoU, from 0 to 1, and the labels of each image, by which NNCF compares two models."""
+        """Return the mIoU, from 0 to 1, and the labels of each image, which NNCF uses to compare two models."""
         confusion, outputs = 0, []
         for index in indices:
             frame, labels = scored_sample(dataset, index)

@@ -1,4 +1,4 @@
-"""A model in PyTorch behind the interface of exported ones."""
+"""A PyTorch model with the interface of exported models."""
 
 from copy import copy
 
@@ -15,11 +15,11 @@ from mmseg_erfnet.models.building import load_segmentor
 
 
 class TorchBackend:
-    """A graph that PyTorch runs, folded and in the layout that its convolutions are fastest in.
+    """A graph that PyTorch runs, in the memory layout in which its convolutions are fastest.
 
     Args:
-        graph: A :class:`~mmseg_erfnet.export.graph.FrameToLabels`.
-        device: A device of torch's.
+        graph: A :class:`~mmseg_erfnet.export.graph.FrameToLabels` of a folded segmentor.
+        device: A torch device.
     """
 
     def __init__(self, graph: torch.nn.Module, device: str = 'cpu') -> None:
@@ -29,7 +29,7 @@ class TorchBackend:
         self.without_resize.resize = None
 
     def run(self, frames: np.ndarray) -> np.ndarray:
-        """Frames, uint8 (N, H, W, 3), to the graph's output."""
+        """Run the graph on frames, uint8 (N, H, W, 3), and return its output."""
         size = frames.shape[1:3]
         graph = self.graph if self.resize and self.resize(*size) != size else self.without_resize
         with torch.inference_mode():
@@ -49,13 +49,13 @@ def torch_predictor(
     Args:
         cfg: The config.
         checkpoint: The checkpoint file.
-        device: A device of torch's. Without it, the GPU if there is one.
-        threads: Number of CPU threads, for all of this process.
-        trust_checkpoint: Load a checkpoint that holds more than data.
+        device: A torch device. The default is the GPU if there is one.
+        threads: Number of CPU threads, for the whole process.
+        trust_checkpoint: Load a checkpoint that contains more than data.
         scale: Factor on the size that the network sees, as in :func:`~mmseg_erfnet.export.graph.frame_resize`.
 
     Raises:
-        UsageError: The device is not here, or the model is none that can be run so.
+        UsageError: The device is not available, or the model is not supported.
         CheckpointError: The checkpoint cannot be loaded or does not fit.
     """
     device = _device(device)
@@ -68,11 +68,11 @@ def torch_predictor(
 
 
 def _device(name: str | None) -> str:
-    """Return a device of torch's that is here; without a name, the GPU if there is one."""
+    """Return the name of an available torch device; the default is the GPU if there is one."""
     name = name.lower() if name else 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         torch.zeros(1, device=name)
-    # Each kind of device that is missing has an exception of its own.
+    # Each kind of missing device raises a different exception.
     except Exception as error:
         raise UsageError(
             f'PyTorch finds no device {name} here (CUDA {"is" if torch.cuda.is_available() else "is not"} available): '

@@ -1,4 +1,4 @@
-"""The checks that every segmentor must pass; for another one, subclass and say which."""
+"""The checks that every segmentor must pass; to test another one, subclass and name its config."""
 
 import json
 import zlib
@@ -24,7 +24,7 @@ def build(config: dict) -> torch.nn.Module:
 
 
 def seed_weights(model: torch.nn.Module) -> torch.nn.Module:
-    """Give each weight values that depend on its name and shape alone, of a size that keeps the activations near 1."""
+    """Set each weight to values that depend only on its name and shape, scaled to keep the activations near 1."""
     with torch.no_grad():
         for name, value in model.state_dict().items():
             if not value.is_floating_point():
@@ -45,7 +45,7 @@ def image(*shape: int) -> torch.Tensor:
 
 
 def labelled(classes: int, *shape: int) -> list[SegDataSample]:
-    """Labels of all classes, a border of them ignored."""
+    """Labels of all classes, with an ignored border."""
     labels = torch.from_numpy(np.random.default_rng(8).integers(0, classes, shape))
     labels[..., :4] = 255
     return [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in labels]
@@ -57,7 +57,7 @@ def total_loss(model: torch.nn.Module, classes: int) -> torch.Tensor:
 
 
 class Logits(torch.nn.Module):
-    """Image to logits of the image's size: what leaves PyTorch."""
+    """Image to logits of the image's size: the part that is exported."""
 
     def __init__(self, segmentor: torch.nn.Module):
         super().__init__()
@@ -68,7 +68,7 @@ class Logits(torch.nn.Module):
 
 
 class SegmentorTester:
-    """A subclass has two fixtures: ``config``, of a segmentor, and ``name``, under which its logits are pinned."""
+    """A subclass defines two fixtures: ``config``, of a segmentor, and ``name``, the key of its pinned logits."""
 
     @pytest.fixture
     def model(self, config: dict) -> torch.nn.Module:
@@ -81,7 +81,7 @@ class SegmentorTester:
         assert loss > 0
         loss.backward()
         without = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
-        # What a BN follows cancels the bias before it.
+        # A BN cancels the bias of the layer before it.
         assert [name for name in without if not name.endswith('bias')] == []
         assert all(weight.grad.isfinite().all() for weight in model.parameters())
 
@@ -124,7 +124,7 @@ class SegmentorTester:
             whole = model.eval()(x, mode='tensor')
             with torch.autocast('cpu', torch.bfloat16):
                 half = model(x, mode='tensor').float()
-        # bfloat16 has 8 bits: 0.4 % an operation, of which there are some 80 in a row.
+        # bfloat16 has 8 bits: 0.4 % per operation, for about 80 operations in a row.
         assert (half - whole).norm() / whole.norm() < 0.1
         with torch.autocast('cpu', torch.bfloat16):
             loss = total_loss(model.train(), config['decode_head']['num_classes'])

@@ -1,4 +1,4 @@
-"""Opens a page in a headless Chromium and says what a reader would meet."""
+"""Opens a page in a headless Chromium and reports what a reader would see."""
 
 import html
 import json
@@ -23,14 +23,14 @@ FLAGS = (
     '--window-size=1400,1100',
     '--host-resolver-rules=MAP * ~NOTFOUND',
 )
-# The document's own words on how it has come out, left in its title for --dump-dom.
+# The document reports its own state in its title, for --dump-dom.
 LOOK = """<script>addEventListener('load', () => { parent.document.title = JSON.stringify({
     pictures: document.images.length, broken: [...document.images].filter(i => !i.naturalWidth).length,
     overflow: document.documentElement.scrollWidth - innerWidth, width: innerWidth}); });</script>"""
 
 
 class Visit(NamedTuple):
-    """What a reader meets: pictures shown and broken, pixels too wide, messages of the console, requests made."""
+    """What a reader sees: pictures shown and broken, pixels of overflow, console messages, requests made."""
 
     pictures: int
     broken: int
@@ -40,7 +40,7 @@ class Visit(NamedTuple):
 
 
 def visit(page: Path, tmp_path: Path, width: int = 1300) -> Visit:
-    """Open a page in a window of so many pixels; 390 are a phone's."""
+    """Open a page in a window of the given width in pixels; a phone's is 390."""
     if CHROMIUM is None:
         pytest.skip('no Chromium found to open the report in')
     copy, log = tmp_path / 'visited.html', tmp_path / 'network.json'
@@ -67,7 +67,7 @@ def visit(page: Path, tmp_path: Path, width: int = 1300) -> Visit:
     assert look.pop('width') == width
     events = json.loads(log.read_text())
     started = events['constants']['logEventTypes']['URL_REQUEST_START_JOB']
-    # What the browser asks for on its own account has no origin.
+    # Requests that the browser makes for itself have no origin.
     requests = [
         event['params']['url']
         for event in events['events']

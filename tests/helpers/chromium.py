@@ -45,7 +45,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(folder: Path, isolated: bool = False):
-    """Serve a folder on the loopback; yield its address. ``isolated`` sends what lets pages start threads."""
+    """Serve a folder on the loopback; yield its address. ``isolated`` sends the headers that pages need for threads."""
     kind = type('Handler', (_Handler,), dict(isolated=isolated))
     server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(kind, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -58,15 +58,15 @@ def serving(folder: Path, isolated: bool = False):
 
 
 class Chromium:
-    """A page in a browser of its own.
+    """A page in its own browser.
 
     Args:
-        profile: A folder for the browser's own files.
+        profile: A folder for the browser's files.
         size: Width and height of the window in CSS pixels.
 
     Attributes:
-        requests: Addresses that the page asked for.
-        complaints: Errors of the page's console.
+        requests: Addresses that the page requested.
+        complaints: Errors in the page's console.
     """
 
     def __init__(self, profile: Path, size: tuple[int, int] = (1300, 900)) -> None:
@@ -78,7 +78,7 @@ class Chromium:
         self._read = read_here
 
         def at_three_and_four() -> None:
-            # Moved out of the way first: one of them may be 3 or 4 already.
+            # Moved to other numbers first, because one of them may already be 3 or 4.
             first, second = os.dup(read_there), os.dup(write_there)
             os.dup2(first, 3)
             os.dup2(second, 4)

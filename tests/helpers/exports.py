@@ -1,4 +1,4 @@
-"""Small exports of synthetic streets, laid out as labelling tools and public data sets lay theirs out."""
+"""Small exports of synthetic streets, in the layouts of labelling tools and public data sets."""
 
 import base64
 import csv
@@ -24,7 +24,7 @@ SPLITS = {'train': range(6), 'val': range(6, 8), 'test': range(8, 10)}
 
 
 def scene(index: int, size: tuple[int, int] = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """A frame, BGR, and its class ids."""
+    """Return a frame, BGR, and its class ids."""
     frame, ids = _scene(index, size)
     return frame.copy(), ids.copy()
 
@@ -44,12 +44,12 @@ def name_of(index: int) -> str:
 
 
 def painted(ids: np.ndarray) -> np.ndarray:
-    """Ids in the classes' colours, BGR."""
+    """Return class ids painted in the classes' colours, BGR."""
     return np.array(COLOURS, np.uint8)[ids][..., ::-1]
 
 
 def put(path: Path, data: bytes | str | np.ndarray) -> Path:
-    """Write a file; an array becomes an image of the kind that the suffix says."""
+    """Write a file; an array is written as an image in the format given by the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(data, np.ndarray):
         data = cv2.imencode(path.suffix, data)[1].tobytes()
@@ -58,7 +58,7 @@ def put(path: Path, data: bytes | str | np.ndarray) -> Path:
 
 
 def palette_png(ids: np.ndarray, colours=COLOURS) -> bytes:
-    """A PNG of indices with a palette."""
+    """Return a PNG of indices with a palette."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
@@ -77,7 +77,7 @@ def palette_png(ids: np.ndarray, colours=COLOURS) -> bytes:
 
 
 def exif_jpeg(image: np.ndarray, orientation: int) -> bytes:
-    """A JPEG that states an orientation."""
+    """Return a JPEG with an EXIF orientation."""
     data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
     tiff = b'MM\0*' + struct.pack('>IH', 8, 1) + struct.pack('>HHIHH', 0x0112, 3, 1, orientation, 0) + bytes(4)
     segment = b'Exif\0\0' + tiff
@@ -85,7 +85,7 @@ def exif_jpeg(image: np.ndarray, orientation: int) -> bytes:
 
 
 def exif_png(image: np.ndarray, orientation: int) -> bytes:
-    """A PNG that states an orientation."""
+    """Return a PNG with an EXIF orientation."""
     data = cv2.imencode('.png', image)[1].tobytes()
     tiff = b'II*\0' + struct.pack('<IH', 8, 1) + struct.pack('<HHIHH', 0x0112, 3, 1, orientation, 0) + bytes(4)
     chunk = struct.pack('>I', len(tiff)) + b'eXIf' + tiff + struct.pack('>I', zlib.crc32(b'eXIf' + tiff))
@@ -125,7 +125,7 @@ def cvat_camvid(root: Path, size: tuple[int, int] = SIZE) -> Path:
 
 
 def labelme2voc(root: Path) -> Path:
-    """Pascal VOC as labelme2voc.py writes it."""
+    """Pascal VOC as written by labelme2voc.py."""
     put(root / 'class_names.txt', '\n'.join(('_background_', *CLASSES[1:])))
     for index in range(10):
         frame, ids = scene(index)
@@ -199,7 +199,7 @@ def kaggle(root: Path) -> Path:
 
 
 def fastai(root: Path) -> Path:
-    """fast.ai's camvid: indices, codes.txt, and a list of what validates."""
+    """fast.ai's camvid: indices, codes.txt, and a list of the validation frames."""
     put(root / 'codes.txt', '\n'.join(CLASSES) + '\n')
     put(root / 'valid.txt', ''.join(f'{name_of(index)}.png\n' for index in (*SPLITS['val'], *SPLITS['test'])))
     for index in range(10):
@@ -210,7 +210,7 @@ def fastai(root: Path) -> Path:
 
 
 def plain(root: Path, kind: str = 'indices', number: int = 10) -> Path:
-    """images/ and masks/: `indices`, `palette`, `colours`, or `binary`, 255 where there is road."""
+    """images/ and masks/: `indices`, `palette`, `colours`, or `binary` with 255 for road."""
     for index in range(number):
         frame, ids = scene(index)
         mask = {
@@ -239,7 +239,7 @@ EXPORTS = {
 
 
 def zipped(folder: Path, archive: Path, windows: bool = False) -> Path:
-    """An archive of what is in a folder; with backslashes, as some tools on Windows write them."""
+    """Write an archive of a folder's contents, optionally with backslashes, as some Windows tools write them."""
     with zipfile.ZipFile(archive, 'w') as opened:
         for path in sorted(folder.rglob('*')):
             if path.is_file():
@@ -251,7 +251,7 @@ def zipped(folder: Path, archive: Path, windows: bool = False) -> Path:
 
 
 def tarred(folder: Path, archive: Path) -> Path:
-    """A tar archive of a folder, in a folder of its name."""
+    """Write a tar archive of a folder, including the folder itself."""
     with tarfile.open(archive, 'w:gz') as opened:
         opened.add(folder, arcname=archive.name.partition('.')[0])
     return archive

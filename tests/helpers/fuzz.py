@@ -1,4 +1,4 @@
-"""Mutations of files, for parsers of which only errors of the project's own may come."""
+"""Mutations of files, for parsers that may only raise the project's own errors."""
 
 import random
 

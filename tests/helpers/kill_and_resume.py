@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Kill a training run with SIGKILL again and again, resume it each time, and compare it with one that nobody killed.
+"""Kill a training run repeatedly with SIGKILL, resume it each time, and compare it with an uninterrupted run.
 
     python tests/helpers/kill_and_resume.py configs/erfnet_camvid.py --synthetic --epochs 16 --kills 20
     python tests/helpers/kill_and_resume.py CONFIG --epochs 3 --at validation:2 fsync:4      at chosen moments
 
-Moments are random, or EVENT:N, before the Nth such event of a run: `iteration` of training, `validation` of an image,
-`fsync` (a file is written, but not under its name), `rename` (of it), `removal` of an outdated checkpoint. Compared are
-the weights, the state of the optimiser and the schedules, the best score, the weights of the best checkpoint, and which
-checkpoints there are. Ends with status 1 if anything differs.
+Moments are random, or EVENT:N, just before the Nth such event of a run: `iteration` of training, `validation` of an
+image, `fsync` (a file is written, but does not have its final name yet), `rename` (of that file), `removal` of an
+outdated checkpoint. The comparison covers the weights, the state of the optimiser and the schedules, the best score,
+the weights of the best checkpoint, and the list of checkpoints. Exits with status 1 if anything differs.
 """
 
 import argparse
@@ -37,7 +37,7 @@ EVENTS = dict(
 
 
 def start(args: argparse.Namespace, work_dir: Path, moment: str | None = None) -> int:
-    """Train, or go on, in a process of its own, which shares this one's imports. Return its id."""
+    """Start or resume training in a separate process, which shares this one's imports. Return its id."""
     process = os.fork()
     if process:
         return process
@@ -71,7 +71,7 @@ def kill_before(event: str, count: str) -> None:
 
 
 def killed(process: int) -> bool:
-    """Wait for a run; return whether it was killed rather than done."""
+    """Wait for a run; return whether it was killed before it finished."""
     _, status = os.waitpid(process, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return True
@@ -81,7 +81,7 @@ def killed(process: int) -> bool:
 
 
 def run_whole(args: argparse.Namespace, work_dir: Path) -> tuple[float, float]:
-    """Let a run end. Return the seconds until its first checkpoint, and those that an epoch takes after it."""
+    """Run to the end. Return the seconds until the first checkpoint, and the seconds per epoch after it."""
     begin = time.monotonic()
     process = start(args, work_dir)
     while latest_checkpoint(work_dir) is None and Path(f'/proc/{process}/exe').exists():
@@ -92,7 +92,7 @@ def run_whole(args: argparse.Namespace, work_dir: Path) -> tuple[float, float]:
 
 
 def run_killed(args: argparse.Namespace, work_dir: Path, first: float, epoch: float) -> int:
-    """Kill and resume, then let it end. Return how often it was killed."""
+    """Kill and resume, then run to the end. Return the number of kills."""
     kills = 0
     for moment in args.at or [None] * args.kills:
         process = start(args, work_dir, moment)

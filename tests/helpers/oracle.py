@@ -1,4 +1,4 @@
-"""A segmentor that needs no time: it predicts the ground truth, but for a share of its columns that a weight says."""
+"""A segmentor that takes no time: it predicts the ground truth, except in a share of the columns set by a weight."""
 
 import torch
 from mmengine.model import BaseModel
@@ -9,7 +9,7 @@ from mmseg_erfnet.registry import MODELS
 
 @MODELS.register_module()
 class Oracle(BaseModel):
-    """Learns to be right: each iteration of training lowers `wrong`, the share of the columns that are class 0."""
+    """It improves by training: each iteration lowers `wrong`, the share of the columns predicted as class 0."""
 
     def __init__(self, data_preprocessor: dict | None = None, wrong: float = 1.0) -> None:
         super().__init__(data_preprocessor)

@@ -1,4 +1,4 @@
-"""Models small enough to export in seconds, made once for all tests."""
+"""Models small enough to export in seconds, created once for all tests."""
 
 import functools
 import tempfile
@@ -12,7 +12,7 @@ from torch import nn
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 from mmseg_erfnet.engine.launch import load_config
 
-# A block or two where ERFNet has many: each kind is there.
+# One or two blocks where ERFNet has many, so that each kind of block is present.
 SMALL = {
     'model.backbone.enc_stage_non_bottlenecks': (1, 2),
     'model.backbone.enc_non_bottleneck_dilations': (2, 4),
@@ -22,14 +22,14 @@ SMALL = {
 
 @functools.cache
 def workshop() -> Path:
-    """A folder that lasts as long as the tests, with synthetic frames of 96x128 in ``camvid``."""
+    """A folder for the whole test session, with synthetic frames of 96x128 in ``camvid``."""
     folder = Path(tempfile.mkdtemp(prefix='deploy-tests-'))
     synthesize_camvid(folder / 'camvid', images=16, size=(96, 128))
     return folder
 
 
 def config(name: str, **options) -> Config:
-    """A shipped config with a small network, on the synthetic frames."""
+    """Return a shipped config with a small network, on the synthetic frames."""
     data = {f'{part}_dataloader.dataset.data_root': str(workshop() / 'camvid') for part in ('train', 'val', 'test')}
     return load_config(str(ROOT / 'configs' / f'{name}.py'), options=SMALL | data | options)
 
@@ -41,13 +41,13 @@ BINARY = {
     'model.decode_head.loss_decode': dict(_delete_=True, type='CrossEntropyLoss', use_sigmoid=True),
     **{f'model.decode_head.{key}': value for key, value in dict(num_classes=2, out_channels=1, threshold=0.6).items()},
 }
-# Where the test pipeline says at which size the network sees a frame.
+# The step of the test pipeline that sets the size at which the network sees a frame.
 RESIZE = 'test_dataloader.dataset.pipeline.1'
 SCALE = f'{RESIZE}.scale'
 
 
 def without_resize(cfg: Config) -> Config:
-    """The config for frames as they are."""
+    """The config without a resize of frames."""
     dataset = cfg.test_dataloader.dataset
     dataset.pipeline = [step for step in dataset.pipeline if step.type != 'Resize']
     return cfg
@@ -55,7 +55,7 @@ def without_resize(cfg: Config) -> Config:
 
 @functools.cache
 def checkpoint(name: str) -> Path:
-    """Weights of a small network whose predictions have many classes and whose BN does something."""
+    """Weights of a small network with many predicted classes and a BN that is not the identity."""
     from mmseg_erfnet.models.building import load_segmentor
 
     torch.manual_seed(0)
@@ -66,7 +66,7 @@ def checkpoint(name: str) -> Path:
             nn.init.normal_(layer.running_mean, std=0.2)
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.normal_(layer.bias, std=0.2)
-    # Drawn far apart, the logits of neighbouring classes seldom tie.
+    # Spread widely, so that the logits of classes rarely tie.
     nn.init.normal_(segmentor.decode_head.conv_seg.weight, std=1)
     path = workshop() / f'{name}.pth'
     torch.save(dict(state_dict=segmentor.state_dict(), meta={}), path)
@@ -75,7 +75,7 @@ def checkpoint(name: str) -> Path:
 
 @functools.cache
 def exported() -> Path:
-    """A folder with the small erfnet_camvid11 in both formats: any size, resized inside to 72x96."""
+    """A folder with the small erfnet_camvid11 in both formats, for frames of any size, resized to 72x96 inside."""
     from mmseg_erfnet.export.exporter import export
 
     folder = workshop() / 'exported'

@@ -1,4 +1,4 @@
-"""Training runs that take a tenth of a second: a linear layer, four samples, scores that the test chooses."""
+"""Training runs that take a tenth of a second: a linear layer, four samples, and scores chosen by the test."""
 
 import itertools
 from pathlib import Path
@@ -15,7 +15,7 @@ NUMBERS = itertools.count()
 
 
 class Model(BaseModel):
-    """Learns to output 0; has a BN, for buffers."""
+    """Learns to output 0. It has a BN, so that there are buffers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Model(BaseModel):
 
 
 class Scores(BaseMetric):
-    """Gives each epoch the score that the test chose."""
+    """Returns, for each epoch, the score chosen by the test."""
 
     def __init__(self, scores: dict[int, float]) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ def tiny_run(
     checkpoint: dict | None = None,
     **options,
 ) -> Runner:
-    """A run that has not begun. The same arguments give the same weights.
+    """Return a run that has not started. The same arguments give the same weights.
 
     Args:
-        work_dir: Its folder.
-        epochs: Its length.
-        scores: The scores of its epochs; without any, it does not validate.
-        kind: Ours, or MMEngine's.
+        work_dir: Folder of the run.
+        epochs: Number of epochs.
+        scores: One score per epoch; without scores, the run does not validate.
+        kind: The Runner class, ours or MMEngine's.
         checkpoint: Arguments of the checkpoint hook.
         options: Arguments of the runner.
     """
@@ -73,7 +73,7 @@ def tiny_run(
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
         param_scheduler=dict(type='CosineAnnealingLR', T_max=8, end=8, by_epoch=True),
         default_hooks=dict(checkpoint=hook),
-        experiment_name=f'{work_dir.name}_{next(NUMBERS)}',  # MMEngine tells runs apart by name and second
+        experiment_name=f'{work_dir.name}_{next(NUMBERS)}',  # MMEngine distinguishes runs by name and second
         default_scope='mmengine',
     )
     runner = kind(Model(), str(work_dir), **settings | options)

@@ -1,4 +1,4 @@
-"""Running the project's tools: in this process, and as a user starts them."""
+"""Runs the project's tools in this process, or in a separate one as a user does."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ class Ended:
 
     Attributes:
         status: The exit status.
-        message: What it said as its last word where it failed: the text that ``sys.exit`` printed.
+        message: The error message if it failed: the text that ``sys.exit`` printed.
     """
 
     status: int
@@ -27,14 +27,14 @@ class Ended:
 
     @property
     def sentence(self) -> str:
-        """The one line of an error, without its ``error: ``."""
+        """The single line of an error, without its ``error: ``."""
         (line,) = self.message.splitlines()
         assert line.startswith('error: '), line
         return line.removeprefix('error: ')
 
 
 def run_tool(verb: str, *arguments: object) -> Ended:
-    """Run ``tools/VERB.py ARGUMENTS`` in this process. What is no error of the user's is raised."""
+    """Run ``tools/VERB.py ARGUMENTS`` in this process. Errors that are not the user's are raised."""
     # Signals belong to pytest here.
     end_on_signals, argv = signals.end_on_signals, sys.argv
     signals.end_on_signals = lambda state: None
@@ -42,7 +42,7 @@ def run_tool(verb: str, *arguments: object) -> Ended:
     try:
         load(verb).main([str(argument) for argument in arguments])
     except SystemExit as end:
-        # As the interpreter does: a text is printed, and the status is 1.
+        # Like the interpreter: text is printed, and the status is 1.
         return Ended(1, end.code) if isinstance(end.code, str) else Ended(end.code or 0)
     finally:
         signals.end_on_signals, sys.argv = end_on_signals, argv
@@ -50,6 +50,6 @@ def run_tool(verb: str, *arguments: object) -> Ended:
 
 
 def start_tool(verb: str, *arguments: object, cwd: Path = ROOT, **options) -> subprocess.CompletedProcess:
-    """Run ``tools/VERB.py ARGUMENTS`` in a process of its own."""
+    """Run ``tools/VERB.py ARGUMENTS`` in a separate process."""
     command = [sys.executable, str(ROOT / 'tools' / f'{verb}.py'), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)

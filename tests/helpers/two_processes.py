@@ -1,9 +1,9 @@
-"""What test_processes.py has each process do.
+"""The script that each process of test_processes.py runs.
 
     torchrun --nproc_per_node 2 tests/two_processes.py FOLDER TASK ...
 
-FOLDER holds a config TASK.py for each task: `score` scores FOLDER/weights.pth with it, any other name trains. A process
-writes what it saw to FOLDER/TASK.RANK.json.
+FOLDER contains one config TASK.py per task: the task `score` scores FOLDER/weights.pth, any other task trains. Each
+process writes its results to FOLDER/TASK.RANK.json.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from mmseg_erfnet.registry import HOOKS
 
 @HOOKS.register_module()
 class RecordingHook(SafeCheckpointHook):
-    """Keep each iteration's loss and, of each checkpoint, a digest of what this process's state dict was."""
+    """Record the loss of each iteration and, at each checkpoint, a digest of this process's state dict."""
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -53,7 +53,7 @@ def digest(weights: dict) -> str:
 
 
 def work(folder: Path, task: str, launcher: str) -> dict:
-    """Do a task, as one of several processes or (launcher 'none') alone."""
+    """Run a task, as one of several processes or (launcher 'none') as a single one."""
 
     def config(name: str):
         return load_config(str(folder / f'{task}.py'), str(folder / name), launcher=launcher)

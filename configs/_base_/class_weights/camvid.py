@@ -1,4 +1,4 @@
-# 1 / ln(1.10 + p), p a class's share of the pixels of all 701 frames, as the TensorFlow project published them:
+# 1 / ln(1.10 + p), where p is a class's share of the pixels of all 701 frames, as published by the TensorFlow project:
 # https://github.com/ronrest/erfnet_segmentation. `tools/dataset_report.py` computes them for other data.
 class_weights = dict(
     Animal=10.4870856376,

@@ -1,5 +1,6 @@
-# 1 / ln(1.10 + p), p a class's share of the labelled pixels of the 367 training frames at 360x480: ENet's weighting
-# (https://arxiv.org/abs/1606.02147, 5.2), by `class_weights(pixels, c=1.10)` of mmseg_erfnet.datasets.statistics.
+# 1 / ln(1.10 + p), where p is a class's share of the labelled pixels of the 367 training frames at 360x480: ENet's
+# weighting (https://arxiv.org/abs/1606.02147, 5.2), computed with `class_weights(pixels, c=1.10)` of
+# mmseg_erfnet.datasets.statistics.
 class_weights = dict(
     Sky=4.111152,
     Building=3.398228,

@@ -1,5 +1,5 @@
-# 1 / ln(1.10 + p), p a class's share of the labelled pixels of Cityscapes' training set at half resolution, as the
-# authors published them (https://github.com/Eromera/erfnet_pytorch).
+# 1 / ln(1.10 + p), where p is a class's share of the labelled pixels of Cityscapes' training set at half resolution, as
+# published by the authors (https://github.com/Eromera/erfnet_pytorch).
 class_weights = dict(
     road=2.8149201869965,
     sidewalk=6.9850029945374,

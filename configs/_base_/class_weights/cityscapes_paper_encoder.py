@@ -1,5 +1,5 @@
-# 1 / ln(1.20 + p), p a class's share of the labelled pixels of Cityscapes' training set at 1/8 of half resolution, as
-# the authors published them for the encoder (https://github.com/Eromera/erfnet_pytorch).
+# 1 / ln(1.20 + p), where p is a class's share of the labelled pixels of Cityscapes' training set at 1/8 of half
+# resolution, as published by the authors for the encoder (https://github.com/Eromera/erfnet_pytorch).
 class_weights = dict(
     road=2.3653597831726,
     sidewalk=4.4237880706787,

@@ -1,5 +1,5 @@
-# CamVid, all 32 classes, at 256x256: every frame is resized to a square, and scored at that size, as the TensorFlow
-# project did.
+# CamVid, all 32 classes, at 256x256: every frame is resized to a square and scored at that size, as in the TensorFlow
+# project.
 dataset_type = 'mmseg_erfnet.CamVidDataset'
 data_root = 'data/camvid'
 input_size = (256, 256)
@@ -14,7 +14,7 @@ train_pipeline = [
     dict(type='mmseg_erfnet.RandomNoise'),
     dict(type='mmseg_erfnet.PackSegInputs'),
 ]
-# `size` resizes the label (nearest) and makes that the size at which predictions are scored.
+# `size` resizes the label (nearest), and predictions are scored at that size.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=input_size, keep_ratio=False),
@@ -36,7 +36,7 @@ tta_pipeline = [
 train_dataloader = dict(
     batch_size=16,
     num_workers=2,
-    # EpochSeedHook seeds each sample by epoch and index: a resumed run is the same run, also with other workers.
+    # EpochSeedHook seeds each sample by epoch and index: a resumed run is identical, also with other workers.
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     # The frames are decoded once: 254 MB at 480x360, 1 GB at 960x720.

@@ -1,4 +1,4 @@
-# CamVid in SegNet's protocol: 360x480, the 32 classes merged into 11, Void ignored. Loaders are those of `camvid.py`.
+# CamVid in SegNet's protocol: 360x480, the 32 classes merged into 11, Void ignored. Loaders as in `camvid.py`.
 _base_ = 'camvid.py'
 dataset_type = 'mmseg_erfnet.CamVid11Dataset'
 scale = (480, 360)
@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
-    # Test has a sequence and light that train does not have: augment what depends on the weather of three sequences.
+    # Test has a sequence and lighting that are not in train, so augment what depends on the weather of three sequences.
     dict(type='mmseg_erfnet.RandomShadow', prob=0.3),
     dict(type='PhotoMetricDistortion'),
     dict(type='mmseg_erfnet.RandomBrightness', prob=0.3),
@@ -18,7 +18,7 @@ train_pipeline = [
     dict(type='mmseg_erfnet.RandomNoise', prob=0.2),
     dict(type='mmseg_erfnet.PackSegInputs'),
 ]
-# The label is loaded after the resize, so it keeps its own size, and that is the size that is scored.
+# The label is loaded after the resize, so it keeps its own size, and predictions are scored at that size.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=False),

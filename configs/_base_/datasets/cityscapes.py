@@ -1,5 +1,5 @@
-# Cityscapes, 19 classes, random crops of 512x1024, scored at 1024x2048. The labels are read as the official download
-# has them (`*_gtFine_labelIds.png`); whoever has made `*_gtFine_labelTrainIds.png` sets `seg_map_suffix` to that.
+# Cityscapes, 19 classes, random crops of 512x1024, scored at 1024x2048. The labels are read as in the official download
+# (`*_gtFine_labelIds.png`); if you have created `*_gtFine_labelTrainIds.png`, set `seg_map_suffix` to that.
 dataset_type = 'mmseg_erfnet.CityscapesDataset'
 data_root = 'data/cityscapes'
 scale = (2048, 1024)

@@ -1,4 +1,4 @@
-# Cityscapes as ERFNet's authors train on it: whole frames at half resolution, mirrored and moved by up to two pixels.
+# Cityscapes as ERFNet's authors train on it: whole frames at half resolution, flipped and shifted by up to two pixels.
 _base_ = 'cityscapes.py'
 scale = (1024, 512)
 train_pipeline = [

@@ -1,10 +1,10 @@
-# One's own data, as tools/prepare_dataset.py writes them. The config that it writes adds the folder and the size.
+# Your own data, as written by tools/prepare_dataset.py. The config that it writes adds the folder and the size.
 dataset_type = 'mmseg_erfnet.FolderDataset'
 loading = [dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels', palette=None)]
 resize = dict(type='Resize')
-# The label is loaded after the resize, so it keeps its own size, and that is the size that is scored.
+# The label is loaded after the resize, so it keeps its own size, and predictions are scored at that size.
 packing = [loading[1], dict(type='PackSegInputs')]
-# After resizing and cropping. Left and right are exchanged; leave RandomFlip out where that changes a class.
+# After resizing and cropping. RandomFlip exchanges left and right; remove it if that changes a class.
 augmentation = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
@@ -15,7 +15,7 @@ augmentation = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    # Workers that start anew each epoch, from seeds of that epoch, are what makes a resumed run the same run.
+    # Workers restart each epoch with seeds of that epoch, so that a resumed run is identical.
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),

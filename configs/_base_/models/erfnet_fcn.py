@@ -1,6 +1,6 @@
 # ERFNet as MMSegmentation publishes it: the decoder's 16 channels at half size, FCNHead, bilinear upsampling to the
-# input's size. Our FCNHead is MMSegmentation's with a loss that is faster on a CPU. BN, not SyncBN: the launcher turns
-# BN into SyncBN where several GPUs train together.
+# input's size. Our FCNHead is MMSegmentation's with a loss that is faster on a CPU. BN, not SyncBN: the launcher
+# converts BN to SyncBN if several GPUs train together.
 norm_cfg = dict(type='BN', requires_grad=True)
 data_preprocessor = dict(
     type='SegDataPreProcessor',

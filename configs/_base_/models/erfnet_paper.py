@@ -1,5 +1,5 @@
-# ERFNet as its authors have it: RGB / 255 without mean and deviation, channels dropped with 0.03 in the 64-channel
-# stage and 0.3 in the 128-channel stage, and a 2x2 transposed convolution to the classes.
+# ERFNet as in its authors' code: RGB / 255 without mean and standard deviation, channel dropout with 0.03 in the
+# 64-channel stage and 0.3 in the 128-channel stage, and a 2x2 transposed convolution to the classes.
 norm_cfg = dict(type='BN', requires_grad=True)
 data_preprocessor = dict(
     type='SegDataPreProcessor',

@@ -1,8 +1,8 @@
-# The TensorFlow project's stages: 8e-4 for 80 epochs, 5e-4 for 80, then 2e-4, 1e-4 and 5e-5 for 40 each. As factors at
-# the stages' borders: a chain of ConstantLR would snap back to the base rate in each stage's last epoch.
+# The TensorFlow project's stages: 8e-4 for 80 epochs, 5e-4 for 80, then 2e-4, 1e-4 and 5e-5 for 40 each. Written as
+# factors at the stage boundaries: a chain of ConstantLR would return to the base rate in each stage's last epoch.
 optim_wrapper = dict(
     type='OptimWrapper',
-    # Adam's own weight decay is L2 in the gradient, as there; on convolution weights alone.
+    # Adam's own weight decay is L2 in the gradient, as in that project; applied to convolution weights only.
     optimizer=dict(type='Adam', lr=8e-4, weight_decay=2e-4),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )

@@ -1,4 +1,4 @@
-# MMSegmentation's schedule for its published ERFNet: SGD 0.01, poly 0.9, 160k iterations of 4 GPUs x 4 images.
+# MMSegmentation's schedule for its published ERFNet: SGD 0.01, poly 0.9, 160k iterations on 4 GPUs x 4 images.
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005), clip_grad=None
 )

@@ -1,5 +1,5 @@
-# Fine-tuning: 100 epochs of AdamW, half the rate of training from scratch, a warm-up of 100 iterations from a tenth
-# of it, then poly 0.9 by iteration.
+# Fine-tuning: 100 epochs of AdamW at half the learning rate of training from scratch, a warm-up of 100 iterations from
+# a tenth of it, then poly 0.9 by iteration.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=1e-2),
