@@ -314,7 +314,7 @@ def _label_findings(part: str, found, sizes: str) -> Iterator[Finding]:
     occur = f'{classes - len(found.missing)} of {classes} classes occur'
     if found.missing and 255 in found.values:
         occur += f', not {listed(found.missing)}, while 255, which is ignored, does'
-    yield Finding(part, f'of {found.number} looked at: {sizes}; {occur}')
+    yield Finding(part, f'{found.number} checked: {sizes}; {occur}')
     if found.is_mask:
         yield Finding(part, *found.remarks()[0].rstrip('.').rsplit('; ', 1))
     elif found.void:
@@ -346,9 +346,9 @@ def _leaks(datasets: dict, allowed: bool) -> Iterator[Finding]:
                 check_disjoint(datasets['train'], datasets[other], name)
                 yield Finding('splits', f'no frame of {other} is trained on')
             except DataError as error:
-                text, remedy = _apart(error, 'take those frames off one list')
+                text, remedy = _apart(error, 'remove those frames from one list')
                 if allowed:
-                    text, remedy = f'{text}, which allow_overlap permits: the metrics tell of learning by heart', ''
+                    text, remedy = f'{text}, which allow_overlap permits: the metrics show memorisation', ''
                 yield Finding('splits', text, remedy)
             except (AttributeError, KeyError, NotImplementedError):  # a dataset that does not list its images
                 yield Finding('splits', f'not compared: a dataset of train or {other} does not list its images')

@@ -330,7 +330,7 @@ def check_targets(
             raise UsageError(f'{shown(target)} is an input, and would be replaced by a result; choose another --out.')
         if not ours(target):
             raise UsageError(
-                f'{shown(target)} exists, and is no result of an earlier run; choose another --out, or remove it.'
+                f'{shown(target)} exists, and is not a result of an earlier run; choose another --out, or remove it.'
             )
 
 

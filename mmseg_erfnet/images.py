@@ -69,7 +69,7 @@ class ImageHeader:
     orientation: int = 1
 
     def __str__(self) -> str:
-        return f'{self.width}x{self.height}, {self.kind}, {self.bits} bits a channel'
+        return f'{self.width}x{self.height}, {self.kind}, {self.bits} bits per channel'
 
 
 _whole: set[tuple[int, int]] = set()
@@ -93,7 +93,7 @@ def read_image_file(path: str | PathLike) -> bytes:
         with open(path, 'rb', opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise DataError(f'{shown(path)} is no regular file; give an image file.')
+                raise DataError(f'{shown(path)} is not a regular file; give an image file.')
             if status.st_size > MAX_BYTES:
                 raise DataError(
                     f'{shown(path)} has {status.st_size} bytes, more than the limit of {MAX_BYTES}; shrink the image.'
@@ -126,7 +126,7 @@ def read_header(data: bytes, path: str | PathLike) -> ImageHeader:
     try:
         name = image_format(data)
         if name is None:
-            raise DataError(f'{shown(path)} cannot be read as an image (it is none in {FORMATS}); {REPLACE}.')
+            raise DataError(f'{shown(path)} cannot be read as an image (it is not {FORMATS}); {REPLACE}.')
         header = READERS[name](data)
         if not (header.height > 0 and header.width > 0):
             raise _Damaged(f'is damaged (its size is {header.width}x{header.height})')
@@ -182,7 +182,7 @@ def _png(data: bytes) -> ImageHeader:
         raise _Damaged('is damaged (it does not begin with its header)')
     width, height, bits, colour, compression, filtering, interlace = struct.unpack('>IIBBBBB', chunks[0][1])
     if bits not in PNG_DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
-        raise _Damaged('is damaged (its header is none of PNG)')
+        raise _Damaged('is damaged (its header is not a PNG header)')
     if colour == 3 and not any(
         name == b'PLTE' and 0 < len(body) <= 768 and len(body) % 3 == 0 for name, body in chunks
     ):
@@ -290,7 +290,7 @@ def _bmp(data: bytes) -> ImageHeader:
     (start,) = struct.unpack_from('<I', data, 10)
     width, height, _, bits, compression = struct.unpack_from('<iiHHI', data, 18)
     if bits not in (1, 4, 8, 16, 24, 32):
-        raise _Damaged('is damaged (its header is none of BMP)')
+        raise _Damaged('is damaged (its header is not a BMP header)')
     if compression in (0, 3) and start + (abs(width) * bits + 31) // 32 * 4 * abs(height) > len(data):
         raise _Damaged(f'is truncated at {len(data)} bytes')
     return ImageHeader(abs(height), width, 'indexed' if bits <= 8 else 'RGB', min(bits, 8), 'BMP')
@@ -363,7 +363,7 @@ def _ppm(data: bytes) -> ImageHeader:
     while len(fields) < (2 if kind in (1, 4) else 3):
         match = re.compile(rb'(?:\s+|#[^\n]*\n)*(\d{1,9})').match(data, place)
         if not match:
-            raise _Damaged('is damaged (its header is none of PPM)')
+            raise _Damaged('is damaged (its header is not a PPM header)')
         fields.append(int(match[1]))
         place = match.end()
     width, height, *rest = fields
@@ -443,8 +443,8 @@ def check_frame(data: bytes, path: str | PathLike) -> ImageHeader:
     # For other orientations, the sizes of frame and label show whether the label is turned, unless the frame is square.
     if 2 <= header.orientation <= 4 or (header.orientation > 4 and header.height == header.width):
         raise DataError(
-            f'{shown(path)} is stored turned (EXIF orientation {header.orientation}), and its size does not tell '
-            'whether its label is, too; save both upright, without EXIF.'
+            f'{shown(path)} is stored turned (EXIF orientation {header.orientation}), and its size does not show '
+            'whether its label is too; save both upright, without EXIF.'
         )
     return header
 

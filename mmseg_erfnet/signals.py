@@ -83,4 +83,4 @@ def resuming() -> str:
         program = f'torchrun --nproc_per_node {os.environ["LOCAL_WORLD_SIZE"]}'
     # Drop an earlier --resume and its checkpoint, if given: there is a later checkpoint by now.
     command = re.sub(r' --resume(=\S+| [^-]\S*)?(?= |$)', '', shlex.join(sys.argv))
-    return f'Go on with: {program} {command} --resume'
+    return f'Resume with: {program} {command} --resume'

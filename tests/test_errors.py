@@ -66,7 +66,7 @@ def train(shop, tmp_path):
 OPTIONS = {
     'unknown optimizer': (
         ['optim_wrapper.optimizer.type=Adamm'],
-        r"optim_wrapper\.optimizer\.type is 'Adamm', which nothing here is called; did you mean Adam\?",
+        r"optim_wrapper\.optimizer\.type is 'Adamm', which is not a registered name; did you mean Adam\?",
     ),
     'unknown optimizer, like none': (
         ['optim_wrapper.optimizer.type=Velocity'],
@@ -74,7 +74,7 @@ OPTIONS = {
     ),
     'argument of the optimizer': (
         ['optim_wrapper.optimizer.momentum=0.9'],
-        r'optim_wrapper\.optimizer\.momentum is no argument of Adam; remove it',
+        r'optim_wrapper\.optimizer\.momentum is not an argument of Adam; remove it',
     ),
     'value of the optimizer': (
         ['optim_wrapper.optimizer.lr=-1'],
@@ -87,15 +87,15 @@ OPTIONS = {
     ),
     'argument of the dataset': (
         ['train_dataloader.dataset.imagefolder=x'],
-        r'train_dataloader\.dataset\.imagefolder is no argument of CamVidDataset; remove it',
+        r'train_dataloader\.dataset\.imagefolder is not an argument of CamVidDataset; remove it',
     ),
     'cache_gb for another dataset': (
         ['train_dataloader.dataset.type=mmseg.BaseSegDataset'],
-        r'train_dataloader\.dataset\.cache_gb is no argument of BaseSegDataset; remove it, or choose another type',
+        r'train_dataloader\.dataset\.cache_gb is not an argument of BaseSegDataset; remove it, or choose another type',
     ),
     'argument of a transform': (
         ['train_dataloader.dataset.pipeline.3.angle=3'],
-        r'train_dataloader\.dataset\.pipeline\.3\.angle is no argument of RandomRotateCropResize; remove it',
+        r'train_dataloader\.dataset\.pipeline\.3\.angle is not an argument of RandomRotateCropResize; remove it',
     ),
     'value of a transform': (
         ['train_dataloader.dataset.pipeline.3.degree=999'],
@@ -111,7 +111,7 @@ OPTIONS = {
     ),
     'argument of the backbone': (
         ['model.backbone.depth=18'],
-        r'model\.backbone\.depth is no argument of ERFNet; remove it',
+        r'model\.backbone\.depth is not an argument of ERFNet; remove it',
     ),
     'value of the backbone': (
         ['model.backbone.dropout_ratio=2'],
@@ -127,7 +127,7 @@ OPTIONS = {
     ),
     'unknown layer': (
         ['model.backbone.norm_cfg.type=BatchNormal'],
-        r"model\.backbone\.norm_cfg\.type is 'BatchNormal', which nothing here is called; correct it",
+        r"model\.backbone\.norm_cfg\.type is 'BatchNormal', which is not a registered name; correct it",
     ),
     'head that does not fit': (
         ['model.decode_head.in_channels=64'],
@@ -159,7 +159,7 @@ OPTIONS = {
     ),
     'unknown scheduler': (
         ['param_scheduler.0.type=MultiStep'],
-        r"param_scheduler\.0\.type is 'MultiStep', which nothing here is called",
+        r"param_scheduler\.0\.type is 'MultiStep', which is not a registered name",
     ),
     'unknown loop': (
         ['train_cfg.type=EpochBasedTrainLop'],
@@ -199,7 +199,7 @@ def test_option_of_training(kind, train):
 @pytest.mark.parametrize(('backend', 'package'), [('Wandb', 'wandb'), ('MLflow', 'mlflow'), ('ClearML', 'clearml')])
 def test_logger_whose_package_is_not_installed(backend, package, train):
     found = train(f'visualizer.vis_backends.0.type={backend}VisBackend')
-    assert re.search(rf'{package}.*{backend}VisBackend.* pip install {package}, or take it out of the config', found)
+    assert re.search(rf'{package}.*{backend}VisBackend.* pip install {package}, or remove it from the config', found)
 
 
 def test_frames_of_several_sizes(shop, train, tmp_path):
@@ -282,7 +282,7 @@ def test_config_and_checkpoint_that_are_missing_or_swapped(verb, shop, tmp_path)
     assert re.search(r'There is no config .*nowhere\.py\. ', ended.sentence)
     ended = run_tool(verb, *arguments(verb, weights, config, tmp_path))
     assert ended.status == 1
-    words = r'before the inputs: got .*weights\.pth' if verb == 'predict' else r'weights\.pth is a model and no config'
+    words = r'before the inputs: got .*weights\.pth' if verb == 'predict' else r'weights\.pth is a model, not a config'
     assert re.search(words, ended.sentence)
     if verb not in ('train', 'dataset_report'):
         ended = run_tool(verb, *arguments(verb, config, tmp_path / 'nowhere.pth', tmp_path))
@@ -430,7 +430,7 @@ def test_tool_of_a_clone_that_is_not_installed(name, tmp_path):
 def test_processes_end_as_the_tools_do_in_this_one(shop, tmp_path):
     for verb, given, words in (
         ('train', [shop / 'config.py', '--cfg-options', 'model.backbone.depth=18'], 'no argument of ERFNet'),
-        ('test', [shop / 'weights.pth', shop / 'config.py'], 'is a model and no config'),
+        ('test', [shop / 'weights.pth', shop / 'config.py'], 'is a model, not a config'),
     ):
         result = start_tool(verb, *given, cwd=ROOT)
         assert result.returncode == 1
@@ -471,7 +471,7 @@ def test_overfit_check_with_a_warning(shop, tmp_path, capsys):
     ended = run_tool(*given)
     assert ended.status == 1
     assert re.search(
-        r'2 frames are in the training .*; take them off .* set --cfg-options allow_overlap=True', ended.sentence
+        r'2 frames are in the training .*; remove them from .* set --cfg-options allow_overlap=True', ended.sentence
     )
     capsys.readouterr()
     assert run_tool(*given, 'allow_overlap=True').status == 0

@@ -63,12 +63,12 @@ def test_targets_that_may_not_be_written(tmp_path, png):
     (tmp_path / 'link.png').symlink_to(source)
     (tmp_path / 'pipe').symlink_to('/dev/null')
     for targets, sentence in (
-        ([mine], r'mine\.png exists, and is no result of an earlier run; choose another --out, or remove it'),
+        ([mine], r'mine\.png exists, and is not a result of an earlier run; choose another --out, or remove it'),
         ([source], r'in\.png is an input, and would be replaced'),
         ([tmp_path / 'link.png'], r'link\.png is an input'),
         ([tmp_path / 'new.png'] * 2, r'Two results would be written to \S+new\.png'),
-        ([tmp_path], 'exists, and is no result'),
-        ([tmp_path / 'pipe'], 'exists, and is no result'),
+        ([tmp_path], 'exists, and is not a result'),
+        ([tmp_path / 'pipe'], 'exists, and is not a result'),
     ):
         with pytest.raises(UsageError, match=sentence):
             check_targets(targets, [source])

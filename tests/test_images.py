@@ -141,7 +141,7 @@ def test_an_eps_named_png_starts_no_program(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
     stream = io.BytesIO()
     Image.new('RGB', (8, 8)).save(stream, 'EPS')
-    with pytest.raises(DataError, match=r'x\.png cannot be read as an image \(it is none in PNG, JPEG'):
+    with pytest.raises(DataError, match=r'x\.png cannot be read as an image \(it is not PNG, JPEG'):
         check_image(stream.getvalue(), 'x.png')
     assert not (tmp_path / 'started').exists()
 
@@ -160,9 +160,9 @@ def test_large_pictures_are_refused_by_their_header():
 
 def test_files_that_are_none(tmp_path):
     os.mkfifo(tmp_path / 'pipe.png')
-    with pytest.raises(DataError, match=r'pipe\.png is no regular file'):
+    with pytest.raises(DataError, match=r'pipe\.png is not a regular file'):
         read_image_file(tmp_path / 'pipe.png')
-    with pytest.raises(DataError, match='is no regular file'):
+    with pytest.raises(DataError, match='is not a regular file'):
         read_image_file('/dev/zero')
     with pytest.raises(DataError, match=r'absent\.png cannot be read \(No such file'):
         read_image_file(tmp_path / 'absent.png')

@@ -191,7 +191,7 @@ def test_signal_ends_it_at_once_with_a_sentence(small_config, tmp_path, number, 
     (os.killpg if to_all else os.kill)(process.pid, number)
     _, text = process.communicate(timeout=120)
     assert process.returncode == 128 + number
-    sentences = rf'Stopped by {number.name}\. The last checkpoint is \S+epoch_\d+\.pth\. Go on with: python '
+    sentences = rf'Stopped by {number.name}\. The last checkpoint is \S+epoch_\d+\.pth\. Resume with: python '
     assert len(text.splitlines()) == 1
     assert re.match(sentences + re.escape(' '.join([*command, '--resume'])) + '$', text)
     assert gone(lambda: session(process.pid))

@@ -176,7 +176,7 @@ def test_splits_that_overlap_end_before_training(small_config, tmp_path):
 
 def test_batch_that_the_config_was_not_tuned_for_is_said(small_config, tmp_path, capfd):
     train(small_config('erfnet_camvid', tmp_path, **{'train_cfg.max_epochs': 1}))
-    assert 'x batch 4 = 4 images an iteration; this config was tuned for 16' in capfd.readouterr().err + ''.join(
+    assert 'x batch 4 = 4 images per iteration; this config was tuned for 16' in capfd.readouterr().err + ''.join(
         path.read_text() for path in tmp_path.glob('*/*.log')
     )
 
@@ -184,7 +184,7 @@ def test_batch_that_the_config_was_not_tuned_for_is_said(small_config, tmp_path,
 @pytest.mark.parametrize(
     ('call', 'message'),
     [
-        (lambda cfg: train(cfg, epochs=0), '0 epochs are none'),
+        (lambda cfg: train(cfg, epochs=0), 'epochs must be 1 or more: got 0'),
         (lambda cfg: evaluate(cfg, 'missing.pth'), 'no checkpoint missing.pth'),
     ],
 )

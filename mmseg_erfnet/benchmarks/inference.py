@@ -436,9 +436,9 @@ def table(result: dict) -> str:
         lines += [
             '',
             f'**{height}x{width}**: {part["parameters"] / 1e6:.2f} M parameters, '
-            f'{part["macs"] / 1e9:.2f} x 10^9 multiply-accumulates a frame; the machine does '
+            f'{part["macs"] / 1e9:.2f} x 10^9 multiply-accumulates per frame; the machine does '
             + ', '.join(f'{rate:.0f} in {name}' for name, rate in part['limits'].items())
-            + ' x 10^9 a second',
+            + ' x 10^9 per second',
             '',
             '| | frame to labels, ms | p90 | frames/s | times the first | network alone, ms | of the limit |'
             + (' labels equal |' if agreement else ''),

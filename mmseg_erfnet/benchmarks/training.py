@@ -357,7 +357,7 @@ def training_table(result: dict) -> str:
         f'{result["config"]}: {height}x{width}, batch {result["batch"]}, {result["threads"]} threads, '
         f'{result["workers"]} workers, frames: {result["frames"]}',
         '',
-        '| | images/s | times the first | ' + ' | '.join(f'{part}, ms an image' for part in PARTS) + ' |',
+        '| | images/s | times the first | ' + ' | '.join(f'{part}, ms per image' for part in PARTS) + ' |',
         '| --- |' + ' ---: |' * (2 + len(PARTS)),
     ]
     lines += [
@@ -366,7 +366,7 @@ def training_table(result: dict) -> str:
         + ' |'
         for row in result['rows']
     ]
-    lines += ['', '| data pipeline alone | samples/s and core |', '| --- | ---: |']
+    lines += ['', '| data pipeline alone | samples/s per core |', '| --- | ---: |']
     return '\n'.join(lines + [f'| {row["name"]} | {row["fps"]:.0f} |' for row in result['pipelines']])
 
 

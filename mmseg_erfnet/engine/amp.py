@@ -39,7 +39,7 @@ def amp_advice() -> tuple[bool, str]:
     if fast_bfloat16():
         return True, '--amp trains in bfloat16, for which this CPU has instructions.'
     return False, (
-        '--amp would only slow this CPU down, which has no instructions for bfloat16 (AVX-512 BF16 or AMX): '
+        '--amp would slow down training on this CPU, which has no instructions for bfloat16 (AVX-512 BF16 or AMX): '
         'training is in float32.'
     )
 

@@ -28,13 +28,13 @@ def read_config(path: str) -> Config:
     """
     file = Path(path)
     if file.suffix.lower() in MODELS:
-        raise UsageError(f'{path} is a model and no config; give the config (.py) first, then the checkpoint (.pth).')
+        raise UsageError(f'{path} is a model, not a config; give the config (.py) first, then the checkpoint (.pth).')
     if not file.is_file():
         shipped = sorted(str(one) for one in Path('configs').glob('*.py'))
-        hint = f'Here are: {", ".join(shipped)}.' if shipped else '`mmseg-erfnet config NAME --copy .` writes one here.'
+        hint = f'Found: {", ".join(shipped)}.' if shipped else '`mmseg-erfnet config NAME --copy .` writes one here.'
         raise UsageError(f'There is no config {path}. {hint}')
     if file.suffix not in SUFFIXES:
-        raise UsageError(f'{path} is no config; a config is a file that ends in {", ".join(SUFFIXES)}.')
+        raise UsageError(f'{path} is not a config; a config is a file that ends in {", ".join(SUFFIXES)}.')
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is the user's Python code, and may raise anything

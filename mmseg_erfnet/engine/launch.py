@@ -219,8 +219,8 @@ def _report_batch_size(cfg: Config, runner: Runner) -> None:
         if not isinstance(rate, (int, float)):  # a wrapper of several optimizers, or one without a learning rate
             return
         print_log(
-            f'{processes} process{"es" if processes > 1 else ""} x batch {share} = {batch} images an iteration; this '
-            f'config was tuned for {tuned}. Its learning rate of {rate:g} is left as it is; --cfg-options '
+            f'{processes} process{"es" if processes > 1 else ""} x batch {share} = {batch} images per iteration; this '
+            f'config was tuned for {tuned}. Its learning rate of {rate:g} is not changed; --cfg-options '
             f'auto_scale_lr.enable=True scales it in proportion, to {rate * batch / tuned:g}.',
             logger='current',
         )

@@ -128,7 +128,7 @@ def _check_unknown(level: Mapping, name: str, above: str, kind: object) -> None:
         if meant:
             raise UsageError(f'--cfg-options: the config has no {where}{name}; did you mean {where}{meant}?')
     note = '' if above else '; nothing reads it'
-    warn(f'--cfg-options: the config had no {where}{name}, which is set all the same{note}.')
+    warn(f'--cfg-options: the config had no {where}{name}; it is set anyway{note}.')
 
 
 def _pass_on(cfg: Config, name: str, before: object) -> None:

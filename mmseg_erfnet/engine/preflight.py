@@ -144,10 +144,10 @@ def check_overlap(train: BaseDataset, other: BaseDataset, name: str = 'validatio
         what = str(error).partition(';')[0]
         if not allowed:
             raise DataError(
-                f'{what}; take them off one of the two ann_file lists, or, to see whether a model can learn a few '
-                'frames by heart, set --cfg-options allow_overlap=True.'
+                f'{what}; remove them from one of the two ann_file lists, or, to check whether a model can overfit a '
+                'few frames, set --cfg-options allow_overlap=True.'
             ) from error
-        warn(f'{what}; allow_overlap is set, so the metrics tell how well the frames were learnt by heart.')
+        warn(f'{what}; allow_overlap is set, so the metrics only show how well the model has memorised these frames.')
 
 
 @dataclass
@@ -187,17 +187,17 @@ class Labels:
         """Return one line per suspicious finding: the problem and its remedy."""
         if self.number and len(self.void) == self.number:
             return [
-                f'all {self.number} labels looked at are 255 throughout, which is ignored, {self.void[0]} among them; '
+                f'all {self.number} labels checked contain only 255, which is ignored, {self.void[0]} among them; '
                 'check the label map and the palette.'
             ]
         if self.is_mask:
             return [
-                f'the {self.number} labels looked at hold 0 and 255 alone, and 255 is ignored, so that '
+                f'the {self.number} labels checked contain only 0 and 255, and 255 is ignored, so that '
                 f'{self.classes[0]} is the only class that counts; write {self.classes[1]} as 1.'
             ]
         if self.missing and IGNORE in self.values and self.number:
             return [
-                f'none of the {self.number} labels looked at holds {listed(self.missing, 8)}, while they hold 255, '
+                f'none of the {self.number} labels checked contains {listed(self.missing, 8)}, but they contain 255, '
                 'which is ignored; if a class should occur, check the label map.'
             ]
         return []

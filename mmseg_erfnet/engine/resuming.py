@@ -150,7 +150,7 @@ def _check_group(group: object, own: dict) -> None:
     if not isinstance(group, dict) or not isinstance(group.get('params'), list) or not all(map(_is_text, group)):
         _refuse('optimizer')
     if not all(type(index) is int for index in group['params']) or len(group['params']) != len(own['params']):
-        _refuse('optimizer', 'is of another number of parameters')
+        _refuse('optimizer', 'has another number of parameters')
     # These affect how a step is computed, not its result; the config may have changed them.
     group.update({name: own[name] for name in IMPLEMENTATION & own.keys()})
     names = {name for name in group.keys() ^ own.keys() if name not in OPTIONAL}
@@ -172,9 +172,7 @@ def _kept_of_a_parameter(optimizer: Optimizer, group: dict, own: dict) -> dict |
     try:
         return _try_step(optimizer, group)
     except Exception as error:
-        return _refuse(
-            'optimizer', f'has values that it does not take ({next(iter(str(error).splitlines()), "")[:100]})'
-        )
+        return _refuse('optimizer', f'has invalid values ({next(iter(str(error).splitlines()), "")[:100]})')
 
 
 def _try_step(optimizer: Optimizer, group: dict) -> dict:
@@ -253,7 +251,7 @@ def check_schedules(schedulers: object, states: object) -> None:
         _refuse('param_schedulers', 'are missing')
     if isinstance(schedulers, dict):
         if not isinstance(states, dict) or states.keys() != schedulers.keys():
-            _refuse('param_schedulers', 'are of other optimisers')
+            _refuse('param_schedulers', 'belong to other optimisers')
         for name, some in schedulers.items():
             check_schedules(some, states[name])
         return
@@ -315,7 +313,7 @@ def _check_hub(runner: Runner, hub: object) -> None:
 def _check_kept(info: dict) -> None:
     for key, value in info.items():
         if key.startswith('best_score') and not (type(value) in (int, float) and math.isfinite(value)):
-            _refuse(f'message_hub ({key})', 'is no finite number')
+            _refuse(f'message_hub ({key})', 'is not a finite number')
         if key in ('epoch', 'iter', 'max_epochs', 'max_iters', 'last_validated') and type(value) is not int:
             _refuse(f'message_hub ({key})')
     kept = info.get('keep_ckpt_ids', [])

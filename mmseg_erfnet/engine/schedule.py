@@ -34,7 +34,7 @@ def shorten(cfg: Config, epochs: int) -> Config:
             'scheduler with --cfg-options instead.'
         )
     if epochs < 1:
-        raise UsageError(f'{epochs} epochs are none; give 1 or more.')
+        raise UsageError(f'The number of epochs must be 1 or more: got {epochs}.')
     cfg = deepcopy(cfg)
     share = Fraction(epochs, before)
     loop = cfg.train_cfg

@@ -105,7 +105,7 @@ def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]
         name, loader = max(loaders.items(), key=lambda item: _spare(item[1], samples[item[0]]))
         if not any(_spare(loader, samples[name])):
             raise UsageError(
-                f'/dev/shm has {_megabytes(free)} free, and one batch that a worker makes ahead needs '
+                f'/dev/shm has {_megabytes(free)} free, and one prefetched batch needs '
                 f'{_megabytes(wanted())}; give the container more (docker run --shm-size=1g), or set a smaller '
                 f'{name}.batch_size, or {name}.num_workers=0.'
             )
@@ -114,7 +114,7 @@ def fit_to_room(loaders: Mapping[str, DataLoader], samples: Mapping[str, object]
         else:
             loader.num_workers -= 1
     if free is None:
-        return f'batches take up to {_megabytes(before)}, without a /dev/shm'
+        return f'batches take up to {_megabytes(before)}; there is no /dev/shm'
     text = f'batches take up to {_megabytes(before)} of /dev/shm, which has {_megabytes(free)} free'
     if before > free:
         made = ', '.join(

@@ -244,7 +244,7 @@ def _unknown_type(cfg: Config | None) -> UserError | None:
 
 def _unknown(key: str, kind: str, meant: str | None) -> UserError:
     hint = f'did you mean {meant}?' if meant else 'correct it, or name its module in custom_imports.'
-    return UsageError(f'{key} is {kind!r}, which nothing here is called; {hint}')
+    return UsageError(f'{key} is {kind!r}, which is not a registered name; {hint}')
 
 
 def _nearest_type(kind: str, registry: Registry) -> str | None:
@@ -274,7 +274,7 @@ def _unknown_argument(name: str, builds: list[Frame], cfg: Config | None) -> Use
             kind = frame.variables.get('obj_cls')
             meant = nearest(name, [one for one in arguments_of(kind) if one not in _arguments(frame)])
             remedy = f'did you mean {meant}?' if meant else 'remove it, or choose another type.'
-            return UsageError(f'{_key_of(cfg, frame)}.{name} is no argument of {_named(frame)}; {remedy}')
+            return UsageError(f'{_key_of(cfg, frame)}.{name} is not an argument of {_named(frame)}; {remedy}')
     return None
 
 
@@ -336,7 +336,7 @@ def _by_runner(error: BaseException, frames: list[Frame], cfg: Config | None) ->
         remedy = f'did you mean {meant}?' if meant else 'correct it in the config.'
         return UsageError(f'{where} {what}; {remedy}')
     if any(name in ('__init__', 'from_cfg') or name.startswith(('build_', 'register_')) for name in steps):
-        return UsageError(f'No run can be made of the config: {reason(error)}; correct it.')
+        return UsageError(f'The config does not describe a valid run: {reason(error)}; correct it.')
     return None
 
 
@@ -373,7 +373,7 @@ TEXTS = (
         'There is no device {0}; choose cpu or cuda.',
     ),
     (r'Invalid device string: (.+)', 'There is no device {0}; choose cpu or cuda.'),
-    (r'CUDA error: invalid device ordinal', 'There is no GPU of that number; choose one from 0 on.'),
+    (r'CUDA error: invalid device ordinal', 'There is no GPU with that number; numbers start at 0.'),
     (
         r'CUDA out of memory|CUDA error: out of memory',
         'The GPU has too little memory; set a smaller batch_size or crop, or use --amp.',
@@ -389,7 +389,7 @@ TEXTS = (
     ),
     (
         r'DataLoader worker \(pid.*\) is killed by signal: Bus error',
-        'A worker of the data loader ended for want of shared memory (/dev/shm has {room} free); ' + SHM + '.',
+        'A data loader worker died for lack of shared memory (/dev/shm has {room} free); ' + SHM + '.',
     ),
     (
         r'unable to (?:write to|allocate|open) (?:file|shared memory|mmap).*(?:No space left|shm|/torch_)',
@@ -397,8 +397,8 @@ TEXTS = (
     ),
     (
         r'DataLoader worker \(pid.*\) (?:is killed by signal|exited unexpectedly)',
-        'A worker of the data loader was killed, most likely for want of memory; set num_workers and batch_size lower, '
-        'or cache_gb of the dataset.',
+        'A data loader worker was killed, most likely for lack of memory; lower num_workers, batch_size, or cache_gb '
+        'of the dataset.',
     ),
     (
         r'image size in a batch should be the same|stack expects each tensor to be equal size|'
@@ -462,7 +462,7 @@ def _missing_package(error: BaseException, frames: list[Frame], cfg: Config | No
     user = next((name for name in reversed(users) if name.endswith('Backend')), None)
     kinds = [path for path, level in levels(cfg) if str(level.get('type')).endswith(user)] if cfg and user else []
     asks = f', which {kinds[0]} ({user}) asks for,' if kinds else ''
-    return UsageError(f'{name}{asks} cannot be imported here; pip install {name}, or take it out of the config.')
+    return UsageError(f'{name}{asks} cannot be imported here; pip install {name}, or remove it from the config.')
 
 
 # --- 5. Files ---------------------------------------------------------------------------------------------------------
@@ -473,10 +473,10 @@ def _file(error: BaseException, frames: list[Frame], cfg: Config | None) -> User
         return None
     if 'Original Traceback' in str(error):
         return DataError(
-            f'A file of the dataset cannot be read: {reason(error)}; restore it, or take it off the split.'
+            f'A file of the dataset cannot be read: {reason(error)}; restore it, or remove it from the split.'
         )
     if error.errno in (errno.EACCES, errno.EPERM) and error.filename and _is_unreadable(error.filename):
-        return UsageError(f'{error.filename} cannot be read ({error.strerror}); allow reading it.')
+        return UsageError(f'{error.filename} cannot be read ({error.strerror}); check its permissions.')
     if error.errno in REMEDIES:
         found = storage_error(error.filename or 'A file', error)
         return found if isinstance(found, StorageError) else None

@@ -169,8 +169,8 @@ def _account(taken: dict, weights: dict, expected: dict[str, Size]) -> str:
         said = f'all weights but the classifier were loaded{numbers}'
     else:
         said = f'{len(taken)} of {len(expected)} weights were loaded{numbers}'
-        said += f'; initialised anew: {listed(_modules(anew, expected))}'
-    return said + (f'; left aside: {listed(_modules(aside, weights))}' if aside else '')
+        said += f'; newly initialised: {listed(_modules(anew, expected))}'
+    return said + (f'; unused: {listed(_modules(aside, weights))}' if aside else '')
 
 
 def _modules(names: Collection[str], among: Collection[str]) -> list[str]:

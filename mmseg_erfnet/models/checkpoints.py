@@ -122,7 +122,7 @@ def _load(path: str, name: str, map_location, trust: bool) -> dict:
         ) from error
     except Exception as error:  # the errors caused by damage have no common class
         raise CheckpointError(
-            f'{name} is damaged or no PyTorch checkpoint ({_reason(error)}): copy or download it again.'
+            f'{name} is damaged or not a PyTorch checkpoint ({_reason(error)}): copy or download it again.'
         ) from error
 
     if not isinstance(checkpoint, dict) or not _holds_weights(checkpoint):

@@ -130,7 +130,7 @@ def to_authors(checkpoint: Mapping, encoder_only: bool | None = None) -> dict[st
         dict(table.values()),
         "the authors' network",
         optional=[ours for ours, _ in output.values()] if encoder_only else (),
-        hint='' if encoder_only else ' The whole network needs ERFNetHead; of others only the encoder converts.',
+        hint='' if encoder_only else ' Only networks with ERFNetHead convert as a whole, others only their encoder.',
     )
 
     converted = {f'module.{theirs}': weights[ours] for theirs, (ours, _) in table.items() if ours in weights}

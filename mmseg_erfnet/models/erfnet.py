@@ -83,7 +83,7 @@ class DownsamplerBlock(BaseModule):
         if not 0 < in_channels < out_channels:
             raise ArchitectureError(
                 f'A downsampler needs more output channels than input channels, which it passes on: got {in_channels} '
-                f'to {out_channels}. Let enc_downsample_channels grow, from more than in_channels.'
+                f'to {out_channels}. enc_downsample_channels must increase, starting above in_channels.'
             )
         self.conv = build_conv_layer(conv_cfg, in_channels, out_channels - in_channels, 3, stride=2, padding=1)
         self.pool = nn.MaxPool2d(2, stride=2)

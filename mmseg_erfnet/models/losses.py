@@ -54,7 +54,7 @@ class WeightedCrossEntropyLoss(nn.Module):
             raise UsageError(f"reduction must be 'mean', 'sum' or 'none': got {reduction!r}.")
         if use_mask:
             raise UsageError(
-                "WeightedCrossEntropyLoss has no loss of masks: leave use_mask out, or use type='CrossEntropyLoss'."
+                "WeightedCrossEntropyLoss does not support masks: leave use_mask out, or use type='CrossEntropyLoss'."
             )
         self.reduction = reduction
         self.loss_weight = loss_weight
@@ -168,7 +168,7 @@ def no_class(label: int, classes: int) -> DataError:
 
 def no_sigmoid() -> UsageError:
     """Return the error for a binary head whose loss uses a softmax."""
-    return UsageError('A head with out_channels=1 learns by a sigmoid: set use_sigmoid=True in its loss.')
+    return UsageError('A head with out_channels=1 is trained with a sigmoid: set use_sigmoid=True in its loss.')
 
 
 def _class_weight(weights: Sequence[float] | str | None) -> Tensor | None:

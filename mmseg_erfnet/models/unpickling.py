@@ -487,7 +487,7 @@ class Plain:
             return {self(item) for item in value}
         if self.budget is None:
             return value
-        raise pickle.UnpicklingError(f'it holds a {type(value).__name__} that is no data')
+        raise pickle.UnpicklingError(f'it holds a {type(value).__name__} that is not data')
 
 
 def _versions(metadata: object) -> OrderedDict:

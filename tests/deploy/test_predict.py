@@ -143,7 +143,7 @@ def test_files_of_every_wrong_kind_stop_nothing(folder, tmp_path):
     result = predict(predictor(), str(folder), tmp_path / 'out', ['labels'])
     assert [failure.split(' ', 1)[1][:30] for failure in sorted(result.failures)] == [
         'cannot be read (No such file o',
-        'is no regular file; give an im',
+        'is not a regular file; give an',
         'is not an 8-bit grey or RGB im',
         'cannot be written (File name t',
         'cannot be written (File name t',
@@ -258,7 +258,7 @@ def test_ground_truth_is_not_replaced(tmp_path):
     picture(tmp_path / 'data/labels/1.png')
     before = contents(tmp_path)
     for overwrite in (False, True):
-        with pytest.raises(UsageError, match=r'labels/1\.png exists, and is no result of an earlier run; choose anoth'):
+        with pytest.raises(UsageError, match=r'labels/1\.png exists, and is not a result of an earlier run; choose'):
             predict(predictor(), str(tmp_path / 'data/images'), tmp_path / 'data', overwrite=overwrite)
     assert contents(tmp_path) == before
 
@@ -397,7 +397,7 @@ def test_the_tool_runs_a_config_and_a_checkpoint(folder, tmp_path, capsys):
         *options,
     )
     assert ended.status == 1
-    assert ended.sentence.startswith(f'{folder}/1.png cannot be read as an image (it is none in PNG, JPEG')
+    assert ended.sentence.startswith(f'{folder}/1.png cannot be read as an image (it is not PNG, JPEG')
     assert len(written(tmp_path / 'out')) == 5
     assert labels_of(tmp_path / 'out/labels/3.png').shape == (20, 30)
     said = capsys.readouterr()

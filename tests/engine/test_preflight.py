@@ -32,7 +32,7 @@ def masks(tmp_path):
 def test_masks_of_0_and_255(masks):
     (line,) = look_at_labels(masks(0, 255)).remarks()
     assert line == (
-        'the 4 labels looked at hold 0 and 255 alone, and 255 is ignored, so that ground is the only class that '
+        'the 4 labels checked contain only 0 and 255, and 255 is ignored, so that ground is the only class that '
         'counts; write crack as 1.'
     )
 
@@ -48,10 +48,10 @@ def test_class_that_never_occurs_while_255_does():
     labels = Labels(('sky', 'road', 'car'))
     labels.add({0, 1, 255}, 'a')
     (line,) = labels.remarks()
-    assert line.startswith('none of the 1 labels looked at holds car, while they hold 255')
+    assert line.startswith('none of the 1 labels checked contains car, but they contain 255')
 
 
 def test_all_void(masks):
     (line,) = look_at_labels(masks(255)).remarks()
-    assert line.startswith('all 4 labels looked at are 255 throughout, which is ignored, ')
+    assert line.startswith('all 4 labels checked contain only 255, which is ignored, ')
     assert line.endswith('check the label map and the palette.')

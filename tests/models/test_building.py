@@ -128,20 +128,20 @@ def test_another_head():
     wide = dict(FCN_HEAD, channels=32, num_convs=1)
     model = segmentor(3, wide)
     said = start(model, checkpoint(segmentor(11)))
-    assert said.endswith('weights were loaded: 11 classes there, 3 here; initialised anew: decode_head')
+    assert said.endswith('weights were loaded: 11 classes there, 3 here; newly initialised: decode_head')
     other = segmentor(3, dict(wide, channels=24))
     said = start(other, checkpoint(model))
-    assert 'initialised anew: decode_head' in said
+    assert 'newly initialised: decode_head' in said
     assert (other.backbone.encoder[0].conv.weight == 0.125).all()
     said = start(segmentor(3), checkpoint(model))
-    assert said.endswith('left aside: decode_head.convs')
+    assert said.endswith('unused: decode_head.convs')
 
 
 def test_the_encoder_alone():
     encoder = segmentor(11, dict(FCN_HEAD, in_channels=128, channels=128), dict(encoder_only=True))
     model = segmentor(11)
     said = start(model, checkpoint(encoder))
-    assert said.endswith('; initialised anew: backbone.decoder, decode_head')
+    assert said.endswith('; newly initialised: backbone.decoder, decode_head')
     assert (model.backbone.encoder[0].conv.weight == 0.125).all()
 
 
@@ -149,7 +149,7 @@ def test_an_auxiliary_head_that_the_model_lacks():
     auxiliary = dict(FCN_HEAD, num_classes=11)
     more = checkpoint(segmentor(auxiliary_head=auxiliary))
     model = segmentor()
-    assert start(model, more) == f'all {len(model.state_dict())} weights were loaded; left aside: auxiliary_head'
+    assert start(model, more) == f'all {len(model.state_dict())} weights were loaded; unused: auxiliary_head'
 
 
 @pytest.mark.parametrize(

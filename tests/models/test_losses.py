@@ -208,7 +208,7 @@ def test_wrong_arguments():
             WeightedCrossEntropyLoss(class_weight)
     with pytest.raises(UsageError, match='reduction must be'):
         WeightedCrossEntropyLoss(reduction='median')
-    with pytest.raises(UsageError, match='no loss of masks'):
+    with pytest.raises(UsageError, match='does not support masks'):
         WeightedCrossEntropyLoss(use_mask=True)
     logits, label = batch()
     with pytest.raises(UsageError, match='has 3 numbers, but the model has 4 classes'):

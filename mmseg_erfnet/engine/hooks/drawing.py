@@ -22,4 +22,4 @@ class DrawingHook(Hook):
             yield
         except Exception as error:  # drawing can raise anything: a full disk, a damaged file, a bug in a library
             reason = next(iter(str(error).splitlines()), '') or type(error).__name__
-            runner.logger.warning(f'{what} cannot be drawn, which the run does without: {reason}')
+            runner.logger.warning(f'{what} cannot be drawn; the run continues without it: {reason}')

@@ -60,6 +60,6 @@ class FiniteLossHook(Hook):
                 raise DivergenceError(
                     f'The loss is {loss} at iteration {iteration + 1} (epoch {epoch + 1}) on {listed(files, 16)}. '
                     f'Nothing has been saved since. {state_of_run(runner.work_dir)} If these files and their labels '
-                    'are in order, lower the learning rate (optim_wrapper.optimizer.lr) or clip the gradient '
+                    'are correct, lower the learning rate (optim_wrapper.optimizer.lr) or clip the gradient '
                     '(optim_wrapper.clip_grad).'
                 )

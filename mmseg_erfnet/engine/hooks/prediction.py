@@ -94,7 +94,7 @@ def _claim(folder: Path, names: set[str]) -> None:
     foreign = sorted(name for name in names - ours if os.path.lexists(folder / name))
     if foreign:
         raise UsageError(
-            f'{folder} has files that no test has written and that this one would replace ({listed(foreign, 3)}): '
+            f'{folder} has files that were not written by a test and would be replaced ({listed(foreign, 3)}): '
             'name another folder, or move them away.'
         )
     _note(folder, names | ours)

@@ -36,8 +36,8 @@ class ResumedScheduleHook(Hook):
         unit = 'epochs' if by_epoch else 'iterations'
         if done > planned:
             raise UsageError(
-                f'The checkpoint has {done} {unit} behind it, and this schedule has {planned}: resume with as many as '
-                'before, or train anew in another --work-dir.'
+                f'The checkpoint was trained for {done} {unit}, but this schedule has {planned}: resume with at least '
+                f'{done} {unit}, or start a new run in another --work-dir.'
             )
         schedulers = runner.param_schedulers
         if not isinstance(schedulers, list) or _course_apart(checkpoint['param_schedulers']) == _course_apart(

@@ -31,7 +31,7 @@ class TrainScoreHook(Hook):
 
     def __init__(self, num_images: int = 100) -> None:
         if num_images < 1:
-            raise UsageError(f'TrainScoreHook takes num_images of 1 or more: got {num_images}.')
+            raise UsageError(f'num_images of TrainScoreHook must be 1 or more: got {num_images}.')
         self.num_images = num_images
         self.dataloader = None
 

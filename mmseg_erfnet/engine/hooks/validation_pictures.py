@@ -41,7 +41,7 @@ class ValidationPicturesHook(DrawingHook):
     @master_only
     def before_val_epoch(self, runner: Runner) -> None:
         self.numbers = {}
-        with self.harmless(runner, 'Painted validation frames'):
+        with self.harmless(runner, 'A picture of the validation frames'):
             if self._is_due(runner):
                 batches = evenly_spaced(len(runner.val_dataloader), self.num_images)
                 self.numbers = {batch: number for number, batch in enumerate(dict.fromkeys(batches), 1)}
@@ -60,7 +60,7 @@ class ValidationPicturesHook(DrawingHook):
     ) -> None:
         if batch_idx not in self.numbers:
             return
-        with self.harmless(runner, 'A painted validation frame'):
+        with self.harmless(runner, 'A picture of a validation frame'):
             sample, meta = outputs[0], runner.val_dataloader.dataset.metainfo
             ground_truth = label_map(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None
             picture = comparison(

@@ -31,7 +31,7 @@ def test_its_failure_is_one_warning_line(small_config, tmp_path, monkeypatch, pl
     [log] = tmp_path.glob('run/*/*.log')
     lines = [line for line in log.read_text().splitlines() if 'WARNING' in line and said in line]
     assert len(lines) == 1
-    assert lines[0].endswith('which the run does without: no room')
+    assert lines[0].endswith('; the run continues without it: no room')
 
 
 def test_a_report_of_a_damaged_work_dir_does_not_end_a_run(small_config, tmp_path):

@@ -82,7 +82,7 @@ def test_only_what_a_test_has_written_is_replaced(tmp_path):
     predict(hook, frames)
 
     (tmp_path / '4.png').write_bytes(b'ground truth')
-    with pytest.raises(UsageError, match=r'no test has written and that this one would replace \(4\.png\)'):
+    with pytest.raises(UsageError, match=r'not written by a test and would be replaced \(4\.png\)'):
         predict(hook, Frames('1.png', '4.png'))
     assert (tmp_path / '4.png').read_bytes() == b'ground truth'
 
@@ -91,7 +91,7 @@ def test_only_what_a_test_has_written_is_replaced(tmp_path):
 def test_a_damaged_record_is_none(tmp_path, record):
     (tmp_path / RECORD).write_text(record)
     (tmp_path / '1.png').touch()
-    with pytest.raises(UsageError, match='no test has written'):
+    with pytest.raises(UsageError, match='not written by a test'):
         predict(PredictionHook(out_dir=str(tmp_path)), Frames('1.png'))
 
 

@@ -139,7 +139,7 @@ def test_details_go_to_the_file_alone(small_config, tmp_path, capsys):
     printed = capsys.readouterr().out
     [log] = tmp_path.glob('*/*.log')
     assert str(log) in printed
-    assert 'images an iteration' in printed, 'what concerns the user is there'
+    assert 'images per iteration' in printed, 'what concerns the user is there'
     assert '| Road ' in printed
     assert len(printed.splitlines()) < 60
     for detail in ('System environment', 'default_scope = ', 'SafeCheckpointHook', 'paramwise_options'):

@@ -112,7 +112,7 @@ def test_no_failure_of_report_or_curves_ends_a_run(small_config, tmp_path, monke
     assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
     [log] = (tmp_path / 'run').glob('*/*.log')
     for what in ('report.html', 'curves.png', 'The environment in the report'):
-        assert f'{what} cannot be drawn, which the run does without: no room' in log.read_text()
+        assert f'{what} cannot be drawn; the run continues without it: no room' in log.read_text()
 
 
 def test_damaged_logs_of_an_older_run_do_not_end_a_new_one(small_config, tmp_path):

@@ -49,5 +49,5 @@ def test_of_the_same_length_nothing_is_touched(small_config, tmp_path):
 
 def test_more_done_than_is_asked_for_is_refused(small_config, tmp_path):
     rates(small_config, tmp_path / 'run', 3)
-    with pytest.raises(UsageError, match='has 3 epochs behind it, and this schedule has 2: resume with as many'):
+    with pytest.raises(UsageError, match='was trained for 3 epochs, but this schedule has 2: resume with at least 3'):
         rates(small_config, tmp_path / 'run', 2, resume=True)

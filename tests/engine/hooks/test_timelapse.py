@@ -136,4 +136,4 @@ def test_no_failure_ends_a_run(small_config, tmp_path, monkeypatch):
     train(cfg, epochs=1)
     assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
     [log] = (tmp_path / 'run').glob('*/*.log')
-    assert 'The timelapse cannot be drawn, which the run does without: division by zero' in log.read_text()
+    assert 'The timelapse cannot be drawn; the run continues without it: division by zero' in log.read_text()

@@ -48,7 +48,7 @@ def test_a_failure_never_ends_a_run(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(validation_pictures, 'comparison', lambda *args: 1 / 0)
     train(cfg, epochs=1)
     [log] = (tmp_path / 'run').glob('*/*.log')
-    assert 'A painted validation frame cannot be drawn, which the run does without: division by zero' in log.read_text()
+    assert 'A picture of a validation frame cannot be drawn; the run continues without it: division' in log.read_text()
     assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
 
 
