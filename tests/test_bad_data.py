@@ -102,7 +102,7 @@ def split(root: Path) -> Path:
 
 SPOILT_SPLITS = {
     'empty split': (lambda root: split(root).write_text(''), r'train\.txt is empty'),
-    'missing label': (lambda root: label(root).unlink(), r'_L\.png is missing, which \S+train\.txt asks for'),
+    'missing label': (lambda root: label(root).unlink(), r'_L\.png is missing, which \S+train\.txt requires'),
     'name given twice': (lambda root: split(root).write_text(f'{frame(root).stem}\n' * 2), 'more than once'),
     'no folder': (lambda root: shutil.rmtree(root / '701_StillsRaw_full'), r'the folder \S+701_StillsRaw_full cannot'),
     'frame of the other split': (

@@ -94,4 +94,4 @@ def test_tool(tmp_path, capsys):
     arguments = ['--out', str(tmp_path / 'x'), '--images', '5', '--size', '48x64']
     assert run_tool('synthesize_camvid', *arguments).status == 0
     assert f'5 synthetic frames of 48x64 in {tmp_path}/x' in capsys.readouterr().out
-    assert '/x is there already' in run_tool('synthesize_camvid', *arguments).sentence
+    assert '/x exists already' in run_tool('synthesize_camvid', *arguments).sentence

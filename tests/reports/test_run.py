@@ -106,7 +106,7 @@ def test_says_what_was_scored_and_how(tmp_path):
         'best.pth',
         '60 x 80 (height x width)',
         'flip, scales 1.0',
-        'best: frame_best, mIoU 12.3 %, 50.0 % of the pixels',
+        'best: frame_best, mIoU 12.3 %, pixel accuracy 50.0 %',
         'lr = 0.1  # if a &lt; b',
         '<td>1.2.3</td>',
         'of the training run begun 20260101_000000',

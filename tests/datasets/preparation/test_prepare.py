@@ -287,7 +287,7 @@ def test_what_is_broken_is_named_and_leaves_nothing(tmp_path):
     assert 'is empty (0 bytes)' in spoiled('empty', f'masks/{name_of(3)}.png', b'')
     assert f'masks/{name_of(3)}.png is 64x40, but' in spoiled('size', f'masks/{name_of(3)}.png', scene(3)[1][:40])
     assert '16 bits' in spoiled('deep', f'masks/{name_of(3)}.png', scene(3)[1].astype(np.uint16))
-    assert 'is there twice' in spoiled('twice', f'images/{name_of(3)}.png', scene(3)[0])
+    assert 'occurs twice' in spoiled('twice', f'images/{name_of(3)}.png', scene(3)[0])
 
 
 def test_frames_without_counterpart(tmp_path):
