@@ -50,16 +50,16 @@ class OpenVINO:
             self._model = self._core.read_model(contents['.xml'], contents['.bin'])
         except RuntimeError as error:
             raise UsageError(
-                f'OpenVINO cannot read {path}: it is damaged or of a newer version. Export it again.'
+                f'OpenVINO cannot read {path}: it is damaged or from a newer version. Export it again.'
             ) from error
         capabilities = self._capabilities(device)
         if precision is None:
             quantised = any(op.get_type_name() == 'FakeQuantize' for op in self._model.get_ops())
             precision = 'bf16' if quantised and 'BF16' in capabilities else 'f32'
         elif precision not in ('f32', 'bf16'):
-            raise UsageError(f'precision is f32 or bf16: got {precision}.')
+            raise UsageError(f'precision must be f32 or bf16: got {precision}.')
         elif precision == 'bf16' and 'BF16' not in capabilities:
-            raise UsageError(f'The device {device} of this machine does not compute in bf16; use f32.')
+            raise UsageError(f'The device {device} of this machine does not support bf16; use f32.')
         self.precision = precision
         self._device = device
         self._options = {'INFERENCE_PRECISION_HINT': precision, 'PERFORMANCE_HINT': 'LATENCY', **(options or {})}
@@ -142,7 +142,7 @@ class OnnxRuntime:
                 f'{", ".join(name.removesuffix("ExecutionProvider") for name in known)}.'
             )
         if precision not in (None, 'f32'):
-            raise UsageError(f'ONNX Runtime runs {path} in f32 alone: got {precision}. Use the OpenVINO format.')
+            raise UsageError(f'ONNX Runtime runs {path} only in f32: got {precision}. Use the OpenVINO format.')
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         try:
@@ -153,7 +153,7 @@ class OnnxRuntime:
         # ONNX Runtime's exceptions have no narrower base class.
         except Exception as error:
             raise UsageError(
-                f'ONNX Runtime cannot read {path}: it is damaged or of a newer version. Export it again.'
+                f'ONNX Runtime cannot read {path}: it is damaged or from a newer version. Export it again.'
             ) from error
 
     def metadata(self, key: str) -> str | None:

@@ -41,9 +41,9 @@ class _OnePicture:
         contents: dict[str, bytes] | None = None,
     ) -> None:
         if device.upper() != 'CPU':
-            raise UsageError(f'{self.NAME} runs {path} on the CPU alone here: got {device}.')
+            raise UsageError(f'{self.NAME} runs {path} only on the CPU here: got {device}.')
         if precision not in (None, 'f32'):
-            raise UsageError(f'{self.NAME} runs {path} in f32 alone: got {precision}. Use the OpenVINO format.')
+            raise UsageError(f'{self.NAME} runs {path} only in f32: got {precision}. Use the OpenVINO format.')
         contents = contents or read_files(path)
         self._text = contents['.json'].decode(errors='replace')
         try:
@@ -60,7 +60,7 @@ class _OnePicture:
         # What the runtimes raise for a file that they cannot read.
         except (RuntimeError, ValueError) as error:
             raise UsageError(
-                f'{self.NAME} cannot read {path}: it is damaged or of a newer version; {REMEDY}.'
+                f'{self.NAME} cannot read {path}: it is damaged or from a newer version; {REMEDY}.'
             ) from error
 
     def metadata(self, key: str) -> str:

@@ -48,7 +48,7 @@ def read_files(path: Path) -> dict[str, bytes]:
                 raise UsageError(
                     f'There is no model {path}.'
                     if file == path
-                    else f'{path} needs {file.name} beside it; copy all files of the model.'
+                    else f'{path} needs {file.name} next to it; copy all files of the model.'
                 )
             contents[file.suffix] = file.read_bytes()
         except (OSError, ValueError) as error:
@@ -100,7 +100,7 @@ def check_seal(path: Path, contents: dict[str, bytes]) -> bool:
         return False
     if named != {checksum(contents).encode()}:
         names = ' and '.join(file.name for file in files_of(path))
-        mixed = f', or {names} are of different exports' if len(contents) > 1 else ''
+        mixed = f', or {names} are from different exports' if len(contents) > 1 else ''
         raise UsageError(f'{path} is damaged{mixed} (its checksum is wrong): {REMEDY}.')
     return True
 
@@ -118,7 +118,7 @@ def parse_metadata(text: str | bytes, path: str | Path) -> dict:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f'The metadata of {path} are damaged (no JSON): {REMEDY}.') from error
+        raise UsageError(f'The metadata of {path} are damaged (not JSON): {REMEDY}.') from error
     wrong = _wrong_entry(found)
     if wrong:
         raise UsageError(f'The metadata of {path} are damaged ({wrong}): {REMEDY}.')
@@ -127,7 +127,7 @@ def parse_metadata(text: str | bytes, path: str | Path) -> dict:
 
 def _wrong_entry(found: object) -> str | None:
     if not isinstance(found, dict):
-        return 'no JSON object'
+        return 'not a JSON object'
     classes, palette, size, batch = (found.get(name) for name in ('classes', 'palette', 'size', 'batch'))
     right = dict(
         classes=isinstance(classes, list)

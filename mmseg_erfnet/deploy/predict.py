@@ -93,7 +93,7 @@ def predict(
     check_codec(codec)
     for name, value in (('--max-frames', max_frames), ('--every', every)):
         if value is not None and value < 1:
-            raise UsageError(f'{name} is a number of frames from 1 on: got {value}.')
+            raise UsageError(f'{name} must be at least 1 frame: got {value}.')
     inputs = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     sources = find_sources(inputs, out, lambda path: path.suffix in RECORDED and read_record(path) is not None)
     options = ({'every': every} if every > 1 else {}) | ({'max_frames': max_frames} if max_frames else {})
@@ -105,9 +105,9 @@ def predict(
 def _share(sources: list[Source], shard: tuple[int, int]) -> list[Source]:
     number, shares = shard
     if not 1 <= number <= shares:
-        raise UsageError(f'A share is K of N with K from 1 to N: got {number} of {shares}.')
+        raise UsageError(f'--shard is K/N with K from 1 to N: got {number} of {shares}.')
     if shares > 1 and len(sources) == 1 and sources[0].kind != 'image':
-        raise UsageError('A share (--shard) is of a list of inputs, not of a video or a camera.')
+        raise UsageError('--shard divides a list of inputs, not a video or a camera.')
     return sources[number - 1 :: shares]
 
 
@@ -160,10 +160,10 @@ class _Job:
         """Refuse, before anything is written, a request that is invalid or would replace files that are not ours."""
         images = [source for source in sources if source.kind == 'image']
         if 'video' in self.contents and len(images) == len(sources):
-            raise UsageError('The inputs are images, of which labels and painted can be written, not a video.')
+            raise UsageError('The inputs are images: --write labels or painted, not a video.')
         if images and not self.kinds(images[0]):
             raise UsageError(
-                'Of the images among the inputs no video can be written: add labels or painted to --write.'
+                'The inputs include images, which cannot be written as a video: add labels or painted to --write.'
             )
         self._check_model()
         targets = [target for source in sources for target in self._files(source)]
@@ -192,7 +192,7 @@ class _Job:
         if text is None:
             return
         if '"checkpoint_sha256"' not in text:
-            raise UsageError(f'{shown(path)} is no record of a prediction: remove it, or choose another --out.')
+            raise UsageError(f'{shown(path)} is not a record of a prediction: remove it, or choose another --out.')
         if text != json.dumps(self.model) and not self.overwrite:
             raise UsageError(
                 f'{shown(self.out)} holds predictions of another model, {text[:200]}: choose another --out, or '
@@ -207,11 +207,11 @@ class _Job:
                 continue
             if source.kind == 'live':
                 raise UsageError(
-                    f'{shown(target)} is what {source} gave before: choose another --out, or --overwrite it.'
+                    f'{shown(target)} is an earlier result of {source}: choose another --out, or --overwrite it.'
                 )
             if all(found.get(key) != wanted[key] for key in ('source', 'state')):
                 raise UsageError(
-                    f'{shown(target)} is the result of another input of this name: choose another --out, or '
+                    f'{shown(target)} is the result of another input with this name: choose another --out, or '
                     '--overwrite it.'
                 )
 
@@ -282,7 +282,7 @@ def _run(job: _Job, sources: list[Source], max_frames: int | None, every: int, s
 
 def _predict_images(job: _Job, sources: list[Source], result: Result, stopped: Callable[[], bool]) -> None:
     job.begin()
-    note = f'{result.kept} were there' if result.kept else ''
+    note = f'{result.kept} already there' if result.kept else ''
     done = 0
     with Behind() as writer, progress('Images', len(sources), 'images', note) as bar:
         for source, frame in ahead(map(_read, sources), stopped):

@@ -46,8 +46,8 @@ class Predictor:
         path = Path(path)
         if path.suffix not in BACKENDS:
             raise UsageError(
-                f'{path} is no exported model; give a file ending in {" or ".join(BACKENDS)}, as '
-                'tools/export.py writes it.'
+                f'{path} is not an exported model; give a file ending in {" or ".join(BACKENDS)}, written by '
+                'tools/export.py.'
             )
         if threads is not None and threads < 1:
             raise UsageError(f'threads must be 1 or more: got {threads}.')
@@ -62,7 +62,7 @@ class Predictor:
         if not text:
             raise UsageError(f'{path} was not written by tools/export.py: it lacks the names of its classes.')
         if not sealed:
-            raise UsageError(f'{path} has no checksum: it is damaged or of an earlier version; export it again.')
+            raise UsageError(f'{path} has no checksum: it is damaged or from an earlier version; export it again.')
         self._set(path.name, backend, parse_metadata(text, path))
 
     @classmethod
@@ -138,7 +138,7 @@ class Predictor:
         _check_frame(frame)
         if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.shape != frame.shape[:2]:
             found = f'{labels.dtype} {labels.shape}' if isinstance(labels, np.ndarray) else type(labels).__name__
-            raise DataError(f'Labels for this frame are an array uint8 {frame.shape[:2]}: got {found}.')
+            raise DataError(f'Labels for this frame must be a uint8 array of shape {frame.shape[:2]}: got {found}.')
         picture = painting.overlay(frame, labels, self.palette, opacity)
         if not legend:
             return picture
@@ -149,7 +149,7 @@ class Predictor:
         _check_frame(frame)
         if self.size and frame.shape[:2] != self.size:
             raise DataError(
-                f'{self.name} takes frames of {_size(self.size)} alone: got {_size(frame.shape[:2])}. '
+                f'{self.name} only takes frames of {_size(self.size)}: got {_size(frame.shape[:2])}. '
                 'Resize them, or export a model without --size.'
             )
 
@@ -157,7 +157,7 @@ class Predictor:
         if self._batch and len(frames) != self._batch:
             if self._batch > 1:
                 raise DataError(
-                    f'{self.name} takes batches of {self._batch} alone: got {len(frames)}. Use '
+                    f'{self.name} only takes batches of {self._batch}: got {len(frames)}. Use '
                     'predict_batch, or export a model without --batch.'
                 )
             return np.concatenate([self._backend.run(np.ascontiguousarray(frame[None])) for frame in frames])
@@ -178,7 +178,7 @@ def _check_frame(frame: np.ndarray) -> None:
             'with cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR).'
         )
     if frame.ndim != 3 or frame.shape[2] != 3:
-        hint = ' For several frames there is predict_batch.' if frame.ndim == 4 else ''
+        hint = ' For several frames, use predict_batch.' if frame.ndim == 4 else ''
         raise DataError(f'A frame is BGR, uint8 (H, W, 3): got an array of shape {frame.shape}.{hint}')
     if not frame.size:
         raise DataError(f'The frame is empty: its shape is {frame.shape}.')

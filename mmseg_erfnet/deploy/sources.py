@@ -108,7 +108,7 @@ def _live(text: str) -> Source | None:
     mode = _mode(text)
     if text.isdecimal() and text.isascii() and mode is None:
         if int(text) > MAX_CAMERA:
-            raise UsageError(f'There is no camera {text}: give a number from 0 on.')
+            raise UsageError(f'There is no camera {text}: give a number from 0 to {MAX_CAMERA}.')
         return Source(str(int(text)), f'camera{int(text)}', 'live')
     if mode is not None and stat.S_ISCHR(mode) and text.startswith('/dev/video'):
         return Source(text, Path(text).name, 'live')

@@ -122,7 +122,7 @@ class Clip:
             self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
         if not self._capture.isOpened():
             self._stack.close()
-            what = 'connect it, or give another' if elsewhere else 'it is no image and no whole video'
+            what = 'connect it, or give another' if elsewhere else 'it is neither an image nor a complete video'
             raise DataError(f'{source} cannot be opened: {what}.')
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if RATES[0] <= rate <= RATES[1] else DEFAULT_RATE

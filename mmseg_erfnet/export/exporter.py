@@ -112,17 +112,17 @@ def _check_request(
     unknown = set(formats) - set(FORMATS)
     if unknown or not formats or output not in OUTPUTS:
         raise UsageError(
-            f'formats are among {", ".join(FORMATS)} and the output among {", ".join(OUTPUTS)}: got '
+            f'formats must be among {", ".join(FORMATS)} and the output among {", ".join(OUTPUTS)}: got '
             f'{", ".join(formats) or "none"} and {output}.'
         )
     if set(formats) & set(FIXED_FORMATS) and (output != 'labels' or batch not in (None, 1)):
-        raise UsageError('The formats ncnn and litert are for the output labels and single frames.')
+        raise UsageError('The formats ncnn and litert only support the output labels and single frames.')
     if any(number is not None and number < 1 for number in (*(size or ()), batch)):
-        raise UsageError(f'size and batch are 1 or more: got {size} and {batch}.')
+        raise UsageError(f'size and batch must be 1 or more: got {size} and {batch}.')
     if not int8:
         return
     if 'openvino' not in formats or output != 'labels':
-        raise UsageError('int8 is for the format openvino and the output labels.')
+        raise UsageError('int8 needs the format openvino and the output labels.')
     # Written so that NaN is refused too.
     if not 0 <= max_drop <= 100:
         raise UsageError(f'max_drop is in points of mIoU, from 0 to 100: got {max_drop}.')

@@ -91,7 +91,7 @@ def picture_size(
     elif size is not None:
         height, width = resize(*size) if resize else size
     else:
-        raise UsageError('The formats ncnn and litert are for one size, and the config resizes no frames: give --size.')
+        raise UsageError('The formats ncnn and litert need a fixed size, and the config does not set one: give --size.')
     return tuple(-(-side // graph.multiple) * graph.multiple for side in (height, width))
 
 

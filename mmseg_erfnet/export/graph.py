@@ -76,7 +76,7 @@ def test_pipeline(cfg: Config) -> list[dict]:
     """
     pipeline = innermost_dataset(cfg).get('pipeline')
     if not pipeline:
-        raise UsageError('The test dataset of the config has no pipeline, which says how frames are prepared: add one.')
+        raise UsageError('The test dataset of the config has no pipeline, which prepares the frames: add one.')
     return pipeline
 
 
@@ -99,8 +99,8 @@ def frame_resize(cfg: Config, scale: float = 1.0) -> FrameResize | FrameScale | 
             resize = FrameResize(height, width, step.get('keep_ratio', False))
         elif kind not in NEUTRAL_STEPS:
             raise UsageError(
-                f'The test pipeline has a step that cannot be exported: {dict(step)}. One bilinear Resize '
-                'with a scale can.'
+                f'The test pipeline has a step that cannot be exported: {dict(step)}. Only a single bilinear '
+                'Resize with a scale can.'
             )
     if scale == 1:
         return resize

@@ -95,8 +95,8 @@ class Difference:
         fits = worst <= LOGIT_TOLERANCE and self.wrong == 0
         if not fits or self.wrong_resized > RESIZED_DISAGREEMENT * self.resized:
             raise ParityError(
-                f'{name} differs from PyTorch and was not kept: logits by up to {worst:.2g}, allowed are '
-                f'{LOGIT_TOLERANCE:g}; labels, ties apart, on {wrong} of {self.pixels} pixels: try other '
+                f'{name} differs from PyTorch and was not kept: logits by up to {worst:.2g} (allowed: '
+                f'{LOGIT_TOLERANCE:g}); labels, except for ties, on {wrong} of {self.pixels} pixels: try other '
                 'versions of the packages that export and run it.'
             )
         share = f'labels equal on {100 * self.equal / max(self.pixels, 1):.3f} % of {self.pixels} pixels'

@@ -123,7 +123,7 @@ def _check_data(cfg: Config) -> None:
     for loader, purpose in (('train_dataloader', 'calibrated'), ('val_dataloader', 'scored')):
         if not cfg.get(loader):
             raise UsageError(
-                f'The config has no {loader}, on whose images int8 is {purpose}: export with a config that has one.'
+                f'The config has no {loader}, and int8 is {purpose} on its images: export with a config that has one.'
             )
 
 
@@ -168,8 +168,8 @@ def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.n
         if frame.shape[:2] == labels.shape:
             return np.ascontiguousarray(frame), labels
     raise DataError(
-        f'{path}: its labels are {labels.shape} at the end of the pipeline, the size neither of the image '
-        'nor of what the pipeline makes of it.'
+        f'{path}: its labels are {labels.shape} at the end of the pipeline, which is the size of neither the image '
+        'nor the processed image.'
     )
 
 

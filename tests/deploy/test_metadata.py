@@ -69,7 +69,7 @@ def test_weights_beside_the_description_of_others_are_refused(tmp_path):
     weights = bytearray(path.with_suffix('.bin').read_bytes())
     weights[:400] = bytes(400)
     path.with_suffix('.bin').write_bytes(weights)
-    with pytest.raises(UsageError, match=r'erfnet_camvid11\.xml and erfnet_camvid11\.bin are of different exports'):
+    with pytest.raises(UsageError, match=r'erfnet_camvid11\.xml and erfnet_camvid11\.bin are from different exports'):
         Predictor(path)
 
 
@@ -85,7 +85,7 @@ def test_a_seal_is_over_all_files(tmp_path):
     assert json.loads(contents['.json'])['checksum'] != OPEN_CHECKSUM
     assert not check_seal(path, {**contents, '.json': b'{}'})
     path.with_suffix('.bin').unlink()
-    with pytest.raises(UsageError, match=r'needs model\.bin beside it'):
+    with pytest.raises(UsageError, match=r'needs model\.bin next to it'):
         read_files(path)
 
 

@@ -181,7 +181,7 @@ def test_a_frame_that_the_model_refuses_stops_nothing(folder, tmp_path):
     picture(folder / '1.png', 0, (8, 8))
     failures = predict(predictor(size=[20, 30]), str(folder), tmp_path / 'out', ['labels']).failures
     assert [failure.split(': ', 1)[1] for failure in failures] == [
-        'brightness takes frames of 20x30 alone: got 8x8. Resize them, or export a model without --size.'
+        'brightness only takes frames of 20x30: got 8x8. Resize them, or export a model without --size.'
     ]
     assert len(written(tmp_path / 'out')) == 5
 
@@ -317,7 +317,7 @@ def test_a_result_of_another_input_of_the_same_name(tmp_path):
     first, second = picture(tmp_path / 'a/x.jpg', 0), picture(tmp_path / 'b/x.jpg', 255, (22, 30))
     predict(predictor(), str(first), tmp_path / 'out')
     before = contents(tmp_path / 'out')
-    with pytest.raises(UsageError, match=r'x\.png is the result of another input of this name: choose another --out'):
+    with pytest.raises(UsageError, match=r'x\.png is the result of another input with this name: choose another --out'):
         predict(predictor(), str(second), tmp_path / 'out')
     assert contents(tmp_path / 'out') == before
     predict(predictor(), str(second), tmp_path / 'out', overwrite=True)
@@ -327,7 +327,7 @@ def test_a_result_of_another_input_of_the_same_name(tmp_path):
 def test_a_record_that_is_none_is_not_replaced(folder, tmp_path):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out/predicted_by.json').write_text('mine')
-    with pytest.raises(UsageError, match=r'predicted_by\.json is no record of a prediction'):
+    with pytest.raises(UsageError, match=r'predicted_by\.json is not a record of a prediction'):
         predict(predictor(), str(folder), tmp_path / 'out', overwrite=True)
     assert contents(tmp_path / 'out') == {'predicted_by.json': b'mine'}
 
@@ -338,8 +338,8 @@ def test_a_record_that_is_none_is_not_replaced(folder, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'sentence'),
     [
-        (dict(max_frames=0), '--max-frames is a number of frames from 1 on'),
-        (dict(every=0), '--every is a number of frames from 1 on'),
+        (dict(max_frames=0), '--max-frames must be at least 1 frame'),
+        (dict(every=0), '--every must be at least 1 frame'),
         (dict(codec='vp9'), "one of h264, vp8, mp4v: got 'vp9'"),
         (dict(contents=['video']), 'not a video'),
     ],

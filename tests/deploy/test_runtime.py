@@ -137,9 +137,9 @@ def test_painting_names_the_classes_below():
 
 def test_models_that_cannot_be_run_are_named(tmp_path):
     for name, content, message in (
-        ('model.pth', b'', 'no exported model'),
+        ('model.pth', b'', 'is not an exported model'),
         ('model.onnx', b'junk', 'cannot read'),
-        ('model.xml', b'junk', 'needs model.bin beside it'),
+        ('model.xml', b'junk', 'needs model.bin next to it'),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UsageError, match=message):
@@ -173,7 +173,7 @@ def test_models_that_cannot_be_run_are_named(tmp_path):
         ('.xml', dict(device='NPU.7'), 'no device NPU.7'),
         ('.onnx', dict(device='TPU'), 'no device TPU'),
         ('.xml', dict(precision='f8'), 'f32 or bf16: got f8'),
-        ('.onnx', dict(precision='bf16'), 'in f32 alone'),
+        ('.onnx', dict(precision='bf16'), 'only in f32'),
         ('.xml', dict(threads=0), '1 or more'),
     ],
 )

@@ -163,7 +163,7 @@ def test_clips_among_pictures(tmp_path):
     result = predict(predictor(), str(tmp_path / 'in'), tmp_path / 'out', codec='mp4v')
     assert [path.name for path in result.pictures] == ['c.png', 'a.mp4', 'b.mp4']
     (failure,) = result.failures
-    assert failure.endswith('in/d.mp4 cannot be opened: it is no image and no whole video.')
+    assert failure.endswith('in/d.mp4 cannot be opened: it is neither an image nor a complete video.')
 
 
 # --- Damage -----------------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_a_clip_without_its_index_is_refused(tmp_path):
     damaged(source, 'cut')
     result = predict(predictor(), str(source), tmp_path / 'out')
     assert [failure.rsplit('/', 1)[1] for failure in result.failures] == [
-        'x.mp4 cannot be opened: it is no image and no whole video.'
+        'x.mp4 cannot be opened: it is neither an image nor a complete video.'
     ]
     assert result.pictures == []
 
@@ -259,7 +259,7 @@ def test_names_that_are_no_utf8(tmp_path):
 @pytest.mark.parametrize('codec', HERE)
 def test_a_model_that_fails_leaves_nothing(tmp_path, codec):
     source = clip(tmp_path / 'x.avi', 4, 'MJPG')
-    with pytest.raises(DataError, match='takes frames of 8x8 alone'):
+    with pytest.raises(DataError, match='only takes frames of 8x8'):
         predict_video(predictor(size=[8, 8]), source, tmp_path / f'out/y{CODECS[codec]}', codec=codec)
     assert list((tmp_path / 'out').iterdir()) == []
 
@@ -320,7 +320,7 @@ def test_an_address_of_a_file_is_a_clip(tmp_path):
     assert video.name == f'127.0.0.1_{server.server_port}_x.mp4.mp4'
     assert times(video)[-1] == pytest.approx(8 / 12, abs=0.01)
     # It is not known whether it is the same again.
-    with pytest.raises(UsageError, match='gave before: choose another --out, or --overwrite it'):
+    with pytest.raises(UsageError, match=r'is an earlier result of \S+: choose another --out, or --overwrite it'):
         predict(predictor(), address, tmp_path / 'out', codec='mp4v')
 
 

@@ -132,7 +132,7 @@ def test_size_and_batch_can_be_fixed_and_probabilities_asked_for(tmp_path):
         found = predictor.predict_batch([frame[:40, :52] for frame in frames()])
         assert found.shape == (3, 11, 40, 52)
         np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
-        with pytest.raises(DataError, match='takes frames of 40x52 alone: got 96x128'):
+        with pytest.raises(DataError, match='only takes frames of 40x52: got 96x128'):
             predictor.predict(frames()[0])
 
 
@@ -157,7 +157,7 @@ def test_a_model_that_differs_is_not_kept(tmp_path, monkeypatch):
         (dict(formats=('tensorrt',)), 'tensorrt'),
         (dict(output='colours'), 'colours'),
         (dict(size=(0, 4)), '1 or more'),
-        (dict(int8=True), 'int8 is for the format openvino'),
+        (dict(int8=True), 'int8 needs the format openvino'),
         (dict(int8=True, formats=('openvino',), max_drop=float('nan')), 'from 0 to 100: got nan'),
         (dict(scale=0.01), 'factor from'),
     ],
@@ -265,7 +265,7 @@ def test_a_kill_between_two_files_leaves_no_pair_that_loads(tmp_path, monkeypatc
         # Weights of another initialisation.
         export.export(cfg, None, out, ('openvino',), report=lambda line: None)
     assert any(str(target).endswith('erfnet_camvid11.bin') for target in moved)
-    with pytest.raises(UsageError, match='are of different exports'):
+    with pytest.raises(UsageError, match='are from different exports'):
         Predictor(out / 'erfnet_camvid11.xml')
     assert sorted(path.name for path in out.iterdir()) == ['erfnet_camvid11.bin', 'erfnet_camvid11.xml']
 

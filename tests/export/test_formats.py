@@ -102,7 +102,7 @@ def test_labels_are_those_of_pytorch(name, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UsageError, match='is damaged'):
         Predictor(path)
-    with pytest.raises(UsageError, match='on the CPU alone'):
+    with pytest.raises(UsageError, match='only on the CPU'):
         type(predictor._backend)(path, 'GPU')
 
 
@@ -114,5 +114,5 @@ def test_frames_as_they_are_and_binary_heads(tmp_path):
     (path,) = exporter.export(cfg, None, tmp_path, ('ncnn',), size=(72, 96), report=lambda line: None)
     predictor = Predictor(path, threads=1)
     assert set(np.unique(predictor.predict(street()))) <= {0, 1}
-    with pytest.raises(DataError, match='takes frames of 72x96 alone'):
+    with pytest.raises(DataError, match='only takes frames of 72x96'):
         predictor.predict(street(80, 96))
