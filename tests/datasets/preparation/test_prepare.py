@@ -121,7 +121,7 @@ def test_masks_of_0_and_255_saved_in_colour(tmp_path):
     for path in (source / 'masks').iterdir():
         put(path, cv2.imread(str(path), cv2.IMREAD_COLOR))
     prepared = prepare_dataset(source, tmp_path / 'out')
-    assert '255 for foreground' in str(prepared)
+    assert '255 as foreground' in str(prepared)
     np.testing.assert_array_equal(label(tmp_path / 'out', 3), scene(3)[1] == 1)
 
 
@@ -129,7 +129,7 @@ def test_masks_of_one_bit(tmp_path):
     source = exports.plain(tmp_path / 'source', 'binary')
     for path in (source / 'masks').iterdir():
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED), [cv2.IMWRITE_PNG_BILEVEL, 1])
-    assert '255 for foreground' in str(prepare_dataset(source, tmp_path / 'out'))
+    assert '255 as foreground' in str(prepare_dataset(source, tmp_path / 'out'))
     np.testing.assert_array_equal(label(tmp_path / 'out', 3), scene(3)[1] == 1)
 
 
