@@ -131,7 +131,7 @@ def test_painting_names_the_classes_below():
     assert painted[0, 0].tolist() == predictor.palette[3][::-1]
     assert painted[79, 0].tolist() == predictor.palette[0][::-1]
     assert np.array_equal(predictor.paint(picture, labels, opacity=0, legend=False), picture)
-    with pytest.raises(DataError, match=r'uint8 \(80, 200\): got int64 \(80, 200\)'):
+    with pytest.raises(DataError, match=r'a uint8 array of shape \(80, 200\): got int64 \(80, 200\)'):
         predictor.paint(picture, labels.astype(np.int64))
 
 
