@@ -429,7 +429,7 @@ def test_tool_of_a_clone_that_is_not_installed(name, tmp_path):
 
 def test_processes_end_as_the_tools_do_in_this_one(shop, tmp_path):
     for verb, given, words in (
-        ('train', [shop / 'config.py', '--cfg-options', 'model.backbone.depth=18'], 'no argument of ERFNet'),
+        ('train', [shop / 'config.py', '--cfg-options', 'model.backbone.depth=18'], 'not an argument of ERFNet'),
         ('test', [shop / 'weights.pth', shop / 'config.py'], 'is a model, not a config'),
     ):
         result = start_tool(verb, *given, cwd=ROOT)
