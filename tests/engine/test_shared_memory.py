@@ -123,7 +123,7 @@ class Dying(Frames):
             Stuck(),
             r'No batch came from the data loader within 1 s .*--shm-size=1g.* or, if the data are slow, set timeout',
         ),
-        (Dying(), r'A worker of the data loader was killed.*; set num_workers and batch_size lower'),
+        (Dying(), r'A data loader worker was killed.*; lower num_workers, batch_size, or cache_gb'),
     ],
 )
 def test_lost_batches_end_in_a_sentence(dataset, words):
