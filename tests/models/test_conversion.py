@@ -121,7 +121,7 @@ def test_encoder_alone_of_a_stock_segmentor():
             decode_head=dict(type='FCNHead', in_channels=16, channels=128, num_convs=1, num_classes=19),
         )
     )
-    with pytest.raises(CheckpointError, match=r'unknown: decode_head\.convs\.0.*needs ERFNetHead'):
+    with pytest.raises(CheckpointError, match=r'unknown: decode_head\.convs\.0.*Only networks with ERFNetHead'):
         to_authors(model.state_dict())
     encoder = to_authors(model.state_dict(), encoder_only=True)
     assert torch.equal(encoder['module.encoder.layers.0.conv.weight'], model.backbone.encoder[1].conv.weight)
