@@ -20,6 +20,7 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    constructor='mmseg_erfnet.MergedGroupsConstructor',
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -5,6 +5,7 @@
     python tools/benchmark.py formats configs/erfnet_camvid11.py best.pth deployed/*.xml deployed/*.onnx     on val
     python tools/benchmark.py training configs/erfnet_camvid.py               compared with MMSegmentation's pipeline
     python tools/benchmark.py training configs/erfnet_camvid.py --scaling     over batch, workers, size and processes
+    python tools/benchmark.py training configs/erfnet_camvid.py --overhead    CPU time of an iteration beyond the network's
 
 The result is a table in Markdown. The measurements of all rows are interleaved, so compare only rows of the same run.
 Each row of `inference` gives the median and the 90th percentile of the latency from a uint8 frame to uint8 labels, and
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     training = verbs.add_parser('training', help='images per second of training, at the size and batch of the config')
     training.add_argument('config', help='config file')
     training.add_argument('--scaling', action='store_true', help='vary batch, workers, size and processes instead')
+    training.add_argument('--overhead', action='store_true', help='profile what an iteration costs beyond the network')
     training.add_argument('--rounds', type=int, help='rounds per row, of 2 iterations each (default: 3)')
     for verb in (inference, formats, training):
         verb.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
@@ -72,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     if args.what == 'training':
-        given(args.rounds, '--rounds', not args.scaling, 'with --scaling')
+        given(args.rounds, '--rounds', not args.scaling and not args.overhead, 'with --scaling and --overhead')
+        given(args.threads, '--threads', not args.overhead, 'with --overhead, which uses one')
     else:
         given(args.trust_checkpoint, '--trust-checkpoint', args.checkpoint is not None, 'without a checkpoint')
     require_mmseg()
@@ -113,10 +116,13 @@ def _formats(args: argparse.Namespace) -> tuple[dict, str]:
 
 
 def _training(args: argparse.Namespace) -> tuple[dict | list, str]:
-    from mmseg_erfnet.benchmarks import training
+    from mmseg_erfnet.benchmarks import overhead, training
     from mmseg_erfnet.engine.launch import load_config
 
     cfg = load_config(args.config, options=parse_options(args.cfg_options))
+    if args.overhead:
+        result = overhead.benchmark_overhead(cfg)
+        return result, overhead.overhead_table(result)
     if args.scaling:
         points = training.benchmark_scaling(cfg, args.threads)
         return points, training.scaling_table(points)

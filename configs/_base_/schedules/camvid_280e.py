@@ -5,6 +5,7 @@ optim_wrapper = dict(
     # Adam's own weight decay is L2 in the gradient, as in that project; applied to convolution weights only.
     optimizer=dict(type='Adam', lr=8e-4, weight_decay=2e-4),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    constructor='mmseg_erfnet.MergedGroupsConstructor',
 )
 param_scheduler = [
     dict(type='MultiStepLR', by_epoch=True, milestones=[80], gamma=0.625),
