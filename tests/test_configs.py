@@ -133,10 +133,10 @@ def test_paper_network_starts_from_the_encoder(small_config, tmp_path):
 
 
 def test_trainval_chooses_nothing(small_config, tmp_path):
-    train(small_config('erfnet_camvid11_trainval', tmp_path), epochs=10)
-    assert (tmp_path / 'epoch_10.pth').is_file()
+    train(small_config('erfnet_camvid11_trainval', tmp_path, **{'default_hooks.checkpoint.interval': 1}), epochs=1)
+    assert (tmp_path / 'epoch_1.pth').is_file()
     assert not list(tmp_path.glob('best_*'))
-    metrics = evaluate(small_config('erfnet_camvid11_trainval', tmp_path), str(tmp_path / 'epoch_10.pth'))
+    metrics = evaluate(small_config('erfnet_camvid11_trainval', tmp_path), str(tmp_path / 'epoch_1.pth'))
     scored = json.loads((tmp_path / 'metrics.json').read_text())
     assert (scored['split'], scored['mIoU']) == ('splits/test.txt', metrics['mIoU'])
 

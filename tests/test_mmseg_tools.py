@@ -46,7 +46,7 @@ def trained(folder, small_config) -> tuple[Path, Path]:
     """A config with 11 classes, and the result of one epoch of MMSegmentation's tools/train.py with it."""
     config, work_dir = folder / 'config.py', folder / 'run'
     if not config.is_file():
-        cfg = small_config('erfnet_camvid11', work_dir)
+        cfg = small_config('erfnet_camvid11', work_dir, drawing=True)
         cfg.train_cfg.update(max_epochs=1, val_interval=1)
         cfg.dump(config)
         assert run('train.py', config, '--work-dir', work_dir) == 0

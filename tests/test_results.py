@@ -46,6 +46,7 @@ def result_on_val(model: dict) -> dict | None:
     return next((result for result in model['Results'] if result['Dataset'].startswith('CamVid val')), None)
 
 
+@pytest.mark.slow  # a minute
 @pytest.mark.parametrize('name', [name for name in SHIPPED if result_on_val(MODELS[name])])
 def test_shipped_weights_score_what_the_index_says(name, camvid_root, tmp_path):
     model = MODELS[name]

@@ -23,7 +23,7 @@ def test_its_failure_is_one_warning_line(small_config, tmp_path, monkeypatch, pl
         raise OSError('no room\nfor more')
 
     monkeypatch.setattr(f'mmseg_erfnet.engine.hooks.{place}', fail)
-    cfg = small_config('erfnet_camvid', tmp_path / 'run', **{'train_dataloader.dataset.indices': 4})
+    cfg = small_config('erfnet_camvid', tmp_path / 'run', drawing=True, **{'train_dataloader.dataset.indices': 4})
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     runner = train(cfg, epochs=1)
     assert runner.epoch == 1
@@ -37,7 +37,7 @@ def test_its_failure_is_one_warning_line(small_config, tmp_path, monkeypatch, pl
 def test_a_report_of_a_damaged_work_dir_does_not_end_a_run(small_config, tmp_path):
     (tmp_path / 'run' / 'examples').mkdir(parents=True)
     (tmp_path / 'run' / 'metrics.json').write_text('{"mIoU": ')
-    cfg = small_config('erfnet_camvid', tmp_path / 'run', **{'train_dataloader.dataset.indices': 4})
+    cfg = small_config('erfnet_camvid', tmp_path / 'run', drawing=True, **{'train_dataloader.dataset.indices': 4})
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     assert train(cfg, epochs=1).epoch == 1
     [number] = tmp_path.glob('run/*/number.json')

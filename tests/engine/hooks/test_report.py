@@ -18,7 +18,7 @@ def tested(small_config, tmp_path):
     torch.save(dict(state_dict=dict(wrong=torch.tensor(0.5))), checkpoint)
 
     def run(config=None, **options):
-        cfg = small_config('erfnet_camvid', **options)
+        cfg = small_config('erfnet_camvid', drawing=True, **options)
         object.__setattr__(cfg, '_filename', config)
         cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
         cfg.test_dataloader.dataset.ann_file = 'splits/train.txt'
@@ -70,7 +70,7 @@ def test_few_images_are_shown_once_each_though_the_config_has_no_hook(tested):
 
 
 def test_training_draws_curves_and_a_report(small_config, tmp_path):
-    cfg = small_config('erfnet_camvid')
+    cfg = small_config('erfnet_camvid', drawing=True)
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     cfg.train_dataloader.dataset.indices = 4
     train(cfg, epochs=2)
@@ -94,7 +94,7 @@ def test_a_test_scores_as_the_config_says(kind, tested):
 
 
 def oracle_run(small_config, **options):
-    cfg = small_config('erfnet_camvid', **options)
+    cfg = small_config('erfnet_camvid', drawing=True, **options)
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     cfg.custom_hooks = [dict(type='mmseg_erfnet.CurvesHook'), dict(type='mmseg_erfnet.ReportHook')]
     cfg.train_dataloader.dataset.indices = cfg.val_dataloader.dataset.indices = 2

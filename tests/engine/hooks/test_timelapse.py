@@ -16,7 +16,7 @@ from mmseg_erfnet.errors import UsageError
 
 
 def config(small_config, **options):
-    cfg = small_config('erfnet_camvid', **options)
+    cfg = small_config('erfnet_camvid', drawing=True, **options)
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
     cfg.custom_hooks = [dict(type='mmseg_erfnet.EpochSeedHook'), dict(type='mmseg_erfnet.TimelapseHook', width=64)]

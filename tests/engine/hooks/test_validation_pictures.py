@@ -11,7 +11,7 @@ from mmseg_erfnet.errors import UsageError
 
 @pytest.fixture
 def cfg(small_config):
-    cfg = small_config('erfnet_camvid')
+    cfg = small_config('erfnet_camvid', drawing=True)
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)
     cfg.custom_hooks = [dict(type='mmseg_erfnet.ValidationPicturesHook', num_images=2)]
     cfg.train_dataloader.dataset.indices = 4
@@ -38,6 +38,7 @@ def test_tensorboard_and_the_work_dir_get_the_same_frames_each_time(cfg, tmp_pat
 def test_some_ten_times_in_a_run_and_at_its_end(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(validation_pictures, 'comparison', lambda *args: np.zeros((4, 4, 3), np.uint8))
     cfg.train_dataloader.dataset.indices = cfg.val_dataloader.dataset.indices = 1
+    cfg.default_hooks.checkpoint.update(interval=25, save_best=None)
     train(cfg, epochs=25)
     [folder] = (tmp_path / 'run').glob('*/vis_data/vis_image')
     steps = sorted(int(path.stem.rpartition('_')[2]) for path in folder.iterdir())
