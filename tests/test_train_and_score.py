@@ -124,9 +124,7 @@ def test_tta_is_flip_unless_scales_are_given(small_config, tmp_path):
 
 def test_pictures_and_label_maps_are_written(trained, small_config, tmp_path):
     cfg = small_config('erfnet_camvid', tmp_path / 'score')
-    evaluate(
-        cfg, str(trained / 'epoch_1.pth'), out_dir=str(tmp_path / 'maps'), show_dir=str(tmp_path / 'painted')
-    )
+    evaluate(cfg, str(trained / 'epoch_1.pth'), out_dir=str(tmp_path / 'maps'), show_dir=str(tmp_path / 'painted'))
     maps, painted = sorted((tmp_path / 'maps').glob('*.png')), sorted((tmp_path / 'painted').glob('*.png'))
     assert [path.name for path in maps] == [path.name for path in painted]
     assert cv2.imread(str(maps[0]), cv2.IMREAD_UNCHANGED).shape == (64, 64)

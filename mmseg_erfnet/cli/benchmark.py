@@ -5,7 +5,7 @@
     python tools/benchmark.py formats configs/erfnet_camvid11.py best.pth deployed/*.xml deployed/*.onnx     on val
     python tools/benchmark.py training configs/erfnet_camvid.py               compared with MMSegmentation's pipeline
     python tools/benchmark.py training configs/erfnet_camvid.py --scaling     over batch, workers, size and processes
-    python tools/benchmark.py training configs/erfnet_camvid.py --overhead    CPU time of an iteration beyond the network's
+    python tools/benchmark.py training configs/erfnet_camvid.py --overhead    CPU time of an iteration, by part
 
 The result is a table in Markdown. The measurements of all rows are interleaved, so compare only rows of the same run.
 Each row of `inference` gives the median and the 90th percentile of the latency from a uint8 frame to uint8 labels, and
