@@ -3,6 +3,7 @@
     python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --size 360x480 256x256
     python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --rows openvino-int8 --json benchmark.json
     python tools/benchmark.py formats configs/erfnet_camvid11.py best.pth deployed/*.xml deployed/*.onnx     on val
+    python tools/benchmark.py networks configs/erfnet_camvid11.py             compared with other networks
     python tools/benchmark.py training configs/erfnet_camvid.py               compared with MMSegmentation's pipeline
     python tools/benchmark.py training configs/erfnet_camvid.py --scaling     over batch, workers, size and processes
     python tools/benchmark.py training configs/erfnet_camvid.py --overhead    CPU time of an iteration, by part
@@ -34,7 +35,7 @@ from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    verbs = parser.add_subparsers(dest='what', required=True, metavar='{inference,formats,training}')
+    verbs = parser.add_subparsers(dest='what', required=True, metavar='{inference,formats,networks,training}')
     inference = verbs.add_parser('inference', help='latency of a model in every backend that is installed')
     inference.add_argument('config', help='config file')
     inference.add_argument('checkpoint', nargs='?', help='checkpoint file (default: random weights)')
@@ -62,12 +63,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     formats.add_argument('models', nargs='+', metavar='MODEL', help='exported models')
     formats.add_argument('--images', type=int, metavar='N', help='use only N validation images, evenly spaced')
     add_trust_checkpoint(formats)
+    networks = verbs.add_parser('networks', help='latency of ERFNet and of other real-time networks, in OpenVINO')
+    networks.add_argument('config', help='config file')
+    networks.add_argument('--size', type=parse_size, default=(360, 480), metavar='HxW', help='size of the frames')
+    networks.add_argument('--rounds', type=int, default=10, help='rounds per row, of 5 runs each (default: 10)')
     training = verbs.add_parser('training', help='images per second of training, at the size and batch of the config')
     training.add_argument('config', help='config file')
     training.add_argument('--scaling', action='store_true', help='vary batch, workers, size and processes instead')
     training.add_argument('--overhead', action='store_true', help='profile what an iteration costs beyond the network')
     training.add_argument('--rounds', type=int, help='rounds per row, of 2 iterations each (default: 3)')
-    for verb in (inference, formats, training):
+    for verb in (inference, formats, networks, training):
         verb.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
         verb.add_argument('--json', type=Path, metavar='FILE', help='also write the results to FILE')
         add_config_options(verb)
@@ -76,10 +81,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.what == 'training':
         given(args.rounds, '--rounds', not args.scaling and not args.overhead, 'with --scaling and --overhead')
         given(args.threads, '--threads', not args.overhead, 'with --overhead, which uses one')
-    else:
+    elif args.what != 'networks':
         given(args.trust_checkpoint, '--trust-checkpoint', args.checkpoint is not None, 'without a checkpoint')
     require_mmseg()
-    result, text = dict(inference=_inference, formats=_formats, training=_training)[args.what](args)
+    result, text = dict(inference=_inference, formats=_formats, networks=_networks, training=_training)[args.what](args)
     print(text)
     if args.json:
         write_json(args.json, result)
@@ -113,6 +118,16 @@ def _formats(args: argparse.Namespace) -> tuple[dict, str]:
     cfg = load_config(args.config, options=parse_options(args.cfg_options))
     result = measure_formats(cfg, args.checkpoint, args.models, args.images, args.threads, args.trust_checkpoint)
     return result, formats_table(result)
+
+
+def _networks(args: argparse.Namespace) -> tuple[dict, str]:
+    with export_packages():
+        from mmseg_erfnet.benchmarks.networks import benchmark_networks, networks_table
+    from mmseg_erfnet.engine.launch import load_config
+
+    cfg = load_config(args.config, options=parse_options(args.cfg_options))
+    result = benchmark_networks(cfg, args.size, args.threads, args.rounds)
+    return result, networks_table(result)
 
 
 def _training(args: argparse.Namespace) -> tuple[dict | list, str]:
