@@ -352,6 +352,7 @@ IGNORED = {
     '--max-drop': ('export', ['c.py', 'w.pth', '--out', 'o', '--max-drop', '1'], 'without --int8'),
     '--cfg-options': ('predict', ['m.xml', 'i.png', '--out', 'o', '--cfg-options', 'a=1'], 'on an exported model'),
     '--trust-checkpoint': ('predict', ['m.onnx', 'i.png', '--out', 'o', '--trust-checkpoint'], 'on an exported model'),
+    '--scale': ('predict', ['m.xml', 'i.png', '--out', 'o', '--scale', '1.25'], 'on an exported model'),
     '--precision': ('predict', ['m.onnx', 'i.png', '--out', 'o', '--precision', 'f32'], 'except on an OpenVINO model'),
     '--precision of PyTorch': (
         'predict',
@@ -361,6 +362,11 @@ IGNORED = {
     '--cfg-options of nothing': ('doctor', ['--cfg-options', 'a=1'], 'without a config'),
     '--seed': ('prepare_camvid', ['s', '--seed', '1'], 'without --split random'),
     '--rounds': ('benchmark', ['training', 'c.py', '--scaling', '--rounds', '1'], 'with --scaling'),
+    '--rounds beside a profile': (
+        'benchmark',
+        ['training', 'c.py', '--overhead', '--rounds', '1'],
+        'with --scaling and',
+    ),
     '--trust-checkpoint of none': ('benchmark', ['inference', 'c.py', '--trust-checkpoint'], 'without a checkpoint'),
 }
 

@@ -5,6 +5,7 @@
     python tools/predict.py erfnet.xml drive.mp4                      a video; also a camera (0) or a stream (rtsp://...)
     python tools/predict.py erfnet.xml 'drive/*_left.png' --write labels
     python tools/predict.py configs/erfnet_camvid11.py best.pth drive/              without an export
+    ... --scale 1.25                                                  then at a larger size: more accurate, slower
     ... --shard 3/8                                                   the third of eight shards
 
 MODEL is a file written by tools/export.py, or a config and a checkpoint; it is recognised by its suffix. Results are
@@ -116,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--precision', choices=('f32', 'bf16'), help='precision of an OpenVINO model (default: see Predictor)'
     )
+    parser.add_argument(
+        '--scale',
+        type=float,
+        metavar='FACTOR',
+        help='scale the input of the network, as tools/export.py does; for a config and checkpoint (default: 1)',
+    )
     add_trust_checkpoint(parser)
     add_config_options(parser)
     return parser
@@ -157,6 +164,7 @@ def _check_options(model: list[str], args: argparse.Namespace) -> None:
     exported = len(model) < 2
     given(args.cfg_options, '--cfg-options', not exported, 'on an exported model, whose config is inside')
     given(args.trust_checkpoint, '--trust-checkpoint', not exported, 'on an exported model')
+    given(args.scale, '--scale', not exported, 'on an exported model, which tools/export.py --scale has scaled')
     openvino = exported and (not model or PurePath(model[0]).suffix == '.xml')
     given(args.precision, '--precision', openvino, 'except on an OpenVINO model (.xml)')
 
@@ -173,7 +181,9 @@ def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:
     cfg = load_config(model[0], options=parse_options(args.cfg_options))
     require_entries(cfg, 'prediction', 'model')
     _check_segmentor(cfg, model[0])
-    return torch_predictor(cfg, model[1], args.device, args.threads, args.trust_checkpoint)
+    return torch_predictor(
+        cfg, model[1], args.device, args.threads, args.trust_checkpoint, 1.0 if args.scale is None else args.scale
+    )
 
 
 def _check_segmentor(cfg, name: str) -> None:

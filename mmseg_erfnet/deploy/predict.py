@@ -111,6 +111,17 @@ def _share(sources: list[Source], shard: tuple[int, int]) -> list[Source]:
     return sources[number - 1 :: shares]
 
 
+def _model_record(predictor: Predictor) -> dict:
+    """What identifies a model: its name, its weights, and everything else that affects its labels or their colours."""
+    settings = {key: value for key, value in predictor.metadata.items() if key not in ('checksum', 'versions')}
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return dict(
+        model=predictor.name,
+        checkpoint_sha256=predictor.metadata.get('checkpoint_sha256'),
+        settings=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+    )
+
+
 class _Job:
     """Which files are written for each source, and whether they already exist."""
 
@@ -119,7 +130,7 @@ class _Job:
     ) -> None:
         self.predictor, self.out, self.contents, self.codec = predictor, out, contents, codec
         self.overwrite, self.options = overwrite, options
-        self.model = dict(model=predictor.name, checkpoint_sha256=predictor.metadata.get('checkpoint_sha256'))
+        self.model = _model_record(predictor)
         self._recorded = False
         self._found: dict[Path, dict | None] = {}
 

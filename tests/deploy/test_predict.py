@@ -122,6 +122,16 @@ def test_results_of_two_models_are_not_mixed(folder, tmp_path):
     assert read_record(tmp_path / 'out/labels/0.png')['model'] == 'other'
 
 
+@pytest.mark.parametrize(
+    'setting', [dict(scale=1.25), dict(int8=dict(fp32=70.0, int8=69.9)), dict(config_text='a = 2')]
+)
+def test_another_export_of_the_same_name_and_weights_is_another_model(folder, tmp_path, setting):
+    one, other = (predictor(**{'scale': 1.0, 'config_text': 'a = 1', **more}) for more in ({}, setting))
+    predict(one, str(folder), tmp_path / 'out')
+    with pytest.raises(UsageError, match='another model'):
+        predict(other, str(folder), tmp_path / 'out')
+
+
 def test_an_unreadable_file_stops_nothing(folder, tmp_path):
     (folder / '1.png').write_bytes(b'junk')
     result = predict(predictor(), str(folder), tmp_path / 'out', ['labels'])
@@ -393,6 +403,8 @@ def test_the_tool_runs_a_config_and_a_checkpoint(folder, tmp_path, capsys):
         tmp_path / 'out',
         '--write',
         'labels',
+        '--scale',
+        1.5,
         '--cfg-options',
         *options,
     )
