@@ -63,8 +63,16 @@ def is_regular(path: str | Path) -> bool:
 
 
 def shown(path: str | os.PathLike) -> str:
-    """Return a path as printable text: bytes that are not valid UTF-8 become ``\\xNN``."""
-    return os.fsencode(path).decode('utf-8', 'backslashreplace')
+    """Return a path as one line of printable text: newlines, escape sequences and bytes that are not UTF-8 become
+    ``\\n``, ``\\x1b`` and ``\\xNN``.
+    """
+    return ''.join(letter if letter.isprintable() else _escaped(letter) for letter in os.fsdecode(path))
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    # Python decodes a byte that is not UTF-8 as a surrogate.
+    return f'\\x{code - 0xDC00:02x}' if 0xDC80 <= code <= 0xDCFF else letter.encode('unicode_escape').decode()
 
 
 def make_folder(path: str | Path) -> Path:
@@ -279,6 +287,8 @@ def read_record(path: str | Path) -> dict | None:
     """Return the record in a PNG, MP4 or WebM file; None if there is no record or no such file."""
     try:
         with open(path, 'rb', opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a device may have no end
+                return None
             room = file.read(RECORD_ROOM)
             if not room.startswith(b'\x89PNG'):
                 file.seek(-min(RECORD_ROOM, file.seek(0, os.SEEK_END)), os.SEEK_END)

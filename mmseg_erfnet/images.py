@@ -24,7 +24,7 @@ from mmseg_erfnet.files import png_chunk, shown
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 FORMATS = 'PNG, JPEG, BMP, TIFF, WebP or PPM'
 # Files with more pixels are refused by their header: 8192x8192. Prediction takes about 60 bytes per pixel (4000x4000:
-# 1 GB).
+# 1 GB); a backend may have a lower limit of its own.
 MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 29  # per file; an uncompressed image of 8192x8192 has 0.2 GB
 REPLACE = 'put the original file in its place'

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmseg_erfnet.errors import StorageError, UsageError
-from mmseg_erfnet.files import append_record, check_targets, read_record, with_record, write_if_absent
+from mmseg_erfnet.files import append_record, check_targets, read_record, shown, with_record, write_if_absent
 from mmseg_erfnet.images import encode_png
 
 
@@ -95,3 +95,16 @@ def test_of_many_that_write_a_file_one_is_first(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(StorageError, match=r'file/x\S* cannot be written'):
         write_if_absent(tmp_path / 'file/x', b'')
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        (os.fsdecode(b'caf\xe9.png'), 'caf\\xe9.png'),
+        ('a\nb\x1b[2J\u202e.png', 'a\\nb\\x1b[2J\\u202e.png'),
+        ('\ud800', '\\ud800'),  # a name in JSON can contain half a surrogate pair
+        ('Straße 道路.png', 'Straße 道路.png'),
+    ],
+)
+def test_paths_are_shown_as_one_line(name, text):
+    assert shown(name) == text

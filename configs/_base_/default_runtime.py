@@ -18,7 +18,7 @@ resume = False
 # Frames in both training and evaluation are an error. Set True to test whether a model can overfit a few frames.
 allow_overlap = False
 # `--tta`: the mean of the softmax over the augmented images from `tta_pipeline`.
-tta_model = dict(type='mmseg.SegTTAModel')
+tta_model = dict(type='mmseg_erfnet.SegTTAModel')
 # Robustness: exact resume, no NaN in a checkpoint, checkpoints that survive a kill and load as data.
 default_hooks = dict(
     checkpoint=dict(type='mmseg_erfnet.SafeCheckpointHook'),

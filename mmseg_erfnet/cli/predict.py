@@ -45,7 +45,8 @@ from mmseg_erfnet.signals import leave
 from mmseg_erfnet.text import listed
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.ckpt')
-SHOWN = 10  # paths and failures
+SHOWN = 10  # paths
+NAMED = 100  # failures
 
 
 @tool
@@ -229,8 +230,8 @@ def _end(result: Result, stop: _Stop, out: str) -> None:
     failures = result.failures
     if failures:
         head = '' if len(failures) == 1 else f'{len(failures)} inputs could not be predicted completely:\n'
-        more = f'\nand {len(failures) - SHOWN} more' if len(failures) > SHOWN else ''
-        message = f'error: {head}' + '\n'.join(failures[:SHOWN]) + more
+        more = f'\nand {len(failures) - NAMED} more' if len(failures) > NAMED else ''
+        message = f'error: {head}' + '\n'.join(failures[:NAMED]) + more
     if result.stopped:
         if failures:
             print(message, file=sys.stderr)

@@ -16,6 +16,7 @@ from mmseg_erfnet.datasets.labels import IGNORE
 from mmseg_erfnet.datasets.pipelines import FIXED_STEPS, LABEL_STEPS, step_name
 from mmseg_erfnet.datasets.split_lists import parse_split
 from mmseg_erfnet.errors import DataError, UsageError, UserError
+from mmseg_erfnet.files import shown
 from mmseg_erfnet.images import check_frame, decode_frame
 
 
@@ -199,12 +200,14 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
         DataError: It is missing, cannot be read, or is not a regular file.
     """
     if backend_args is None and _is_special(path):
-        raise DataError(f'{path} is not a regular file; restore it, or remove its name from the split.')
+        raise DataError(f'{shown(path)} is not a regular file; restore it, or remove its name from the split.')
     try:
         return fileio.get(path, backend_args=backend_args)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise DataError(f'{path} cannot be read ({reason}); restore it, or remove its name from the split.') from error
+        raise DataError(
+            f'{shown(path)} cannot be read ({reason}); restore it, or remove its name from the split.'
+        ) from error
 
 
 def _is_special(path: str) -> bool:

@@ -8,11 +8,16 @@ import numpy as np
 from mmseg_erfnet.deploy.fixed import LiteRT, Ncnn
 from mmseg_erfnet.deploy.metadata import read_files
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
-from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.errors import DataError, UsageError
 
 # Maximum number of frame sizes with a compiled model of their own. Frames of further sizes use a model compiled for any
 # size, which is slower, instead of waiting for a compilation.
 COMPILED_SIZES = 4
+# OpenVINO's CPU kernels address an array by 32-bit offsets: beyond this many bytes they read elsewhere, and the process
+# ends with a segmentation fault. With 11 classes, a frame of 48 megapixels fits.
+OPENVINO_LIMIT = 1 << 31
+# Frames with fewer pixels are not checked; no layer has that many channels at the frame's size.
+CHECKED_PIXELS = 1 << 21
 
 
 class OpenVINO:
@@ -83,12 +88,17 @@ class OpenVINO:
         return self._model.get_rt_info([key]).astype(str) if self._model.has_rt_info([key]) else None
 
     def run(self, frames: np.ndarray) -> np.ndarray:
-        """Run the model on frames, uint8 (N, H, W, 3), and return its output."""
+        """Run the model on frames, uint8 (N, H, W, 3), and return its output.
+
+        Raises:
+            DataError: The frames are too large.
+        """
         request = self._request(frames.shape)
         request.infer([frames], share_inputs=True)
         return request.get_output_tensor(0).data.copy()
 
     def _request(self, shape: tuple):
+        self._check_size(shape)
         with self._lock:
             key = shape if shape in self._compiled or len(self._compiled) < COMPILED_SIZES else None
             if key not in self._compiled:
@@ -98,6 +108,20 @@ class OpenVINO:
         if key not in requests:
             requests[key] = self._compiled[key].create_infer_request()
         return requests[key]
+
+    def _check_size(self, shape: tuple) -> None:
+        number, height, width, _ = shape
+        if number * height * width < CHECKED_PIXELS:
+            return
+        model = self._model.clone()
+        model.reshape(list(shape))
+        largest = max(np.prod(output.get_shape(), dtype=float) for op in model.get_ops() for output in op.outputs())
+        if 4 * largest >= OPENVINO_LIMIT:
+            raise DataError(
+                f'{width}x{height} is too large for this model in OpenVINO, which would need an array of '
+                f'{4e-9 * largest:.1f} GB and handles {1e-9 * OPENVINO_LIMIT:.1f} GB: shrink the image, cut it into '
+                'tiles, or use the model in ONNX.'
+            )
 
     @signal_stack_kept()
     def _compile(self, shape: tuple | None):

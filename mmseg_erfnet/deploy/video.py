@@ -114,6 +114,8 @@ class Clip:
         self._busy = False
         self._stack = contextlib.ExitStack()
         elsewhere = source.kind == 'live'
+        if not elsewhere and not Path(source.place).is_file():  # a pipe or a device may have no end
+            raise DataError(f'{source} is missing or no regular file; give a video.')
         if source.place.isdecimal() and elsewhere:
             self._capture = cv2.VideoCapture(int(source.place))
         else:

@@ -8,6 +8,8 @@ from mmengine.config import Config, ConfigDict
 from mmseg_erfnet.datasets.pipelines import LOADING_STEPS, step_name
 from mmseg_erfnet.errors import UsageError
 
+# Replaced by ours, which differs only for binary heads, where theirs is wrong.
+STOCK_MODELS = (None, 'SegTTAModel', 'mmseg.SegTTAModel')
 FLIPS = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)]
 
 
@@ -25,7 +27,9 @@ def use_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
     if not scales or any(not scale > 0 for scale in scales):
         raise UsageError(f'--tta-scales are factors above 0, such as 0.75 1 1.25: got {", ".join(map(str, scales))}.')
     cfg.test_dataloader.dataset = _augmented(cfg.test_dataloader.dataset, scales)
-    model = cfg.get('tta_model') or dict(type='mmseg.SegTTAModel')
+    model = dict(cfg.get('tta_model') or {})
+    if model.get('type') in STOCK_MODELS:
+        model['type'] = 'mmseg_erfnet.SegTTAModel'
     cfg.model = ConfigDict(**model, module=cfg.model)
 
 

@@ -41,6 +41,8 @@ class SegmentationMetric(BaseMetric):
         output_dir: Where to write the predicted label maps, as PNG files named after the images.
         format_only: Only write the label maps, without scoring; for images without ground truth.
         prefix: As in mmengine's ``BaseMetric``.
+        keep_results: No effect: what is in ``output_dir`` stays. MMSegmentation's ``tools/test.py --out`` sets it, and
+            its ``IoUMetric`` ignores it.
         with_loss: Also return ``loss``, the cross entropy over all labelled pixels (weighted mean as in
             ``torch.nn.CrossEntropyLoss``). Needs the logits that mmseg's segmentors return in ``seg_logits``. For a
             binary head (``out_channels=1``) these are probabilities in float32, so a pixel's loss is at most 100.
@@ -67,6 +69,7 @@ class SegmentationMetric(BaseMetric):
         format_only: bool = False,
         prefix: str | None = None,
         *,
+        keep_results: bool = True,
         with_loss: bool = False,
         class_weight: Sequence[float] | None = None,
         with_table: bool = True,

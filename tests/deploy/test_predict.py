@@ -163,6 +163,22 @@ def test_files_of_every_wrong_kind_stop_nothing(folder, tmp_path):
     assert len(written(tmp_path / 'out')) == 8
 
 
+def test_pipes_and_devices_named_as_clips_are_not_waited_for(folder, tmp_path):
+    """Reading them would never end, whether for frames or for the record of an earlier result."""
+    os.mkfifo(folder / 'pipe.mp4')
+    (folder / 'endless.mp4').symlink_to('/dev/zero')
+    (folder / 'endless.png').symlink_to('/dev/zero')
+    (folder / 'new\nline \x1b[31m.mp4').symlink_to('nowhere')
+    failures = sorted(predict(predictor(), str(folder), tmp_path / 'out').failures)
+    assert [failure.removeprefix(f'{folder}/') for failure in failures] == [
+        'endless.mp4 is missing or no regular file; give a video.',
+        'endless.png is not a regular file; give an image file.',
+        'new\\nline \\x1b[31m.mp4 is missing or no regular file; give a video.',
+        'pipe.mp4 is missing or no regular file; give a video.',
+    ]
+    assert len(written(tmp_path / 'out/labels')) == 6
+
+
 def test_pictures_above_the_limit_are_refused_by_their_header(folder, tmp_path):
     header = bytearray((folder / '1.png').read_bytes())
     struct.pack_into('>II', header, 16, 12000, 12000)

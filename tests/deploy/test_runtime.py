@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.small_models import exported
 
-from mmseg_erfnet.deploy import Predictor
+from mmseg_erfnet.deploy import Predictor, backends
 from mmseg_erfnet.errors import DataError, UsageError
 
 openvino = pytest.importorskip('openvino')
@@ -180,3 +180,13 @@ def test_models_that_cannot_be_run_are_named(tmp_path):
 def test_options_are_checked(suffix, options, message):
     with pytest.raises(UsageError, match=message):
         Predictor(model(suffix), **options)
+
+
+def test_frames_that_openvino_cannot_address_are_refused(monkeypatch):
+    """With 11 classes in float32, 400x560 is the limit here. Beyond 2^31 bytes the process would end by a signal."""
+    monkeypatch.setattr(backends, 'CHECKED_PIXELS', 1)
+    monkeypatch.setattr(backends, 'OPENVINO_LIMIT', 4 * 11 * 400 * 560 + 1)
+    predictor = Predictor(model())
+    assert predictor.predict(frame(400, 560)).shape == (400, 560)
+    with pytest.raises(DataError, match=r'561x400 is too large for this model in OpenVINO.*: shrink the image'):
+        predictor.predict(frame(400, 561))

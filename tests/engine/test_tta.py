@@ -53,8 +53,24 @@ def test_config_without_anything_of_tta_in_a_wrapper():
     inner = cfg.test_dataloader.dataset
     cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, inner])
     use_tta(cfg)
-    assert cfg.model.type == 'mmseg.SegTTAModel'
+    assert cfg.model.type == 'mmseg_erfnet.SegTTAModel'
     assert [one.pipeline[1].type for one in cfg.test_dataloader.dataset.datasets] == ['TestTimeAug'] * 2
+
+
+@pytest.mark.parametrize(
+    ('given', 'used'),
+    [
+        ('SegTTAModel', 'mmseg_erfnet.SegTTAModel'),
+        ('mmseg.SegTTAModel', 'mmseg_erfnet.SegTTAModel'),
+        ('own.TTAModel', 'own.TTAModel'),
+    ],
+)
+def test_stock_model_is_replaced_and_an_own_one_kept(given, used):
+    cfg = load_config(str(ROOT / 'configs' / 'erfnet_camvid11.py'))
+    cfg.tta_model = dict(type=given)
+    use_tta(cfg)
+    assert cfg.model.type == used
+    assert cfg.tta_model.type == given
 
 
 @pytest.mark.parametrize('scales', [(), (0.0,), (1.0, -1.0), (float('nan'),)])

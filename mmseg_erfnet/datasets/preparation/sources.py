@@ -17,6 +17,7 @@ from threading import Lock
 
 from mmseg_erfnet.datasets.split_lists import MAX_TEXT, decode_text
 from mmseg_erfnet.errors import DataError
+from mmseg_erfnet.files import shown
 from mmseg_erfnet.images import IMAGE_SUFFIXES
 
 ARCHIVE_SUFFIXES = ('.zip', '.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
@@ -102,7 +103,7 @@ def _in_folder(source: Path, skip: set[Path], archives: contextlib.ExitStack) ->
             packed.append(path)
         elif path.suffix.lower() in (*IMAGE_SUFFIXES, *TEXT_SUFFIXES):
             relative = PurePosixPath(path.relative_to(source).as_posix())
-            found.append(SourceFile(_printable(path), relative, partial(_read_file, path)))
+            found.append(SourceFile(shown(path), relative, partial(_read_file, path)))
         if len(found) > MAX_FILES:
             raise DataError(f'{source} contains more than {MAX_FILES} files; give the folder of one data set.')
     for path in packed:
@@ -130,20 +131,14 @@ def _walk(source: Path, skip: set[Path]) -> Iterator[Path]:
         yield from (Path(entry.path) for entry in entries if entry.is_file())
 
 
-def _printable(path: object) -> str:
-    """A path as one printable line, whatever bytes its name contains."""
-    text = str(path).encode(errors='surrogateescape').decode(errors='replace')
-    return ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
 def _read_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise DataError(f'{_printable(path)} has {size} bytes, too many for an image; remove it from the source.')
+            raise DataError(f'{shown(path)} has {size} bytes, too many for an image; remove it from the source.')
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f'{_printable(path)} cannot be read ({error.strerror}); restore it.') from error
+        raise DataError(f'{shown(path)} cannot be read ({error.strerror}); restore it.') from error
 
 
 def _members(archive: Path, archives: contextlib.ExitStack) -> Iterator[SourceFile]:
@@ -159,23 +154,21 @@ def _members(archive: Path, archives: contextlib.ExitStack) -> Iterator[SourceFi
             else [(info.name, info.size, info) for info in opened.getmembers() if info.isreg()]
         )
     except ARCHIVE_ERRORS as error:
-        raise DataError(
-            f'{_printable(archive)} is not an archive or is damaged ({error}); download it again.'
-        ) from error
+        raise DataError(f'{shown(archive)} is not an archive or is damaged ({error}); download it again.') from error
     lock = Lock()  # a tar file has a single read position
     for name, size, info in members:
         # Windows' own tools have written backslashes into zip files.
         path = PurePosixPath(name.replace('\\', '/'))
         if path.is_absolute() or '..' in path.parts or DRIVE.match(name):
             raise DataError(
-                f'{_printable(archive)} would write outside its folder ({name!r}), so it is not an export of a '
+                f'{shown(archive)} would write outside its folder ({name!r}), so it is not an export of a '
                 'labelling tool; download it from its official address.'
             )
         if path.suffix.lower() in (*IMAGE_SUFFIXES, *TEXT_SUFFIXES) and not any(map(is_hidden, path.parts)):
-            shown = f'{_printable(archive)}:{_printable(path)}'
-            read = partial(_read_zip if zipped else _read_tar, opened, info, size, shown, lock)
+            where = f'{shown(archive)}:{shown(path)}'
+            read = partial(_read_zip if zipped else _read_tar, opened, info, size, where, lock)
             # The official LabeledApproved_full.zip contains no folder, so the archive's name is used as one.
-            yield SourceFile(shown, PurePosixPath(_stem(archive), *path.parts), read, archived=True)
+            yield SourceFile(where, PurePosixPath(_stem(archive), *path.parts), read, archived=True)
 
 
 def _stem(archive: Path) -> str:
