@@ -7,6 +7,7 @@ CPU, float32 or mixed precision, a shortened schedule, test-time augmentation.
 import datetime
 import os
 import re
+import time
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process, master_only
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, IterTimerHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -183,7 +184,9 @@ def train(
             # bfloat16 convolutions then need no layout conversion: 1.2 times as fast on a CPU with AVX-512.
             to_channels_last(runner.model)
         copy_without_waiting(runner.model)
+        started = time.monotonic()
         runner.train()
+        _report_share(runner, time.monotonic() - started)
     return runner
 
 
@@ -208,6 +211,14 @@ def _resume(cfg: Config, resume: bool | str) -> list[str]:
     cfg.resume, cfg.load_from = True, checkpoint
     _add_hook(cfg, type='mmseg_erfnet.ResumedScheduleHook')
     return []
+
+
+def _report_share(runner: Runner, seconds: float) -> None:
+    """Log the share of a run's time that did not go to training iterations."""
+    for hook in runner.hooks:
+        if isinstance(hook, IterTimerHook):
+            share = 1 - hook.time_sec_tot / seconds
+            runner.logger.info(f'Validation, checkpoints and pictures took {share:.1%} of {seconds:.0f} s.')
 
 
 def _report_batch_size(cfg: Config, runner: Runner) -> None:

@@ -44,12 +44,13 @@ train_dataloader = dict(
         type=dataset_type, data_root=data_root, ann_file='splits/train.txt', pipeline=train_pipeline, cache_gb=2
     ),
 )
+# All frames have the same size here, so they can be scored in batches.
 val_dataloader = dict(
-    batch_size=1,
+    batch_size=4,
     num_workers=2,
-    persistent_workers=False,
+    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline),
+    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline, cache_gb=1),
 )
 test_dataloader = val_dataloader
 # ClassTableHook prints the classes once training is done.

@@ -15,17 +15,16 @@ augmentation = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    # Workers restart each epoch with seeds of that epoch, so that a resumed run is identical.
-    persistent_workers=False,
+    # EpochSeedHook seeds each sample by epoch and index: a resumed run is identical, also with other workers.
+    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    worker_init_fn=dict(type='mmseg_erfnet.seed_worker'),
     # The frames are decoded once.
     dataset=dict(type=dataset_type, ann_file='splits/train.txt', cache_gb=2),
 )
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
-    persistent_workers=False,
+    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type=dataset_type, ann_file='splits/val.txt'),
 )

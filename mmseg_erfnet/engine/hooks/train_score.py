@@ -7,6 +7,7 @@ from torch.utils.data import Subset
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.datasets.wrappers import inner_configs, with_pipeline
+from mmseg_erfnet.engine.hooks.drawing import is_due
 from mmseg_erfnet.engine.log_processor import decimals, step_of
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.progress import progress
@@ -15,24 +16,26 @@ from mmseg_erfnet.registry import DATASETS, HOOKS
 
 @HOOKS.register_module()
 class TrainScoreHook(Hook):
-    """Score training frames after each validation, using the validation pipeline, that is, without augmentation.
+    """Score training frames after validations, using the validation pipeline, that is, without augmentation.
 
     The metrics go to the log and the loggers as ``train/mIoU`` and so on; the gap to ``val/mIoU`` shows overfitting.
 
     Args:
         num_images: Number of frames, spread evenly over the training set; all frames if there are fewer.
+        interval: Score them in every ``interval``-th validation; None for about 40 times per run. The last validation
+            of a run is always included.
 
     Raises:
-        UsageError: ``num_images`` is less than 1.
+        UsageError: An argument is less than 1.
     """
 
     # Before the checkpoint hook, so that all metrics of an epoch are logged by the time its checkpoint exists.
     priority = 'LOW'
 
-    def __init__(self, num_images: int = 100) -> None:
-        if num_images < 1:
-            raise UsageError(f'num_images of TrainScoreHook must be 1 or more: got {num_images}.')
-        self.num_images = num_images
+    def __init__(self, num_images: int = 100, interval: int | None = None) -> None:
+        if num_images < 1 or (interval is not None and interval < 1):
+            raise UsageError(f'num_images {num_images} and interval {interval} of TrainScoreHook must be 1 or more.')
+        self.num_images, self.interval = num_images, interval
         self.dataloader = None
 
     def before_train(self, runner: Runner) -> None:
@@ -50,7 +53,7 @@ class TrainScoreHook(Hook):
 
     @torch.no_grad()
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        if self.dataloader is None:
+        if self.dataloader is None or not is_due(runner, self.interval, times=40):
             return
         runner.model.eval()
         number = len(self.dataloader.dataset)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import mmcv
 from mmengine.dist import master_only
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmengine.runner.loops import BaseLoop
+from mmseg.structures import SegDataSample
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
-from mmseg_erfnet.engine.hooks.drawing import DrawingHook
+from mmseg_erfnet.engine.hooks.drawing import DrawingHook, is_due, position
 from mmseg_erfnet.engine.samples import label_map
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.registry import HOOKS
@@ -42,40 +43,30 @@ class ValidationPicturesHook(DrawingHook):
     def before_val_epoch(self, runner: Runner) -> None:
         self.numbers = {}
         with self.harmless(runner, 'A picture of the validation frames'):
-            if self._is_due(runner):
-                batches = evenly_spaced(len(runner.val_dataloader), self.num_images)
-                self.numbers = {batch: number for number, batch in enumerate(dict.fromkeys(batches), 1)}
-
-    def _is_due(self, runner: Runner) -> bool:
-        loop = runner._train_loop  # not the property, which would build a loop for a run without training
-        if not isinstance(loop, BaseLoop):
-            return True
-        done, end = _progress(runner, loop)
-        every = loop.val_interval * (self.interval or max(1, round(end / loop.val_interval / 10)))
-        return done % every == 0 or done + loop.val_interval > end
+            if is_due(runner, self.interval, times=10):
+                frames = evenly_spaced(len(runner.val_dataloader.sampler), self.num_images)
+                self.numbers = {frame: number for number, frame in enumerate(frames, 1)}
 
     @master_only
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None
     ) -> None:
-        if batch_idx not in self.numbers:
-            return
-        with self.harmless(runner, 'A picture of a validation frame'):
-            sample, meta = outputs[0], runner.val_dataloader.dataset.metainfo
-            ground_truth = label_map(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None
-            picture = comparison(
-                mmcv.imread(sample.img_path),
-                label_map(sample.pred_sem_seg),
-                meta['classes'],
-                meta['palette'],
-                ground_truth,
-            )
-            loop = runner._train_loop
-            step = _progress(runner, loop)[0] if isinstance(loop, BaseLoop) else 0
-            runner.visualizer.add_image(f'validation_{self.numbers[batch_idx]}', picture[..., ::-1].copy(), step)
+        first = batch_idx * (runner.val_dataloader.batch_size or 1)
+        for frame, sample in enumerate(outputs, first):
+            if frame in self.numbers:
+                with self.harmless(runner, 'A picture of a validation frame'):
+                    self._draw(runner, sample, self.numbers[frame])
 
-
-def _progress(runner: Runner, loop: BaseLoop) -> tuple[int, int]:
-    """Return the progress and the length of a run, in epochs or iterations as its loop counts."""
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
-    return (runner.epoch, loop.max_epochs) if by_epoch else (runner.iter, loop.max_iters)
+    def _draw(self, runner: Runner, sample: SegDataSample, number: int) -> None:
+        meta = runner.val_dataloader.dataset.metainfo
+        ground_truth = label_map(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None
+        picture = comparison(
+            mmcv.imread(sample.img_path),
+            label_map(sample.pred_sem_seg),
+            meta['classes'],
+            meta['palette'],
+            ground_truth,
+        )
+        loop = runner._train_loop
+        step = position(runner, loop)[0] if isinstance(loop, BaseLoop) else 0
+        runner.visualizer.add_image(f'validation_{number}', picture[..., ::-1].copy(), step)
