@@ -6,7 +6,7 @@ NAME := $(basename $(notdir $(CONFIG)))
 WORK_DIR ?= work_dirs/$(NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train train-camvid train-synthetic test test-slow test-formats test-openmmlab lint
+.PHONY: help setup demo train train-config train-synthetic test test-slow test-formats test-openmmlab lint
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -20,9 +20,12 @@ setup: .venv/.ready ## make .venv with the pinned packages
 	$(BIN)/pip install --no-deps --editable .
 	touch $@
 
-train: $(if $(wildcard data/camvid),train-camvid,train-synthetic) ## train CONFIG=configs/NAME.py, or without data/camvid a few minutes on synthetic streets
+# Without CONFIG and without the frames, a few minutes on synthetic ones.
+GIVEN := $(filter-out file,$(origin CONFIG))
 
-train-camvid: setup
+train: $(if $(GIVEN)$(wildcard data/camvid),train-config,train-synthetic) ## train on data/camvid, or a few minutes on synthetic streets; CONFIG=configs/NAME.py
+
+train-config: setup
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume --amp
 	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR) --show-dir $(WORK_DIR)/painted
 
@@ -37,10 +40,10 @@ QUICKSTART := load_from=weights/erfnet_camvid11_trainval.pth train_dataloader.ba
 
 train-synthetic: setup
 	@echo 'There is no data/camvid: training for some six minutes on synthetic streets; for the real frames see "Train" in README.md.'
-	test -d data/synthetic_camvid || $(BIN)/python tools/synthesize_camvid.py --out data/synthetic_camvid --images 80
-	rm -rf $(QUICK)
-	$(BIN)/python tools/train.py configs/erfnet_camvid.py --amp --epochs 16 --work-dir $(QUICK) --cfg-options $(SYNTHETIC) $(QUICKSTART)
-	$(BIN)/python tools/test.py configs/erfnet_camvid.py $(QUICK) --show-dir $(QUICK)/painted --cfg-options $(SYNTHETIC)
+	@test -d data/synthetic_camvid || $(BIN)/python tools/synthesize_camvid.py --out data/synthetic_camvid --images 80
+	@rm -rf $(QUICK)
+	@$(BIN)/python tools/train.py configs/erfnet_camvid.py --amp --epochs 16 --work-dir $(QUICK) --cfg-options $(SYNTHETIC) $(QUICKSTART)
+	@$(BIN)/python tools/test.py configs/erfnet_camvid.py $(QUICK) --show-dir $(QUICK)/painted --cfg-options $(SYNTHETIC)
 
 DEMO := work_dirs/demo
 

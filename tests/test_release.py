@@ -6,6 +6,8 @@ import json
 
 import pytest
 import torch
+from conftest import ROOT
+from helpers.tools import run_tool
 
 from mmseg_erfnet import files
 from mmseg_erfnet.engine.launch import train
@@ -33,6 +35,21 @@ def test_published_file_is_small_and_holds_the_weights(small_config, tmp_path):
     log = json.loads(target.with_suffix('.log.json').read_text())
     assert [line['x'] for line in log['val']] == [1, 2]
     assert log['train'].keys() == {'1', '2'}
+
+
+def test_the_models_of_a_release_come_from_the_published_file(source, tmp_path, monkeypatch, capsys):
+    exported = []
+
+    def export_release(cfg, checkpoint, out):
+        exported.append((cfg.model.decode_head.num_classes, checkpoint, out))
+        return [out / 'out.onnx']
+
+    exporter = pytest.importorskip('mmseg_erfnet.export.exporter')
+    monkeypatch.setattr(exporter, 'export_release', export_release)
+    target, config = tmp_path / 'out.pth', ROOT / 'configs/erfnet_camvid11.py'
+    assert run_tool('publish_checkpoint', source, target, '--export', config).status == 0
+    assert exported == [(11, str(target), tmp_path)]
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / 'out.onnx')
 
 
 def test_what_is_no_checkpoint_publishes_nothing(tmp_path):

@@ -1,5 +1,7 @@
 """Read a config file, and report what is wrong with it."""
 
+import ast
+import re
 from pathlib import Path
 
 from mmengine.config import Config
@@ -48,6 +50,16 @@ def read_config(path: str) -> Config:
             f'sets {", ".join(OLD_ENTRIES[name] for name in old)} instead.'
         )
     return cfg
+
+
+def stated_costs(cfg: Config) -> str | None:
+    """Return what the docstring of a config file says under ``Costs:``, in one line, or None."""
+    file = Path(cfg.filename or '')
+    if file.suffix != '.py' or not file.is_file():
+        return None
+    text = ast.get_docstring(ast.parse(file.read_bytes())) or ''
+    found = re.search(r'^Costs:(.*?)(?=^\w[\w ]*:|\Z)', text, re.MULTILINE | re.DOTALL)
+    return ' '.join(found[1].split()) if found else None
 
 
 def require_entries(cfg: Config, purpose: str, *names: str) -> None:

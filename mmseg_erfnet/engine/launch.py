@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 
 from mmseg_erfnet.engine.amp import amp_advice, to_channels_last, use_amp
 from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint, own_work_dir
-from mmseg_erfnet.engine.config_file import read_config, require_entries
+from mmseg_erfnet.engine.config_file import read_config, require_entries, stated_costs
 from mmseg_erfnet.engine.feeding import copy_without_waiting, feed_gpu, use_fused_optimizer
 from mmseg_erfnet.engine.log_processor import decimals
 from mmseg_erfnet.engine.memory import keep_freed_memory
@@ -152,7 +152,7 @@ def train(
         The runner, after training.
 
     Raises:
-        UsageError: The checkpoint to resume from is missing or is past the end of the schedule.
+        UsageError: The checkpoint to start or resume from is missing, or is past the end of the schedule.
         DataError: The splits overlap, or labels hold colours instead of class numbers.
         CheckpointError: A checkpoint is damaged, contains more than data, or belongs to another model.
         StorageError: A file of the run cannot be written.
@@ -173,6 +173,10 @@ def train(
     cfg = feed_gpu(use_fused_optimizer(cfg))
     if resume:
         notes += _resume(cfg, resume)
+    costs = stated_costs(cfg)
+    if costs and epochs is None and not cfg.get('resume'):
+        notes.append(f'The whole schedule costs: {costs}')
+    _check_load_from(cfg)
     lock = own_work_dir(cfg.work_dir, resume or cfg.get('resume'), cfg.get('launcher', 'none'))
     with full_disk_reported(cfg.work_dir), writing_reported(cfg.work_dir), lock:
         runner = SafeRunner.from_cfg(cfg)
@@ -219,6 +223,15 @@ def _report_share(runner: Runner, seconds: float) -> None:
         if isinstance(hook, IterTimerHook):
             share = 1 - hook.time_sec_tot / seconds
             runner.logger.info(f'Validation, checkpoints and pictures took {share:.1%} of {seconds:.0f} s.')
+
+
+def _check_load_from(cfg: Config) -> None:
+    path = cfg.get('load_from')
+    if isinstance(path, str) and not cfg.get('resume') and '://' not in path and not Path(path).exists():
+        raise UsageError(
+            f'load_from of the config names {path}, which does not exist: run the training that writes it first, name '
+            'other weights with --cfg-options load_from=FILE, or start without weights with load_from=None.'
+        )
 
 
 def _report_batch_size(cfg: Config, runner: Runner) -> None:

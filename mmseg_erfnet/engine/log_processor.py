@@ -78,7 +78,7 @@ class ProgressLogProcessor(LogProcessor):
             name, value, _ = hub.get_info(BEST)
             parts.append(f'best {name} {value:.{decimals(name)}f}')
         if 'eta' in hub.runtime_info:
-            parts.append(f'{_duration(hub.get_info("eta") + _validation_ahead(runner))} left')
+            parts.append(f'{_duration(hub.get_info("eta") + _time_of_validations(runner))} left')
         return '  '.join(parts)
 
 
@@ -122,10 +122,16 @@ def _epoch(runner: Runner) -> float:
     return (runner.iter + 1) * _batch_size(runner) / len(runner.train_dataloader.dataset)
 
 
-def _validation_ahead(runner: Runner) -> float:
-    """Return the estimated seconds of the remaining validations, based on those so far."""
-    loop, times = runner.train_loop, runner.message_hub.log_scalars.get('val/time')
-    if times is None or runner.val_loop is None:
-        return 0.0
+def validations_ahead(runner: Runner) -> int:
+    """Return the number of validations that a training run has still to make."""
+    if runner.val_loop is None:
+        return 0
+    loop = runner.train_loop
     left = loop.max_epochs - loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters - loop.iter
-    return left // loop.val_interval * len(runner.val_dataloader) * times.mean()
+    return left // loop.val_interval
+
+
+def _time_of_validations(runner: Runner) -> float:
+    """Return the estimated seconds of the remaining validations, based on those so far."""
+    times = runner.message_hub.log_scalars.get('val/time')
+    return 0.0 if times is None else validations_ahead(runner) * len(runner.val_dataloader) * times.mean()

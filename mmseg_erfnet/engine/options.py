@@ -102,6 +102,8 @@ def _check(cfg: Config, key: str, options: Mapping[str, object]) -> None:
     node = cfg._cfg_dict
     for number, part in enumerate(parts):
         above = '.'.join(parts[:number])
+        if part == 'custom_keys':  # optional, and its entries are parts of parameters' names
+            return
         if isinstance(node, Mapping):
             if part not in node:
                 _check_unknown(node, part, above, options.get(f'{above}.type', node.get('type')))

@@ -44,7 +44,8 @@ class FrameResize:
 
         def scaled(side: int) -> int:
             by_long, by_short = 2 * side * longest + long, 2 * side * shortest + short
-            return torch.sym_min(by_long // (2 * long), by_short // (2 * short))
+            # At least one pixel, for which mmcv makes no provision.
+            return torch.sym_max(torch.sym_min(by_long // (2 * long), by_short // (2 * short)), 1)
 
         return scaled(height), scaled(width)
 
@@ -226,7 +227,9 @@ class FrameToLabels(nn.Module):
             # Rounded, because OpenCV resizes in integers.
             frames = x.permute(0, 2, 3, 1).round()
         height, width = frames.shape[1:3]
-        bottom, right = (-(-side // self.multiple) * self.multiple - side for side in (height, width))
+        # Rounded up without a negative number, because ONNX's division of integers rounds towards zero.
+        up = self.multiple - 1
+        bottom, right = ((side + up) // self.multiple * self.multiple - side for side in (height, width))
         # Row by row, not pixel by pixel: three colours do not fill a CPU's vector register.
         x = frames.flatten(2).to(self.mean.dtype) - self.mean.repeat(width)
         # Pad before the division: ONNX Runtime 1.31 fuses a pad directly before a pooling, with a wrong result.

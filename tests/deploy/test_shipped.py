@@ -1,9 +1,12 @@
-"""The model that comes with the package is found in the wheel and beside the clone."""
+"""The model that comes with the package is found in the wheel and beside the clone, and is that of the checkpoint."""
+
+import hashlib
 
 import pytest
+from conftest import ROOT
 
 from mmseg_erfnet import configs
-from mmseg_erfnet.deploy import shipped
+from mmseg_erfnet.deploy import Predictor, shipped
 from mmseg_erfnet.errors import UsageError
 
 
@@ -38,3 +41,11 @@ def test_by_what_is_installed(package, place):
 def test_it_is_not_there(package):
     with pytest.raises(UsageError, match=r'int8\.xml or .* is not in .*: install the package again, or name a model'):
         shipped.default_model()
+
+
+@pytest.mark.parametrize('name', shipped.FILES.values())
+def test_it_is_the_published_checkpoint_and_keeps_proportions(name):
+    about = Predictor(ROOT / 'weights' / name, threads=1).metadata
+    published = (ROOT / 'weights' / f'{shipped.DEFAULT}.pth').read_bytes()
+    assert about['checkpoint_sha256'] == hashlib.sha256(published).hexdigest()
+    assert about['resize'] == dict(height=360, width=480, keep_ratio=True)

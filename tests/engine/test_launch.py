@@ -11,10 +11,11 @@ from helpers.tools import ROOT, run_tool
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
+from mmseg_erfnet.engine.config_file import stated_costs
 from mmseg_erfnet.engine.feeding import feed_gpu, use_fused_optimizer
 from mmseg_erfnet.engine.launch import evaluate, load_config, summary, train
 from mmseg_erfnet.engine.runner import SafeRunner
-from mmseg_erfnet.errors import StorageError
+from mmseg_erfnet.errors import StorageError, UsageError
 
 
 @pytest.fixture
@@ -51,6 +52,20 @@ def test_a_test_of_one_run_leaves_the_others_alone(oracle_config, tmp_path, monk
         assert json.loads((folder / 'metrics.json').read_text())['images'] == 1
     assert run_tool('test', 'model.py', *sorted(default.glob('best_*'))).status == 0, 'what a shell makes of best_*.pth'
     assert 'There is no checkpoint' in run_tool('test', 'model.py', 'work_dirs').sentence
+
+
+def test_weights_to_start_from_that_are_missing(oracle_config, tmp_path):
+    cfg = oracle_config(tmp_path / 'run', load_from='work_dirs/stage1/epoch_9.pth')
+    with pytest.raises(UsageError, match=r'load_from of the config names work_dirs/stage1/epoch_9\.pth, which'):
+        train(cfg)
+    assert not list((tmp_path / 'run').glob('2*')), 'before anything is built'
+
+
+def test_costs_of_a_schedule(tmp_path):
+    found = stated_costs(load_config(str(ROOT / 'configs/erfnet_camvid11.py')))
+    assert found == '47,710 crops of 360x480: 4 hours on one CPU core with AMX and `--amp`.'
+    (tmp_path / 'own.py').write_text('model = dict()\n')
+    assert stated_costs(load_config(str(tmp_path / 'own.py'))) is None
 
 
 @pytest.mark.slow

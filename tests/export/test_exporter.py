@@ -68,7 +68,7 @@ def test_metadata_travel_with_the_model():
     assert metadata['config'] == 'erfnet_camvid11.py'
     assert 'mmseg_erfnet.ERFNet' in metadata['config_text']
     assert metadata['versions']['torch'] == torch.__version__
-    assert metadata['resize'] == dict(height=72, width=96, keep_ratio=False)
+    assert metadata['resize'] == dict(height=72, width=96, keep_ratio=True)
 
 
 @pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
@@ -76,7 +76,8 @@ def test_labels_are_those_of_mmseg(suffix):
     cfg = config('erfnet_camvid11', **{SCALE: (96, 72), 'test_pipeline.1.scale': (96, 72)})
     segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
     predictor = Predictor(exported() / f'erfnet_camvid11{suffix}')
-    for frame in (*frames(), frames()[0][:61, :77]):
+    # Photos keep their proportions; 61x77, a portrait and a panorama need padding inside.
+    for frame in (*frames(), *(frames()[0][:height, :width] for height, width in ((61, 77), (96, 59), (17, 128)))):
         expected = inference_model(segmentor, np.ascontiguousarray(frame)).pred_sem_seg.data[0].numpy()
         labels = predictor.predict(frame)
         assert labels.dtype == np.uint8
@@ -84,6 +85,13 @@ def test_labels_are_those_of_mmseg(suffix):
         assert (labels == expected).mean() > 0.995
     batch = predictor.predict_batch(frames())
     assert np.array_equal(batch, np.stack([predictor.predict(frame) for frame in frames()]))
+
+
+def test_a_strip_keeps_one_row():
+    """Its proportions would leave none."""
+    frame = np.full((1, 400, 3), 128, np.uint8)
+    for suffix in ('.onnx', '.xml'):
+        assert Predictor(exported() / f'erfnet_camvid11{suffix}').predict(frame).shape == (1, 400)
 
 
 def test_frames_of_the_networks_size_are_not_resized():

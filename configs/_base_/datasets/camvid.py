@@ -6,12 +6,13 @@ input_size = (256, 256)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='mmseg_erfnet.LoadSegLabels'),
-    dict(type='mmseg_erfnet.RandomShadow'),
-    dict(type='mmseg_erfnet.RandomRotateCropResize', size=input_size),
-    dict(type='mmseg_erfnet.RandomBrightness'),
-    dict(type='mmseg_erfnet.RandomContrast'),
-    dict(type='mmseg_erfnet.RandomBlur'),
-    dict(type='mmseg_erfnet.RandomNoise'),
+    # As in that project, each frame gets all of them.
+    dict(type='mmseg_erfnet.RandomShadow', prob=1.0),
+    dict(type='mmseg_erfnet.RandomRotateCropResize', size=input_size, degree=30),
+    dict(type='mmseg_erfnet.RandomBrightness', prob=1.0),
+    dict(type='mmseg_erfnet.RandomContrast', prob=1.0),
+    dict(type='mmseg_erfnet.RandomBlur', prob=1.0),
+    dict(type='mmseg_erfnet.RandomNoise', prob=1.0),
     dict(type='mmseg_erfnet.PackSegInputs'),
 ]
 # `size` resizes the label (nearest), and predictions are scored at that size.

@@ -21,7 +21,7 @@ train_pipeline = [
 # The label is loaded after the resize, so it keeps its own size, and predictions are scored at that size.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=scale, keep_ratio=False),
+    dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='mmseg_erfnet.LoadSegLabels'),
     dict(type='mmseg_erfnet.PackSegInputs'),
 ]

@@ -1,7 +1,8 @@
 # Your own data, as written by tools/prepare_dataset.py. The config that it writes adds the folder and the size.
 dataset_type = 'mmseg_erfnet.FolderDataset'
 loading = [dict(type='LoadImageFromFile'), dict(type='mmseg_erfnet.LoadSegLabels', palette=None)]
-resize = dict(type='Resize')
+# Photos keep their proportions.
+resize = dict(type='Resize', keep_ratio=True)
 # The label is loaded after the resize, so it keeps its own size, and predictions are scored at that size.
 packing = [loading[1], dict(type='PackSegInputs')]
 # After resizing and cropping. RandomFlip exchanges left and right; remove it if that changes a class.

@@ -9,6 +9,8 @@ data_preprocessor = dict(
     bgr_to_rgb=True,
     pad_val=0,
     seg_pad_val=255,
+    # A frame that keeps its proportions may have sides that the network's three halvings do not divide.
+    test_cfg=dict(size_divisor=8),
 )
 model = dict(
     type='EncoderDecoder',

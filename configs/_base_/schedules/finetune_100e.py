@@ -1,5 +1,6 @@
-# Fine-tuning: 100 epochs of AdamW at half the learning rate of training from scratch, a warm-up of 100 iterations from
-# a tenth of it, then poly 0.9 by iteration.
+# Fine-tuning: 100 epochs of AdamW at half the learning rate of training from scratch, a warm-up of 5 epochs from a
+# tenth of it, and poly 0.9, both by iteration. A warm-up counted in iterations could last as long as the run, because
+# few frames make short epochs.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=1e-2),
@@ -7,7 +8,7 @@ optim_wrapper = dict(
     constructor='mmseg_erfnet.MergedGroupsConstructor',
 )
 param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.1, begin=0, end=100),
+    dict(type='LinearLR', by_epoch=True, convert_to_iter_based=True, start_factor=0.1, begin=0, end=5),
     dict(type='PolyLR', by_epoch=True, convert_to_iter_based=True, power=0.9, begin=0, end=100),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=2)

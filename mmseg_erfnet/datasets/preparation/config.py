@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mmseg_erfnet.configs import copy_missing_bases, shipped_file
 from mmseg_erfnet.datasets.preparation.prepare import Prepared
 from mmseg_erfnet.datasets.statistics import class_weights
@@ -26,14 +24,14 @@ weighted = dict(class_weight={class_weight})  # 1 / ln(1.10 + share of the pixel
 model = dict(data_preprocessor=dict(size=size), decode_head=dict(num_classes={classes}, loss_decode=weighted))
 resize = dict(type='RandomResize', scale=size[::-1], ratio_range=(0.5, 2.0), keep_ratio=True)
 train_pipeline = [*_base_.loading, resize, dict(type='RandomCrop', crop_size=size), *_base_.augmentation]
-test_pipeline = _base_.loading[:1] + [dict(_base_.resize, scale=size[::-1], keep_ratio={keep})] + _base_.packing
+test_pipeline = _base_.loading[:1] + [dict(_base_.resize, scale=size[::-1])] + _base_.packing
 train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader, val_evaluator = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline)), weighted
 test_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline, ann_file={test!r}))
 """
 
 
-def network_size(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], bool]:
+def network_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Choose the size of the network's input.
 
     It has the aspect ratio of the median frame, sides divisible by 8, and at most 640x360 pixels (landscape or
@@ -43,13 +41,11 @@ def network_size(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], boo
         sizes: (height, width) of the frames.
 
     Returns:
-        (height, width), and whether resizing has to keep the aspect ratio, because it differs between frames.
+        (height, width).
     """
-    ratios = np.array([width / height for height, width in sizes])
     height, width = sorted(sizes, key=lambda size: (size[1] / size[0], size))[len(sizes) // 2]
     part = min(1.0, LONG / max(height, width), SHORT / min(height, width))
-    sides = [max(LEAST, round(side * part / DIVISOR) * DIVISOR) for side in (height, width)]
-    return tuple(sides), bool((np.abs(ratios * height / width - 1) > 0.02).any())
+    return tuple(max(LEAST, round(side * part / DIVISOR) * DIVISOR) for side in (height, width))
 
 
 def config_text(prepared: Prepared, root: str, weights: str | None) -> str:
@@ -60,7 +56,6 @@ def config_text(prepared: Prepared, root: str, weights: str | None) -> str:
         root: Its folder, as written in the config.
         weights: The checkpoint to start from, or None to start from scratch.
     """
-    size, keep = network_size(prepared.sizes)
     return TEXT.format(
         what=prepared.out.name,
         classes=len(prepared.classes.names),
@@ -70,9 +65,8 @@ def config_text(prepared: Prepared, root: str, weights: str | None) -> str:
         weights=weights,
         weights_note='' if weights else '  # the package contains no weights, so training starts from scratch',
         root=root,
-        size=size,
+        size=network_size(prepared.sizes),
         class_weight=[round(float(weight), 3) for weight in class_weights(prepared.pixels)],
-        keep=keep,
         test='splits/test.txt' if 'test' in prepared.splits else 'splits/val.txt',
     )
 
@@ -104,7 +98,7 @@ def write_config(prepared: Prepared, path: Path) -> str:
         return f'{path} exists and was left unchanged.\n{following}'
     weights = shipped_file(f'{WEIGHTS}.pth')
     write_text(path, config_text(prepared, _short(prepared.out), weights and _short(weights)))
-    (height, width), _ = network_size(prepared.sizes)
+    height, width = network_size(prepared.sizes)
     start = (
         f'fine-tunes {_short(weights)}' if weights else 'trains from scratch, because the package contains no weights'
     )

@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmseg_erfnet.engine.log_processor import ProgressLogProcessor
+from mmseg_erfnet.engine.log_processor import ProgressLogProcessor, validations_ahead
 from mmseg_erfnet.progress import bar_line
 from mmseg_erfnet.registry import HOOKS
 
@@ -18,6 +18,8 @@ STATES = ('epoch ', 'iteration ', 'val [', 'test [')  # the beginnings of the li
 # Lines that go to the log file but not to the console.
 ASIDES = re.compile(r'Saving checkpoint at|The previous best checkpoint|\d+ training frames without augmentation')
 PATIENCE = 60.0  # longest time in seconds without a line where the output is not a terminal
+# Seconds of training after which the rest is estimated, and the length from which the estimate is worth a line.
+MEASURED, LONG = 20.0, 600.0
 
 
 @HOOKS.register_module()
@@ -25,7 +27,8 @@ class ProgressBarHook(Hook):
     """Keep console output short: one line per epoch and per validation. The log file has all lines.
 
     On a terminal, the line of :class:`ProgressLogProcessor` is updated in place, with a progress bar. Elsewhere, a line
-    is printed within an epoch whenever none has appeared for a minute.
+    is printed within an epoch whenever none has appeared for a minute. After the first seconds of a long run, a line
+    states its expected duration on this machine.
     """
 
     # After the logging hook.
@@ -36,6 +39,10 @@ class ProgressBarHook(Hook):
         self.console: logging.StreamHandler | None = None
         self.live = False
         self.drawn_at = self.spoke_at = 0.0
+        self.begun_at: float | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        self.begun_at = time.monotonic()
 
     def before_run(self, runner: Runner) -> None:
         if not is_main_process() or not isinstance(runner.log_processor, ProgressLogProcessor):
@@ -73,6 +80,8 @@ class ProgressBarHook(Hook):
         outputs: dict | Sequence | None = None,
         mode: str = 'train',
     ) -> None:
+        if mode == 'train':
+            self._announce(runner)
         if self.console is None or not self.live:
             return
         if time.monotonic() - self.drawn_at < self.interval:
@@ -83,6 +92,16 @@ class ProgressBarHook(Hook):
             done, total = runner.iter + 1, runner.max_iters
         line = self._fitted(runner.log_processor.progress_line(runner, batch_idx, mode))
         self._print(bar_line(done, total, line, _columns()))
+
+    def _announce(self, runner: Runner) -> None:
+        if self.begun_at is None or time.monotonic() - self.begun_at < MEASURED:
+            return
+        self.begun_at = None
+        left = runner.message_hub.runtime_info.get('eta', 0)
+        if left >= LONG:
+            ahead = validations_ahead(runner)
+            more = f', plus {ahead} validations' if ahead else ''
+            runner.logger.info(f'Expected duration on this machine: about {_rounded(left)}{more}.')
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
         """Console filter: clear the bar before other messages, and drop the lines that the bar already shows."""
@@ -115,6 +134,10 @@ class ProgressBarHook(Hook):
         # Leave the cursor at the start of the line, so that the next output overwrites it.
         self.console.stream.write(f'\r\x1b[K{text}\r')
         self.console.stream.flush()
+
+
+def _rounded(seconds: float) -> str:
+    return f'{seconds / 60:.0f} minutes' if seconds < 2 * 3600 else f'{seconds / 3600:.1f} hours'
 
 
 def _columns() -> int:

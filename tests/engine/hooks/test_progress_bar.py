@@ -53,6 +53,17 @@ def test_one_line_says_it_all(small_config):
     assert 'val/IoU/Sky' in scalars[3], 'loggers get everything'
 
 
+def test_a_long_run_states_its_duration(small_config, monkeypatch):
+    text, _ = run(small_config)
+    assert 'Expected duration' not in text
+    monkeypatch.setattr('mmseg_erfnet.engine.hooks.progress_bar.MEASURED', 0.0)
+    monkeypatch.setattr('mmseg_erfnet.engine.hooks.progress_bar.LONG', 0.0)
+    text, _ = run(small_config)
+    assert re.findall(r'Expected duration .*', text) == [
+        'Expected duration on this machine: about 0 minutes, plus 3 validations.'
+    ]
+
+
 def test_runs_of_one_second_have_logs_of_their_own(small_config, monkeypatch):
     monkeypatch.setattr('mmengine.runner.runner.time.time', lambda: 1e9)
     runners = [kind.from_cfg(small_config('erfnet_camvid')) for kind in (Runner, SafeRunner, SafeRunner)]
