@@ -1,6 +1,7 @@
 """Export a model that takes frames, returns labels and runs without PyTorch.
 
     python tools/export.py configs/erfnet_camvid11.py best.pth --out deployed                            OpenVINO
+    python tools/export.py configs/erfnet_camvid11.py work_dirs/erfnet_camvid11 --out deployed           a run's best one
     ... --format onnx openvino ncnn litert                         also for ONNX Runtime, phones and browsers
     ... --int8                                                     also in int8, calibrated and scored on the data
     ... --size 360x480 --batch 1                                   fixed size and batch instead of dynamic ones
@@ -29,7 +30,9 @@ from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint', nargs='+', help='checkpoint file, or the work dir of a run, whose best checkpoint is exported'
+    )
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the models')
     parser.add_argument(
         '--format', nargs='+', choices=('onnx', 'openvino', 'ncnn', 'litert'), default=['openvino'], dest='formats'
@@ -60,11 +63,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     with export_packages():
         from mmseg_erfnet.export.exporter import export
     from mmseg_erfnet.engine.launch import load_config
+    from mmseg_erfnet.engine.runs import checkpoint_to_test
 
+    checkpoint = checkpoint_to_test(*args.checkpoint)
+    if [checkpoint] != args.checkpoint:
+        print(f'Exporting {checkpoint}')
     cfg = load_config(args.config, options=parse_options(args.cfg_options))
     files = export(
         cfg,
-        args.checkpoint,
+        checkpoint,
         args.out,
         args.formats,
         args.output,
