@@ -1,7 +1,7 @@
 """Export a model that takes frames, returns labels and runs without PyTorch.
 
     python tools/export.py configs/erfnet_camvid11.py best.pth --out deployed                            OpenVINO
-    python tools/export.py configs/erfnet_camvid11.py work_dirs/erfnet_camvid11 --out deployed           a run's best one
+    python tools/export.py configs/erfnet_camvid11.py work_dirs/erfnet_camvid11 --out deployed           best of a run
     ... --format onnx openvino ncnn litert                         also for ONNX Runtime, phones and browsers
     ... --int8                                                     also in int8, calibrated and scored on the data
     ... --size 360x480 --batch 1                                   fixed size and batch instead of dynamic ones
