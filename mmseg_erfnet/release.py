@@ -65,10 +65,9 @@ def results_table(models: list[dict]) -> str:
                 f'{result["Metrics"][name]:.2f}' if name in result['Metrics'] else '-'
                 for name in ('mIoU', 'mIoU(flip)')
             ]
-            rows.append(
-                f'| {weights} | {data["Training Data"]} | {data["Training"]} | {result["Dataset"]} | '
-                f'{" | ".join(metrics)} |'
-            )
+            trained_on = f'{data["Training Data"]} {data["Training Split"]}'
+            cells = [weights, trained_on, data['Training'], result['Dataset'], *metrics]
+            rows.append(f'| {" | ".join(cells)} |')
     return '\n'.join(rows)
 
 

@@ -27,8 +27,8 @@ def test_a_readme_without_marks_is_refused():
 
 
 def test_a_model_that_was_not_scored_has_a_row_without_results():
-    model = dict(Name='a', Metadata={'Training Data': 'b', 'Training': 'c'}, Results=[])
-    assert results_table([model]).endswith('\n| a | b | c | not scored | - | - |')
+    model = dict(Name='a', Metadata={'Training Data': 'b', 'Training Split': 'd', 'Training': 'c'}, Results=[])
+    assert results_table([model]).endswith('\n| a | b d | c | not scored | - | - |')
 
 
 @pytest.mark.parametrize('name', SHIPPED)
