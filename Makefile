@@ -53,7 +53,7 @@ demo: setup ## paint a video of a synthetic street, and say how fast
 
 # Two processes of one thread each: twice as fast on two cores as one process of two.
 test: setup ## run the tests
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-slow: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -87,4 +87,4 @@ COMPATIBILITY := $(addprefix tests/,models datasets/test_camvid.py datasets/test
 	test_processes.py)
 
 test-openmmlab: .venv-openmmlab/.ready ## run the compatibility tests on OpenMMLab's own packages; compiles mmcv the first time
-	$(OPENMMLAB)/python -m pytest --numprocesses 2 $(COMPATIBILITY)
+	$(OPENMMLAB)/python -m pytest --numprocesses 2 --dist worksteal $(COMPATIBILITY)

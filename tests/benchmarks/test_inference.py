@@ -30,6 +30,7 @@ def no_rates(monkeypatch):
     monkeypatch.setattr(benchmark, 'matrix_convolutions', lambda threads: dict(f32=lambda: 100.0))
 
 
+@pytest.mark.slow  # exports in every format
 def test_rows_agree_and_are_compared_with_the_first(no_rates):
     threads = torch.get_num_threads()
     try:

@@ -238,6 +238,7 @@ def test_any_frame_is_scaled_where_there_is_no_resize(tmp_path):
         assert (predictor.predict(frame) == other.predict(frame)).mean() > 0.995
 
 
+@pytest.mark.slow  # exports three models
 def test_a_binary_head_is_exported_as_mmseg_decides(tmp_path):
     cfg = config('erfnet_camvid11', **BINARY, **{SCALE: (96, 72)})
     for output in ('labels', 'probabilities'):
@@ -256,6 +257,7 @@ def test_weight_standardisation_runs_in_channels_last():
         assert predictor.predict(frames()[0]).shape == (96, 128)
 
 
+@pytest.mark.slow  # exports two models
 def test_a_kill_between_two_files_leaves_no_pair_that_loads(tmp_path, monkeypatch):
     out = tmp_path / 'out'
     cfg = config('erfnet_camvid11', **{SCALE: (96, 72)})

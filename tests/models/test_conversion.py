@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.base_tester import build, image, labelled, seed_weights
-from helpers.tools import start_tool
+from helpers.tools import run_tool
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from mmseg.apis import inference_model, init_model
@@ -162,12 +162,13 @@ def test_no_whole_network_without_its_output_layer():
         from_authors(weights)
 
 
-def test_tool_both_ways(tmp_path):
+def test_tool_both_ways(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     weights = authors_weights()
     torch.save(weights, tmp_path / 'authors.pth')
 
     def convert(*arguments: str) -> None:
-        assert start_tool('convert_checkpoint', *arguments, cwd=tmp_path).returncode == 0
+        assert run_tool('convert_checkpoint', *arguments).status == 0
 
     convert('authors.pth', 'made/ours.pth')
     convert('made/ours.pth', 'back.pth', '--to-authors')
