@@ -9,7 +9,7 @@ import socket
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -53,6 +53,8 @@ def benchmark_training(
 ) -> dict:
     """Measure complete training, its parts, and the data pipelines alone.
 
+    Without a GPU, the last row trains with one process per thread, which share the batch.
+
     Args:
         cfg: The config. If its data are missing, a CamVid config is measured on synthetic frames of 360x480.
         threads: CPU threads per row; by default all cores.
@@ -76,7 +78,9 @@ def benchmark_training(
         }
         with ExitStack() as stack:
             trainers = {name: stack.enter_context(_started(row, ours, threads)) for name, (row, ours) in rows.items()}
-            times = {name: [] for name in rows}
+            if threads > 1 and not torch.cuda.is_available():
+                trainers[f'ours, --amp, {threads} processes'] = stack.enter_context(_group(amp, threads))
+            times = {name: [] for name in trainers}
             for round_ in range(rounds + 1):
                 for name, trainer in trainers.items():
                     found = trainer(iterations)
@@ -138,19 +142,11 @@ def _rate(cfg: Config, point: dict, threads: int, iterations: int) -> float:
     cfg.train_dataloader.num_workers = point['workers']
     cfg.train_dataloader.persistent_workers = point['workers'] > 0
     processes = point['processes']
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        address = f'tcp://127.0.0.1:{free.getsockname()[1]}'
-    with ExitStack() as stack:
-        trainers = [
-            stack.enter_context(_started(cfg, True, max(1, threads // processes), (address, rank, processes)))
-            for rank in range(processes)
-        ]
+    cfg.train_dataloader.batch_size *= processes
+    with _group(cfg, processes, max(1, threads // processes)) as trainers:
         for turn in (1, iterations):
-            for trainer in trainers:
-                trainer.start(turn)
-            found = [trainer.finish() for trainer in trainers]
-    return processes * point['batch'] / float(np.median(np.sum(found[0], axis=1)))
+            found = trainers(turn)
+    return processes * point['batch'] / float(np.median(np.sum(found, axis=1)))
 
 
 # --- Configs ----------------------------------------------------------------------------------------------------------
@@ -278,6 +274,30 @@ class _Trainer:
     def __call__(self, iterations: int) -> list[list[float]]:
         self.start(iterations)
         return self.finish()
+
+
+class _Group(list):
+    """Several :class:`_Trainer` that train together."""
+
+    def __call__(self, iterations: int) -> list[list[float]]:
+        for trainer in self:
+            trainer.start(iterations)
+        first, *_ = [trainer.finish() for trainer in self]
+        return first
+
+
+@contextmanager
+def _group(cfg: Config, processes: int, threads: int = 1) -> Iterator[_Group]:
+    """Start processes that share the config's batch and exchange gradients."""
+    cfg = deepcopy(cfg)
+    cfg.train_dataloader.batch_size //= processes
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        address = f'tcp://127.0.0.1:{free.getsockname()[1]}'
+    with ExitStack() as stack:
+        yield _Group(
+            stack.enter_context(_started(cfg, True, threads, (address, rank, processes))) for rank in range(processes)
+        )
 
 
 @contextmanager

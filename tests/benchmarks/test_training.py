@@ -29,16 +29,20 @@ def few_small_frames(monkeypatch):
 
 @pytest.mark.slow  # starts three processes
 def test_rows():
-    result = benchmark.benchmark_training(config('erfnet_camvid'), threads=1, rounds=1, iterations=2, samples=8)
+    result = benchmark.benchmark_training(config('erfnet_camvid'), threads=2, rounds=1, iterations=2, samples=8)
     assert result['frames'] == 'synthetic'
     assert result['size'] == [64, 64]
-    assert [row['name'] for row in result['rows']][1:] == ['ours, float32', 'ours, --amp']
+    assert [row['name'] for row in result['rows']][1:] == [
+        'ours, float32',
+        'ours, --amp',
+        'ours, --amp, 2 processes',
+    ]
     for row in result['rows']:
         assert row['ratio'] == pytest.approx(row['fps'] / result['rows'][0]['fps'])
         # Medians of parts need not add up to the median of sums, but nearly.
         assert sum(row[part] for part in benchmark.PARTS) == pytest.approx(1e3 / row['fps'], rel=0.2)
     assert all(row['fps'] > 0 for row in result['pipelines'])
-    assert benchmark.training_table(result).count('\n| ours') == 4
+    assert benchmark.training_table(result).count('\n| ours') == 5
 
 
 @pytest.mark.slow  # starts three processes
