@@ -99,6 +99,10 @@ def _merge(cfg: Config, key: str, value: object) -> None:
 def _check(cfg: Config, key: str, options: Mapping[str, object]) -> None:
     """Refuse a key that must be a mistake, and warn about one that the config does not have."""
     parts = key.split('.')
+    if not all(parts):
+        raise UsageError(
+            f'--cfg-options: {key!r} is not a key; a key is names joined by dots, as in model.backbone.type.'
+        )
     node = cfg._cfg_dict
     for number, part in enumerate(parts):
         above = '.'.join(parts[:number])

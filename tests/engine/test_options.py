@@ -45,6 +45,12 @@ def test_misspelt_key_is_refused(key, meant):
         load_config(CONFIG, options={key: 1})
 
 
+@pytest.mark.parametrize('key', ['', 'model.', '.model', 'model..backbone'])
+def test_key_without_a_name_is_refused(key):
+    with pytest.raises(UsageError, match='is not a key; a key is names joined by dots'):
+        load_config(CONFIG, options={key: 1})
+
+
 def test_other_unknown_key_is_one_line(capsys):
     cfg = load_config(CONFIG, options={'train_dataloader.dataset.indices': 4, 'nobody': 1})
     assert cfg.train_dataloader.dataset.indices == 4
