@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import CONFIGS as SHIPPED
 from conftest import ROOT
 from helpers.tools import ENVIRONMENT, run_tool, start_tool
 from mmengine.config import Config
 
+from mmseg_erfnet.engine.argument_types import check_numbers
 from mmseg_erfnet.engine.launch import load_config
 from mmseg_erfnet.models.building import load_segmentor
 
@@ -183,6 +185,63 @@ OPTIONS = {
         ['train_dataloader.dataset.pipeline.12.size=3'],
         r'train_dataloader\.dataset\.pipeline is a list of 9; give a number from 0 to 8',
     ),
+    'number in words of what is used late': (
+        ['param_scheduler.0.milestones=late'],
+        r"param_scheduler\.0\.milestones cannot be used: it is 'late', but MultiStepLR takes numbers there; correct it",
+    ),
+    'number in words by its default': (
+        ['model.decode_head.ignore_index=none'],
+        r"model\.decode_head\.ignore_index cannot be used: it is 'none', but FCNHead takes numbers there; correct it",
+    ),
+    'number in words of a hook': (
+        ['default_hooks.checkpoint.interval=often'],
+        r"default_hooks\.checkpoint\.interval cannot be used: it is 'often', but SafeCheckpointHook takes numbers",
+    ),
+    'memory in words': (
+        ['train_dataloader.dataset.cache_gb=much'],
+        r"train_dataloader\.dataset\.cache_gb cannot be used: it is 'much', but CamVidDataset takes numbers there",
+    ),
+    'more memory than there is': (
+        ['train_dataloader.dataset.cache_gb=100000000'],
+        r'cache_gb=1e\+08 is more than the memory here; set it lower',
+    ),
+    'nothing to build': (
+        ['model.backbone=None'],
+        r'model\.backbone cannot be used: it is None, not a dict with a type; correct it in the config',
+    ),
+    'wrong init_cfg': (['model.backbone.init_cfg=best'], r"init_cfg of backbone is 'best'; give a dict with a type"),
+    'scope that is none': (
+        ['default_scope=nobody'],
+        r"default_scope cannot be used: 'nobody' is not an installed package; set it to 'mmseg'",
+    ),
+    'no preprocessor': (
+        ['model.data_preprocessor=None'],
+        r'The model has no data_preprocessor, .*; set model\.data_preprocessor',
+    ),
+    'pipeline that packs nothing': (
+        ['train_dataloader.dataset.pipeline=[]'],
+        r'The pipeline of train_dataloader\.dataset packs no inputs .*; end it with .*PackSegInputs',
+    ),
+    'interval of validation': (
+        ['train_cfg.val_interval=0'],
+        r'train_cfg\.val_interval cannot be used: it must be 1 or more, not 0; correct it',
+    ),
+    'argument of the checkpoint hook': (
+        ['default_hooks.checkpoint.keep=3'],
+        r'default_hooks\.checkpoint\.keep is not an argument of SafeCheckpointHook; remove it',
+    ),
+    'one name for all checkpoints': (
+        ['default_hooks.checkpoint.filename_tmpl=last.pth'],
+        r"default_hooks\.checkpoint\.filename_tmpl cannot be used: .* one \{\} .*: got 'last\.pth'; correct it",
+    ),
+    'value that the loop meets': (
+        ['optim_wrapper.clip_grad.max_norm=x'],
+        r"optim_wrapper \(OptimWrapper\) cannot be used: could not convert string to float: 'x'; correct it",
+    ),
+    'value that the head meets': (
+        ['model.decode_head.in_index=5'],
+        r'model\.decode_head \(FCNHead\) cannot be used: list index out of range; correct it in the config',
+    ),
     'key below a value': (
         ['train_cfg.max_epochs.first=1'],
         r'train_cfg\.max_epochs is 1 and has no first; set train_cfg\.max_epochs as a whole',
@@ -194,6 +253,18 @@ OPTIONS = {
 def test_option_of_training(kind, train):
     options, words = OPTIONS[kind]
     assert re.search(words, train(*options))
+
+
+def test_metric_that_validation_does_not_give(shop, tmp_path):
+    options = ['default_hooks.checkpoint.save_best=mDice', 'train_dataloader.dataset.indices=2']
+    ended = run_tool('train', shop / 'config.py', '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    assert ended.status == 1
+    assert re.search(r"save_best .* is 'mDice', but validation gives mIoU, .*; set default_hooks\.", ended.sentence)
+
+
+@pytest.mark.parametrize('name', SHIPPED)
+def test_shipped_configs_have_numbers_where_classes_take_them(name):
+    check_numbers(Config.fromfile(ROOT / 'configs' / f'{name}.py'))
 
 
 @pytest.mark.parametrize(('backend', 'package'), [('Wandb', 'wandb'), ('MLflow', 'mlflow'), ('ClearML', 'clearml')])

@@ -49,7 +49,12 @@ class CheckedSegDataset(BaseSegDataset):
             super().full_init()
             if self.cache_gb:
                 paths = [self.get_data_info(index)['img_path'] for index in range(len(self))]
-                self.cache = SharedCache(paths, int(self.cache_gb * 1e9))
+                try:
+                    self.cache = SharedCache(paths, int(self.cache_gb * 1e9))
+                except (OSError, OverflowError) as error:
+                    raise UsageError(
+                        f'cache_gb={self.cache_gb:g} is more than the memory here; set it lower.'
+                    ) from error
 
     def stored_ids(self) -> dict[int, int] | None:
         """The class id, or 255, of each id in the label files; None if the files contain class ids."""

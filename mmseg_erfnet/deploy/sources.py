@@ -137,7 +137,7 @@ def _files(text: str, out: str | Path | None, is_result: Callable[[Path], bool])
         _refuse_none(files, text)
         return path, files
     if not stat.S_ISREG(mode):
-        raise UsageError(f'{shown(text)} is no regular file; give an image, a folder or a video.')
+        raise UsageError(f'{shown(text)} is not a regular file; give an image, a folder or a video.')
     return str(Path(path).parent), _listed(path) or {path: _kind_by_content(path)}
 
 

@@ -1,6 +1,7 @@
 """Read a config file, and report what is wrong with it."""
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
 
@@ -79,3 +80,14 @@ def require_entries(cfg: Config, purpose: str, *names: str) -> None:
             f'The config {cfg.filename or ""} has no {", ".join(missing)}, which {purpose} needs; give the config of a '
             'whole run, as the shipped ones are.'
         )
+
+
+def check_scope(cfg: Config) -> None:
+    """Check that the default scope of a config is a package; MMEngine would look its types up elsewhere.
+
+    Raises:
+        UsageError: It is not.
+    """
+    scope = cfg.get('default_scope', 'mmseg')
+    if not isinstance(scope, str) or not scope.isidentifier() or importlib.util.find_spec(scope) is None:
+        raise UsageError(f"default_scope cannot be used: {scope!r} is not an installed package; set it to 'mmseg'.")

@@ -20,8 +20,9 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmseg_erfnet.engine.amp import amp_advice, to_channels_last, use_amp
+from mmseg_erfnet.engine.argument_types import check_numbers
 from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint, own_work_dir
-from mmseg_erfnet.engine.config_file import read_config, require_entries, stated_costs
+from mmseg_erfnet.engine.config_file import check_scope, read_config, require_entries, stated_costs
 from mmseg_erfnet.engine.feeding import copy_without_waiting, feed_gpu, use_fused_optimizer
 from mmseg_erfnet.engine.log_processor import decimals
 from mmseg_erfnet.engine.memory import keep_freed_memory
@@ -65,6 +66,8 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
         if options.get(f'{name}.num_workers') == 0 and (cfg.get(name) or {}).get('persistent_workers'):
             options.setdefault(f'{name}.persistent_workers', False)
     cfg = merge_options(cfg, options)
+    check_scope(cfg)
+    check_numbers(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
     return cfg
@@ -239,7 +242,7 @@ def _report_batch_size(cfg: Config, runner: Runner) -> None:
     processes, share = runner.world_size, cfg.train_dataloader.batch_size
     batch = processes * share
     if tuned and batch != tuned and not cfg.auto_scale_lr.get('enable'):
-        rate = cfg.optim_wrapper.get('optimizer', {}).get('lr')
+        rate = (cfg.optim_wrapper.get('optimizer') or {}).get('lr')
         if not isinstance(rate, (int, float)):  # a wrapper of several optimizers, or one without a learning rate
             return
         print_log(

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 
 from mmengine.config import Config, ConfigDict
@@ -90,7 +90,7 @@ def _is_read(cfg: Config, name: str) -> bool:
 def _merge(cfg: Config, key: str, value: object) -> None:
     try:
         cfg.merge_from_dict({key: deepcopy(value)})
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f'--cfg-options cannot set {key}; set the entry above it as a whole, or change the config file.'
         ) from error
@@ -175,7 +175,15 @@ def arguments_of(kind: object) -> list[str]:
     """Return the argument names that a config's ``type`` accepts, including those of its base classes."""
     if isinstance(kind, str):
         kind = registered(kind)
-    names = []
+    names = [item.name for _, parameters in parameters_of(kind) for item in parameters]
+    return list(dict.fromkeys(names))
+
+
+def parameters_of(kind: object) -> list[tuple[Callable, list[inspect.Parameter]]]:
+    """Return the named parameters of a class or function: for a class, those of its constructor and of the base
+    classes' constructors, as far as ``**kwargs`` pass them on.
+    """
+    found = []
     for one in inspect.getmro(kind) if inspect.isclass(kind) else [kind]:
         function = one.__dict__.get('__init__') if inspect.isclass(one) else one
         if not callable(function) or one is object:
@@ -184,10 +192,11 @@ def arguments_of(kind: object) -> list[str]:
             parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):  # implemented in C
             continue
-        names += [item.name for item in parameters if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
+        named = [item for item in parameters if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
+        found.append((function, [item for item in named if item.name != 'self']))
         if not any(item.kind is item.VAR_KEYWORD for item in parameters):
             break
-    return [name for name in dict.fromkeys(names) if name != 'self']
+    return found
 
 
 def registries() -> list[registry.Registry]:
@@ -218,8 +227,8 @@ def registered_names() -> list[str]:
 def nearest(name: str, known: Sequence[str]) -> str | None:
     """Return the closest known name within two edits: letters added, removed, replaced or swapped."""
     best = min(known, key=lambda other: edits(name, other), default=None)
-    # Names without a common letter are not similar, however short.
-    return best if best is not None and edits(name, best) <= min(EDITS, len(name) - 1) else None
+    # More edits than half of its letters would make any short name similar.
+    return best if best is not None and edits(name, best) <= min(EDITS, len(name) // 2) else None
 
 
 def edits(one: str, other: str) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.model import BaseDataPreprocessor
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -41,13 +42,39 @@ def check_training(cfg: Config, runner: Runner) -> None:
         UsageError: Model, data and losses differ in the number of classes, or /dev/shm is too small.
         DataError: A frame is both trained on and scored, or labels hold colours instead of class ids.
     """
+    _check_intervals(cfg)
     loaders = {'train': runner.train_dataloader}
     if cfg.get('val_dataloader') is not None:
         loaders['val'] = runner.val_dataloader
         check_overlap(loaders['train'].dataset, loaders['val'].dataset, allowed=bool(cfg.get('allow_overlap')))
     for part, loader in loaders.items():
         check_loader(part, loader, runner.model)
+    _check_packing(cfg, runner)
     check_room(runner, {f'{part}_dataloader': loader for part, loader in loaders.items()})
+
+
+def _check_intervals(cfg: Config) -> None:
+    """Check that a run validates at intervals of 1 or more; MMEngine would divide by it."""
+    interval = cfg.train_cfg.get('val_interval', 1)
+    if type(interval) is not int or interval < 1:
+        raise UsageError(f'train_cfg.val_interval cannot be used: it must be 1 or more, not {interval}; correct it.')
+
+
+def _check_packing(cfg: Config, runner: Runner) -> None:
+    """Check that a training sample has the form that a segmentor takes, and that the model batches samples."""
+    given = type(getattr(unwrapped(runner.model), 'data_preprocessor', None))
+    if given is BaseDataPreprocessor and not cfg.model.get('data_preprocessor'):
+        raise UsageError(
+            'The model has no data_preprocessor, which scales and batches the frames; set model.data_preprocessor, as '
+            'in configs/_base_/models.'
+        )
+    with _random_state_kept():
+        sample = runner.train_dataloader.dataset[0]
+    if isinstance(sample, Mapping) and not {'inputs', 'data_samples'} <= sample.keys():
+        raise UsageError(
+            'The pipeline of train_dataloader.dataset packs no inputs and data_samples for the model; end it with '
+            "dict(type='mmseg_erfnet.PackSegInputs')."
+        )
 
 
 def check_room(runner: Runner, loaders: Mapping[str, DataLoader]) -> None:

@@ -7,6 +7,7 @@ from copy import deepcopy
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
 
 from mmseg_erfnet.engine.checkpointing import check_loaded, check_schedules, prepare_loading, purpose_of_loading
@@ -52,7 +53,7 @@ class SafeRunner(Runner):
         """Set up the environment as MMEngine's ``Runner`` does, with a timestamp that is unique in this process."""
         super().setup_env(env_cfg)
         second, number = self._timestamp, 1
-        while any(name.endswith(self._timestamp) for name in MMLogger._instance_dict):
+        while any(name.endswith(self._timestamp) for name in (*MMLogger._instance_dict, *DefaultScope._instance_dict)):
             number += 1
             self._timestamp = f'{second}_{number}'
 

@@ -11,20 +11,19 @@ Only this module distinguishes user errors from bugs of this project. It applies
    ``raise ValueError``.
 4. Some kinds of errors are recognised by their text, wherever they come from: devices, memory, dead workers, different
    sizes within a batch, a head that does not fit its backbone, a missing package.
-5. An ``OSError`` about a file that cannot be written is a user error. So is one about a missing file, unless our own
+5. While a run uses what its config describes, any error raised by code of MMEngine, MMCV or MMSegmentation, or of torch
+   that they call, is a user error.
+6. An ``OSError`` about a file that cannot be written is a user error. So is one about a missing file, unless our own
    line of code that opens it contains its name; otherwise, the name comes from the command line or the config.
 
 Anything else is a bug: it is left unchanged and ends with a traceback.
 """
 
 import errno
-import inspect
 import linecache
 import os
 import re
 import traceback
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import Registry
 
+from mmseg_erfnet.engine.argument_types import mistyped
 from mmseg_erfnet.engine.options import ENTRIES, arguments_of, levels, nearest, registered, registered_names
 from mmseg_erfnet.engine.shared_memory import LOADERS, room
 from mmseg_erfnet.errors import DataError, StorageError, UsageError, UserError
@@ -65,6 +65,10 @@ class Frame:
         return self.file.startswith(OURS)
 
     @property
+    def is_openmmlab(self) -> bool:
+        return re.search(r'[\\/](mmengine|mmcv|mmseg)[\\/]', self.file) is not None
+
+    @property
     def code(self) -> str:
         """The line itself."""
         return linecache.getline(self.file, self.line).strip()
@@ -83,7 +87,7 @@ def translate(error: BaseException, cfg: Config | None = None) -> UserError | No
     if not frames:
         return None
     cfg = cfg or next((value for frame in frames for value in frame.variables.values() if type(value) is Config), None)
-    for rule in (_by_text, _incomplete, _built, _in_pipeline, _missing_package, _file):
+    for rule in (_by_text, _incomplete, _built, _in_pipeline, _missing_package, _file, _used):
         found = rule(error, frames, cfg)
         if found is not None:
             return found
@@ -132,6 +136,8 @@ def _built(error: BaseException, frames: list[Frame], cfg: Config | None) -> Use
     if found is None and loader >= last:
         return _by_runner(error, frames, cfg) if layer < 0 else None
     known = [frames[index] for index in builds]
+    if found is None and known and not isinstance(known[-1].variables.get('cfg'), Mapping):
+        return _no_config(frames[: last + 1], known, cfg)
     if found is None and last == len(frames) - 1:
         found = _not_built(error, known, cfg)
     argument = re.search(r"unexpected keyword argument '(\w+)'", str(error))
@@ -140,6 +146,17 @@ def _built(error: BaseException, frames: list[Frame], cfg: Config | None) -> Use
     if found is None and _is_users(error, frames, known):
         found = _value(error, known, cfg, layer > last)
     return found
+
+
+def _no_config(frames: list[Frame], builds: list[Frame], cfg: Config | None) -> UserError:
+    """Translate an error about an entry that should be a dict with a ``type``."""
+    asked = (re.search(r'\.build\((\w+)\)', frame.code) for frame in reversed(frames))
+    name = next((found[1] for found in asked if found and found[1] != 'cfg'), 'An entry')
+    where = f'{_key_of(cfg, builds[-2])}.{name}' if len(builds) > 1 else name
+    return UsageError(
+        f'{where} cannot be used: it is {builds[-1].variables.get("cfg")!r}, not a dict with a type; correct it in the '
+        'config.'
+    )
 
 
 def _value(error: BaseException, builds: list[Frame], cfg: Config | None, is_layer: bool) -> UserError | None:
@@ -166,7 +183,7 @@ def _is_users(error: BaseException, frames: list[Frame], builds: list[Frame]) ->
     last = frames[-1]
     if not last.is_ours or _is_check(error, last):
         return True
-    return any(_mistyped(frame.variables.get('obj_cls'), _arguments(frame)) for frame in builds)
+    return any(mistyped(frame.variables.get('obj_cls'), _arguments(frame)) for frame in builds)
 
 
 def _is_check(error: BaseException, frame: Frame) -> bool:
@@ -177,41 +194,6 @@ def _is_check(error: BaseException, frame: Frame) -> bool:
 def _arguments(frame: Frame) -> dict:
     arguments = frame.variables.get('args')
     return dict(arguments) if isinstance(arguments, Mapping) else {}
-
-
-def _mistyped(kind: object, arguments: dict) -> list[str]:
-    """Return the names of the arguments whose values do not have the annotated types."""
-    if not inspect.isclass(kind):
-        return []
-    try:
-        hints = typing.get_type_hints(kind.__init__)
-    except (NameError, TypeError):
-        return []
-    return [name for name, value in arguments.items() if name in hints and not _fits(value, hints[name])]
-
-
-def _fits(value: object, hint: object) -> bool:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in typing.get_args(hint))
-    kind = type(None) if hint is None else origin or hint
-    if not inspect.isclass(kind):
-        return True
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if kind in (tuple, list):
-        kind = (tuple, list)
-    try:
-        if not isinstance(value, kind) or (isinstance(value, str) and kind is not str and origin is not None):
-            return False
-    except TypeError:
-        return True
-    items = [one for one in typing.get_args(hint) if one is not Ellipsis]
-    if isinstance(value, (tuple, list)) and len(items) == 1:
-        return all(_fits(item, items[0]) for item in value)
-    return True
 
 
 def _not_built(error: BaseException, builds: list[Frame], cfg: Config | None) -> UserError | None:
@@ -243,7 +225,7 @@ def _unknown_type(cfg: Config | None) -> UserError | None:
 
 
 def _unknown(key: str, kind: str, meant: str | None) -> UserError:
-    hint = f'did you mean {meant}?' if meant else 'correct it, or name its module in custom_imports.'
+    hint = f'did you mean {meant}?' if meant and meant != kind else 'correct it, or name its module in custom_imports.'
     return UsageError(f'{key} is {kind!r}, which is not a registered name; {hint}')
 
 
@@ -288,9 +270,9 @@ def _argument_meant(frame: Frame, text: str) -> str | None:
     named = [name for name in arguments if re.search(rf'\b{re.escape(name)}\b', text)]
     if named:
         return max(named, key=len)
-    mistyped = _mistyped(frame.variables.get('obj_cls'), arguments)
-    if len(mistyped) == 1:
-        return mistyped[0]
+    wrong = mistyped(frame.variables.get('obj_cls'), arguments)
+    if len(wrong) == 1:
+        return wrong[0]
     got = re.search(r'(?:got|:) (\S+)$', text)
     same = [name for name, value in arguments.items() if got and str(value) == got[1].strip('.\'"')]
     return same[0] if len(same) == 1 else None
@@ -326,7 +308,8 @@ def _by_runner(error: BaseException, frames: list[Frame], cfg: Config | None) ->
         return None
     if 'build_dataloader' in steps:
         given = steps['build_dataloader'].variables.get('dataloader')
-        names = [name for name in LOADERS if cfg is not None and given is not None and cfg.get(name) == given]
+        data = given.get('dataset') if isinstance(given, Mapping) else None
+        names = [name for name in LOADERS if cfg is not None and data and (cfg.get(name) or {}).get('dataset') == data]
         where = names[0] if names else 'A dataloader of the config'
         argument = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         from torch.utils.data import DataLoader
@@ -438,6 +421,35 @@ def _by_text(error: BaseException, frames: list[Frame], cfg: Config | None) -> U
     return None
 
 
+# --- 5. What a config describes, in use -------------------------------------------------------------------------------
+
+
+def _used(error: BaseException, frames: list[Frame], cfg: Config | None) -> UserError | None:
+    if cfg is None or isinstance(error, (OSError, ImportError, MemoryError)):
+        return None
+    known = [frame for frame in frames if frame.is_ours or frame.is_openmmlab]
+    if known[-1].is_ours:
+        return None
+    for frame in reversed(known):
+        user = frame.variables.get('self')
+        # A loop is on the stack of every error; it is the cause only if it raised the error itself.
+        if user is None or (hasattr(user, 'run_iter') and frame is not known[-1]):
+            continue
+        where = next((path for path, level in levels(cfg) if _describes(level, user)), None)
+        if where:
+            return UsageError(
+                f'{where} ({type(user).__name__}) cannot be used: {reason(error)}; correct it in the config.'
+            )
+    return None
+
+
+def _describes(level: Mapping, thing: object) -> bool:
+    kind = level.get('type')
+    if isinstance(kind, str) and kind.rpartition('.')[2] == type(thing).__name__:
+        kind = registered(kind)
+    return kind is type(thing)
+
+
 # Entries that our code reads from every config. Any other missing attribute is a bug of ours.
 NEEDED = (*ENTRIES, 'dataset', 'type', 'pipeline', 'batch_size', 'num_workers', 'optimizer', 'backbone', 'decode_head')
 
@@ -465,7 +477,7 @@ def _missing_package(error: BaseException, frames: list[Frame], cfg: Config | No
     return UsageError(f'{name}{asks} cannot be imported here; pip install {name}, or remove it from the config.')
 
 
-# --- 5. Files ---------------------------------------------------------------------------------------------------------
+# --- 6. Files ---------------------------------------------------------------------------------------------------------
 
 
 def _file(error: BaseException, frames: list[Frame], cfg: Config | None) -> UserError | None:

@@ -199,11 +199,14 @@ def check_pretrained(model: nn.Module) -> list[str]:
 
     Raises:
         CheckpointError: A file cannot be loaded, or has no weights for its module; see :func:`common_part`.
+        UsageError: An ``init_cfg`` is not a dict.
     """
     said = []
     for place, module in unwrapped(model).named_modules():
         found = getattr(module, 'init_cfg', None) or []
-        for cfg in [found] if isinstance(found, dict) else found:
+        for cfg in found if isinstance(found, (list, tuple)) else [found]:
+            if not isinstance(cfg, dict):
+                raise UsageError(f'init_cfg of {place or "the model"} is {cfg!r}; give a dict with a type, or None.')
             if cfg.get('type') not in ('Pretrained', PretrainedInit):
                 continue
             checkpoint = normalise(CheckpointLoader.load_checkpoint(cfg['checkpoint'], 'cpu'), cfg['checkpoint'])

@@ -120,8 +120,8 @@ def test_what_is_not_there(folder, tmp_path):
         ('nul\0', 'There is no nul'),
         ('empty', r'empty holds no image \(\.png.* and no video'),
         ('in/*.txt', r'in/\*\.txt holds no image'),
-        ('pipe.png', r'pipe\.png is no regular file'),
-        ('/dev/null', 'is no regular file'),
+        ('pipe.png', r'pipe\.png is not a regular file'),
+        ('/dev/null', 'is not a regular file'),
         ('99999999999999999999', 'There is no camera'),
     ):
         with pytest.raises(UsageError, match=sentence):

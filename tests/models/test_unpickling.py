@@ -387,7 +387,7 @@ def test_mutations_end_in_errors_of_ours_alone(tmp_path):
     assert all(str(path) in line and line.isprintable() and len(line) < 2000 for line in said)
 
 
-# --- What is no regular file ------------------------------------------------------------------------------------------
+# --- What is not a regular file ---------------------------------------------------------------------------------------
 
 
 def test_a_pipe_or_a_device_does_not_block(tmp_path):

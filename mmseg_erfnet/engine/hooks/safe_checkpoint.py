@@ -5,6 +5,7 @@ during saving can leave neither; and a run killed during validation never repeat
 :class:`SafeCheckpointHook` fixes both.
 """
 
+import inspect
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -22,8 +23,10 @@ from mmseg_erfnet.engine.checkpointing import (
 )
 from mmseg_erfnet.engine.resuming import is_own_checkpoint
 from mmseg_erfnet.engine.runner import SafeRunner
+from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.checkpoints import make_plain
 from mmseg_erfnet.registry import HOOKS
+from mmseg_erfnet.text import listed
 
 
 class _LateRemoval:
@@ -63,6 +66,16 @@ class _LateRemoval:
         self.waiting.clear()
 
 
+def _check_template(template: object) -> None:
+    """Refuse a template by which two checkpoints would have one name."""
+    try:
+        names = template is None or {template.format(step) for step in (1, 2)}
+    except (AttributeError, IndexError, KeyError, ValueError):
+        names = ()
+    if template is not None and len(names) < 2:
+        raise ValueError(f"filename_tmpl must contain one {{}} for the step, as in 'epoch_{{}}.pth': got {template!r}")
+
+
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, with the same arguments, for runs that may be killed at any moment.
@@ -84,6 +97,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        unknown = self.args.keys() - inspect.signature(Runner.save_checkpoint).parameters.keys()
+        if unknown:
+            raise TypeError(f'{type(self).__name__} got an unexpected keyword argument {min(unknown)!r}')
+        _check_template(kwargs.get('filename_tmpl'))
         if self.backend_args is None and '://' not in str(self.out_dir or ''):
             self.backend_args = dict(backend='atomic')
         self._lock = None
@@ -116,6 +133,12 @@ class SafeCheckpointHook(CheckpointHook):
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
         if not isinstance(runner._train_loop, BaseLoop):
             return  # runner.val() without training: nothing to save
+        absent = [name for name in (self.key_indicators if self.save_best else ()) if name not in {'auto', *metrics}]
+        if absent:
+            raise UsageError(
+                f'save_best of the checkpoint hook is {absent[0]!r}, but validation gives '
+                f'{listed([name for name in metrics if "/" not in name], 20)}; set default_hooks.checkpoint.save_best.'
+            )
         # Without a `last_ckpt`, MMEngine saves a new best, but not the epoch's checkpoint a second time.
         last, self.last_ckpt = self.last_ckpt, None
         super().after_val_epoch(runner, metrics)
