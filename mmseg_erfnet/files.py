@@ -89,6 +89,24 @@ def make_folder(path: str | Path) -> Path:
 
 
 @contextmanager
+def folder_for(path: str | Path) -> Iterator[Path]:
+    """Create a folder, as :func:`make_folder` does; if the body fails and has written nothing, remove it again.
+
+    Raises:
+        StorageError: It cannot be created.
+    """
+    path = Path(path)
+    new = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    try:
+        yield make_folder(path)
+    except BaseException:
+        with suppress(OSError):  # a folder that is not empty stays
+            for folder in new:
+                folder.rmdir()
+        raise
+
+
+@contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the suffix of ``path``, for a writer that needs a file name; rename it at the end.
 
@@ -109,10 +127,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    except StorageError:
-        raise
+    except StorageError as error:
+        raise renamed(error, temporary, path) from error
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+def renamed(error: StorageError, temporary: str | Path, path: str | Path) -> StorageError:
+    """Return an error that names the final path instead of a temporary one, which the user does not know."""
+    found = StorageError(str(error).replace(shown(temporary), shown(path)))
+    found.errno, found.resumable = error.errno, error.resumable
+    return found
 
 
 def _sync(path: Path) -> None:
@@ -315,6 +340,7 @@ def check_targets(
     targets: Iterable[str | Path],
     inputs: Iterable[str | Path] = (),
     ours: Callable[[Path], bool] = lambda path: read_record(path) is not None,
+    option: str = 'out',
 ) -> None:
     """Before writing, refuse to overwrite any file that is not a result of ours.
 
@@ -322,6 +348,7 @@ def check_targets(
         targets: The files to be written.
         inputs: The files from which they are made.
         ours: Whether an existing file may be replaced; by default, whether it contains our record.
+        option: The option that names the folder or file, for the error message.
 
     Raises:
         UsageError: A target is one of the inputs (by any path), is named twice, or exists and is not ours.
@@ -337,10 +364,13 @@ def check_targets(
         if read is None:
             read = {_identity(path) for path in inputs}
         if found in read:
-            raise UsageError(f'{shown(target)} is an input, and would be replaced by a result; choose another --out.')
+            raise UsageError(
+                f'{shown(target)} is an input, and would be replaced by a result; choose another --{option}.'
+            )
         if not ours(target):
             raise UsageError(
-                f'{shown(target)} exists, and is not a result of an earlier run; choose another --out, or remove it.'
+                f'{shown(target)} exists, and is not a result of an earlier run; choose another --{option}, or remove '
+                'it.'
             )
 
 

@@ -47,8 +47,18 @@ BEGIN, END = '<!-- results: tools/results_table.py writes what follows -->', '<!
 
 
 def read_models(path: str | Path) -> list[dict]:
-    """Read the models of a ``model-index.yml`` (https://github.com/open-mmlab/mim)."""
-    return yaml.safe_load(Path(path).read_text())['Models']
+    """Read the models of a ``model-index.yml`` (https://github.com/open-mmlab/mim).
+
+    Raises:
+        DataError: It is not one, or a model lacks what the table shows.
+    """
+    try:
+        models = yaml.safe_load(Path(path).read_bytes())['Models']
+        results_table(models)
+    except (yaml.YAMLError, UnicodeError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = (str(error).splitlines() or [''])[0]
+        raise DataError(f'{path} is not a model index ({type(error).__name__}: {reason}); correct it.') from error
+    return models
 
 
 def results_table(models: list[dict]) -> str:

@@ -308,6 +308,7 @@ def test_labels_in_colours_under_load_annotations(shop, train, tmp_path):
 CONFIGS = {
     'syntax error': ('model = dict(\n', r'config\.py cannot be read \(SyntaxError: .*never closed.*\); correct it'),
     'missing base': ("_base_ = 'nowhere.py'\n", r'config\.py cannot be read \(.*nowhere\.py.*\); correct it'),
+    'exit': ('import sys\nsys.exit(3)\n', r'config\.py cannot be read \(SystemExit: 3\); correct it'),
     'unknown name': ('model = dict(depth=depth)\n', r"cannot be read \(NameError: name 'depth' is not defined\)"),
     'missing import': ("custom_imports = dict(imports=['nobody'])\n", r'cannot be read \(ImportError: .*nobody'),
     'of 0.x': (
@@ -315,6 +316,7 @@ CONFIGS = {
         "runner = dict(type='IterBasedRunner')\n",
         r'is a config of MMSegmentation 0\.x: it sets data, optimizer, runner; use one of MMSegmentation 1\.x',
     ),
+    'number for a model': ('model = 5\n', r'model is 5, not a dict; write it as in the shipped configs'),
     'without a model': ("default_scope = 'mmseg'\n", r'has no model'),
 }
 
@@ -414,6 +416,17 @@ def test_folders_for_pictures_are_tried_before_scoring(shop, tmp_path):
         )
         assert ended.status == 1
         assert re.search(r'file cannot be written .*another folder', ended.sentence)
+
+
+@pytest.mark.parametrize('name', ['weights.pth', 'config.py', 'other.json'])
+def test_results_of_a_benchmark_replace_nothing_else(name, shop, tmp_path):
+    for file in ('weights.pth', 'config.py'):
+        (tmp_path / file).write_bytes((shop / file).read_bytes())
+    (tmp_path / 'other.json').write_text('{"of": "the user"}')
+    before = (tmp_path / name).read_bytes()
+    given = ['inference', tmp_path / 'config.py', tmp_path / 'weights.pth', '--json', tmp_path / name]
+    assert re.search(r'; choose another --json', run_tool('benchmark', *given).sentence)
+    assert (tmp_path / name).read_bytes() == before
 
 
 # --- Options that would be ignored ------------------------------------------------------------------------------------

@@ -26,6 +26,18 @@ def test_a_readme_without_marks_is_refused():
     assert with_results(f'a\n{BEGIN}\nold\n{END}\nb', []).startswith(f'a\n{BEGIN}\n\n|')
 
 
+@pytest.mark.parametrize(
+    'content', [b'', b'Models: [{', b'[]', b'Models: [{}]', b'Models: 3', b'\xff\xfe', b'a: !!python/name:os.system']
+)
+def test_what_is_no_index_is_a_sentence(content, tmp_path):
+    (tmp_path / 'index.yml').write_bytes(content)
+    (tmp_path / 'README.md').write_bytes(b'\xff')
+    given = ['--index', tmp_path / 'index.yml', '--readme', tmp_path / 'README.md']
+    assert 'index.yml is not a model index' in run_tool('results_table', *given).sentence
+    (tmp_path / 'index.yml').write_text('Models: []')
+    assert 'README.md is not text in UTF-8' in run_tool('results_table', *given).sentence
+
+
 def test_a_model_that_was_not_scored_has_a_row_without_results():
     model = dict(Name='a', Metadata={'Training Data': 'b', 'Training Split': 'd', 'Training': 'c'}, Results=[])
     assert results_table([model]).endswith('\n| a | b d | c | not scored | - | - |')

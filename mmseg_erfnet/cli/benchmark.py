@@ -15,6 +15,7 @@ throughput that this machine reached in that precision, divided by the time meas
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from mmseg_erfnet.cli.common import (
     parse_size,
     tool,
 )
-from mmseg_erfnet.files import write_json
+from mmseg_erfnet.files import check_targets, write_json
 from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
 
 
@@ -83,11 +84,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         given(args.threads, '--threads', not args.overhead, 'with --overhead, which uses one')
     elif args.what != 'networks':
         given(args.trust_checkpoint, '--trust-checkpoint', args.checkpoint is not None, 'without a checkpoint')
+    if args.json:
+        inputs = [args.config, *filter(None, [getattr(args, 'checkpoint', None)]), *getattr(args, 'models', ())]
+        check_targets([args.json], inputs, _is_result, 'json')
     require_mmseg()
     result, text = dict(inference=_inference, formats=_formats, networks=_networks, training=_training)[args.what](args)
     print(text)
     if args.json:
         write_json(args.json, result)
+
+
+def _is_result(path: Path) -> bool:
+    """Return whether a file is the JSON of an earlier benchmark."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    point = found[0] if isinstance(found, list) and found else found
+    return isinstance(point, dict) and ('threads' in point or 'fps' in point)
 
 
 def _inference(args: argparse.Namespace) -> tuple[dict, str]:

@@ -1,11 +1,14 @@
 """Code that the verbs share: parsers, common arguments, error handling."""
 
 import argparse
+import contextlib
 import functools
+import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from mmseg_erfnet.errors import StorageError, UsageError, UserError
 from mmseg_erfnet.files import REMEDIES, storage_error
@@ -89,9 +92,10 @@ def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> None:
         try:
-            main(argv)
-        except KeyboardInterrupt:
-            leave(signal.SIGINT)
+            with _unwinding():
+                main(argv)
+        except KeyboardInterrupt as error:
+            leave(signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
         except Exception as error:
             found = _user_error(error)
             if found is None:  # a bug: its traceback helps to find it
@@ -100,6 +104,32 @@ def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str
             sys.exit(f'error: {sentence(found)}{more}')
 
     return run
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM has arrived."""
+
+
+@contextlib.contextmanager
+def _unwinding() -> Iterator[None]:
+    """Let SIGTERM unwind the stack like Ctrl-C, so that unfinished files are removed; a second one ends at once."""
+
+    owner = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != owner:  # a data loader's worker, which inherits this handler
+            os._exit(128 + number)
+        signal.signal(number, lambda number, frame: leave(number))
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _user_error(error: Exception) -> UserError | None:

@@ -10,7 +10,6 @@ trainannot/ ... with indexed labels; or fast.ai's camvid.tgz. A subset of the 70
 nothing. A different split for a folder that is already prepared is refused.
 """
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +50,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_mmseg()
     from mmseg_erfnet.datasets.preparation import download_camvid, prepare_camvid
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM, too, leaves nothing half-written
     try:
         if args.download:
             download_camvid(args.source)

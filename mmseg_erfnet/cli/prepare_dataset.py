@@ -17,7 +17,6 @@ named by folders or a column `group` stay together. Writes images/ labels/ class
 for training on them, configs/NAME.py in the current folder. A second run changes nothing.
 """
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +60,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_mmseg()
     from mmseg_erfnet.datasets.preparation import config_path, prepare_dataset, write_config
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM, too, leaves nothing half-written
     try:
         path = config_path(args.out)
         prepared = prepare_dataset(

@@ -26,5 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmseg_erfnet.release import read_models, with_results
 
     models = read_models(args.index)
-    write_text(args.readme, with_results(args.readme.read_text(), models))
+    try:
+        readme = args.readme.read_text()
+    except UnicodeDecodeError as error:
+        raise UsageError(f'{args.readme} is not text in UTF-8; name the README with --readme.') from error
+    write_text(args.readme, with_results(readme, models))
     print(f'{args.readme}: {len(models)} models')

@@ -14,7 +14,6 @@ from pathlib import Path
 from mmseg_erfnet.cli.common import make_parser, parse_size, tool
 from mmseg_erfnet.deploy.video import write_clip
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import storage_error
 from mmseg_erfnet.mmseg_import import require_mmseg
 
 
@@ -39,8 +38,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_clip(args.video, (frame for frame, _ in render_sequence(args.size, args.images, args.seed)))
         print(f'{args.images} synthetic frames of {args.size[0]}x{args.size[1]} in {args.video}')
         return
-    try:
-        synthesize_camvid(args.out, args.images, args.size, args.seed)
-    except OSError as error:
-        raise storage_error(args.out, error) from error
+    synthesize_camvid(args.out, args.images, args.size, args.seed)
     print(f'{args.images} synthetic frames of {args.size[0]}x{args.size[1]} in {args.out}')

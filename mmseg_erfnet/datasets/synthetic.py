@@ -9,8 +9,6 @@ the scale of objects at that position. Sizes are fractions of the image height a
 """
 
 import itertools
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +16,9 @@ import cv2
 import numpy as np
 
 from mmseg_erfnet.datasets.camvid import COLOURS, FRAMES, LABELS
+from mmseg_erfnet.datasets.preparation.writing import Layout, target
 from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.images import encode_png
 
 ROAD_EDGE = 0.62
 SPLIT_SHARES = {'train': 0.6, 'val': 0.2, 'test': 0.2}
@@ -37,40 +37,46 @@ def synthesize_camvid(out: str | Path, images: int = 60, size: tuple[int, int] =
         `out`.
 
     Raises:
-        UsageError: Fewer than 5 frames, or a size below 32.
+        UsageError: Fewer than 5 frames, a size below 32, or a seed out of range; or another process is doing the same.
         DataError: `out` is not empty.
+        StorageError: It cannot be written; nothing is left there.
     """
     if images < 5:
         raise UsageError(f'{images} frames cannot be split in three; ask for 5 or more.')
-    if min(size) < 32:
-        raise UsageError(f'a scene needs at least 32 pixels per side, not {size[0]}x{size[1]}.')
+    check_scene(size, seed)
     out = Path(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f'{out} exists already; remove it or choose another folder.')
-    making = out.with_name(f'.{out.name}.{os.getpid()}.making')
-    try:
-        for folder in (FRAMES, LABELS, 'splits'):
-            (making / folder).mkdir(parents=True)
-        names = [f'synthetic_{index:05d}' for index in range(images)]
+    names = [f'synthetic_{index:05d}' for index in range(images)]
+    held_out = {split: max(1, round(images * SPLIT_SHARES[split])) for split in ('val', 'test')}
+    first_val, first_test = images - sum(held_out.values()), images - held_out['test']
+    with target(out, Layout(FRAMES, LABELS, '_L.png')) as made:
+        made.begin(names)
         for index, name in enumerate(names):
             frame, labels = render(size, seed, index)
-            cv2.imwrite(str(making / FRAMES / f'{name}.png'), frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            cv2.imwrite(str(making / LABELS / f'{name}_L.png'), labels)
-        held_out = {split: max(1, round(images * SPLIT_SHARES[split])) for split in ('val', 'test')}
-        first_val, first_test = images - sum(held_out.values()), images - held_out['test']
-        splits = {
-            'train': names[:first_val],
-            'val': names[first_val:first_test],
-            'test': names[first_test:],
-            'trainval': names[:first_test],
-        }
-        for split, members in splits.items():
-            (making / 'splits' / f'{split}.txt').write_text('\n'.join(members) + '\n')
-        making.rename(out)
-    finally:
-        if making.exists():
-            shutil.rmtree(making)
+            made.put(made.layout.frame(name, '.png'), encode_png(frame), name)
+            made.put(made.layout.label(name), encode_png(labels), name)
+        made.put_splits(
+            {
+                'train': names[:first_val],
+                'val': names[first_val:first_test],
+                'test': names[first_test:],
+                'trainval': names[:first_test],
+            }
+        )
     return out
+
+
+def check_scene(size: tuple[int, int], seed: int) -> None:
+    """Check that a scene of a size can be drawn with a seed.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if min(size) < 32:
+        raise UsageError(f'a scene needs at least 32 pixels per side, not {size[0]}x{size[1]}.')
+    if not 0 <= seed < 1 << 32:
+        raise UsageError(f'a seed is a number from 0 to {(1 << 32) - 1}, not {seed}.')
 
 
 def render(size: tuple[int, int], seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:

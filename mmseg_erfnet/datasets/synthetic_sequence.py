@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mmseg_erfnet.datasets.synthetic import ROAD_EDGE, Scene
+from mmseg_erfnet.datasets.synthetic import ROAD_EDGE, Scene, check_scene
+from mmseg_erfnet.errors import UsageError
 
 NEAREST, FARTHEST = 1.0, 14.0  # range of distances drawn; at distance z, objects have the scale 1 / z
 MARKING = 1.2  # distance from one lane marking to the next
@@ -31,7 +32,13 @@ def render_sequence(
 
     Yields:
         Frames and their labels, both BGR uint8 of shape (H, W, 3), labels in CamVid's colours.
+
+    Raises:
+        UsageError: An argument is out of range.
     """
+    check_scene(size, seed)
+    if frames < 1:
+        raise UsageError(f'a sequence has at least 1 frame, not {frames}.')
     for number in range(frames):
         yield _MovingScene(size, seed, number, number * speed).draw()
 

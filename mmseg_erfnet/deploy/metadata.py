@@ -70,6 +70,14 @@ def checksum(contents: dict[str, bytes]) -> str:
     return CHECKSUM + digest.hexdigest()
 
 
+def is_part(path: Path) -> bool:
+    """Return whether a file contains the checksum of an exported model; the weights of some formats do not."""
+    try:
+        return path.is_file() and _PATTERN.search(path.read_bytes()) is not None
+    except (OSError, ValueError):
+        return False
+
+
 def seal(path: Path) -> None:
     """Write the checksum of a model's files into the file that holds the metadata.
 

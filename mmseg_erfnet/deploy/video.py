@@ -27,6 +27,7 @@ from mmseg_erfnet.deploy.sources import Source, find_sources
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.files import (
     append_record,
+    check_targets,
     make_folder,
     read_record,
     replacing,
@@ -243,6 +244,7 @@ class _OpenCVWriter:
         self.path, self.rate, self.written = path, rate, 0
         self._held = None
         self._stack = contextlib.ExitStack()
+        path.touch()  # OpenCV does not say why a file cannot be opened
         self._name = self._stack.enter_context(_plain(path))
         with _quietly():  # OpenCV warns that WebM has no tag for VP8
             self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter_fourcc(*self.FOURCC[codec]), rate, size)
@@ -332,8 +334,10 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.
     """Write frames, BGR, uint8 (H, W, 3), as a clip in VP8, which browsers play; return the number of frames.
 
     Raises:
+        UsageError: A file of that name exists that no tool of this project wrote.
         StorageError: The clip cannot be written.
     """
+    check_targets([path], option='video')
     number = 0
     with replacing(path) as unfinished:
         writer = None
@@ -342,6 +346,7 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.
             writer.write(frame, (number - 1) / rate)
         if writer is not None:
             writer.close()
+            append_record(unfinished, dict(frames=number))
     return number
 
 

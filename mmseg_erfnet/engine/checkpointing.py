@@ -1,5 +1,6 @@
 """Checkpoint files of a run: atomic writes, lookup, the lock of the work dir, checks on loading."""
 
+import contextlib
 import errno
 import os
 import re
@@ -63,6 +64,11 @@ def run_checkpoints(work_dir: str | Path) -> list[Path]:
     return [path for _, paths in kinds for _, path in paths]
 
 
+def best_checkpoints(work_dir: str | Path) -> list[Path]:
+    """Return the best checkpoints in a run's folder: regular files named ``best_*.pth``."""
+    return sorted(path for path in Path(work_dir).glob('best_*.pth') if is_regular(path))
+
+
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """Return the checkpoint in a work dir from which its run resumes, or None if there is none.
 
@@ -123,7 +129,7 @@ def check_new_run(work_dir: str | Path, resume: object) -> None:
     Raises:
         UsageError: It would mix two runs.
     """
-    found = [] if resume else run_checkpoints(work_dir)
+    found = [] if resume else [*best_checkpoints(work_dir), *run_checkpoints(work_dir)]
     if found:
         raise UsageError(
             f'{work_dir} holds {found[-1].name} of an earlier run: continue that run with --resume, or start another '
@@ -174,6 +180,10 @@ class WorkDirLock:
                 'or choose another folder with --work-dir.'
             ) from error
         status = os.fstat(descriptor)
+        if not path.exists() or not os.path.samestat(path.stat(), status):  # its holder has just removed it
+            os.close(descriptor)
+            self.acquire()
+            return
         self.key = status.st_dev, status.st_ino
         self.held[self.key] = descriptor
         try:
@@ -182,6 +192,12 @@ class WorkDirLock:
         except OSError:  # a full disk; the name of the owner is only for information
             pass
         _remove_unfinished(self.work_dir)
+
+    def forget_if_alone(self) -> None:
+        """Remove the lock file if this object acquired it and nothing else is in the folder."""
+        with contextlib.suppress(OSError):
+            if self.key is not None and os.listdir(self.work_dir) == [LOCK]:  # noqa: PTH208 (names are enough)
+                Path(self.work_dir, LOCK).unlink()
 
     def release(self) -> None:
         """Release the lock if this object acquired it."""
@@ -209,6 +225,9 @@ def own_work_dir(work_dir: str | Path, resume: object, launcher: str = 'none') -
     try:
         check_new_run(work_dir, resume)
         yield
+    except BaseException:
+        lock.forget_if_alone()
+        raise
     finally:
         lock.release()
 

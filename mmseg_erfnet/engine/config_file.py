@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -23,6 +24,9 @@ OLD_ENTRIES = {
 }
 
 
+DICTS = ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'optim_wrapper', 'train_cfg', 'test_cfg')
+
+
 def read_config(path: str) -> Config:
     """Read a config file.
 
@@ -40,7 +44,7 @@ def read_config(path: str) -> Config:
         raise UsageError(f'{path} is not a config; a config is a file that ends in {", ".join(SUFFIXES)}.')
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:  # a config is the user's Python code, and may raise anything
+    except (Exception, SystemExit) as error:  # a config is the user's Python code, and may raise anything
         raise UsageError(
             f'The config {path} cannot be read ({type(error).__name__}: {reason(error)}); correct it.'
         ) from error
@@ -82,12 +86,15 @@ def require_entries(cfg: Config, purpose: str, *names: str) -> None:
         )
 
 
-def check_scope(cfg: Config) -> None:
-    """Check that the default scope of a config is a package; MMEngine would look its types up elsewhere.
+def check_entries(cfg: Config) -> None:
+    """Check that entries of a config have the right type, and that its default scope is a package.
 
     Raises:
-        UsageError: It is not.
+        UsageError: They do not, or it is not: MMEngine would look its types up elsewhere.
     """
+    for name in DICTS:
+        if cfg.get(name) is not None and not isinstance(cfg[name], Mapping):
+            raise UsageError(f'{name} is {cfg[name]!r:.100}, not a dict; write it as in the shipped configs.')
     scope = cfg.get('default_scope', 'mmseg')
     if not isinstance(scope, str) or not scope.isidentifier() or importlib.util.find_spec(scope) is None:
         raise UsageError(f"default_scope cannot be used: {scope!r} is not an installed package; set it to 'mmseg'.")

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
 
@@ -22,19 +23,19 @@ from mmengine.runner import Runner
 from mmseg_erfnet.engine.amp import amp_advice, to_channels_last, use_amp
 from mmseg_erfnet.engine.argument_types import check_numbers
 from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint, own_work_dir
-from mmseg_erfnet.engine.config_file import check_scope, read_config, require_entries, stated_costs
+from mmseg_erfnet.engine.config_file import check_entries, read_config, require_entries, stated_costs
 from mmseg_erfnet.engine.feeding import copy_without_waiting, feed_gpu, use_fused_optimizer
 from mmseg_erfnet.engine.log_processor import decimals
 from mmseg_erfnet.engine.memory import keep_freed_memory
 from mmseg_erfnet.engine.options import merge_options
 from mmseg_erfnet.engine.preflight import check_loader, check_room, check_scored, check_training
 from mmseg_erfnet.engine.runner import SafeRunner
-from mmseg_erfnet.engine.runs import checkpoint_to_test, writing_reported
+from mmseg_erfnet.engine.runs import are_metrics, check_own_files, checkpoint_to_test, writing_reported
 from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.engine.shared_memory import LOADERS, fit_loaders
 from mmseg_erfnet.engine.tta import use_tta
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import make_folder, write_bytes, write_text
+from mmseg_erfnet.files import check_targets, folder_for, write_bytes, write_text
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 # Not used in a test: the first needs a training loop; the averages of the second are already in the checkpoint.
@@ -66,7 +67,7 @@ def load_config(path: str, work_dir: str | None = None, options: dict | None = N
         if options.get(f'{name}.num_workers') == 0 and (cfg.get(name) or {}).get('persistent_workers'):
             options.setdefault(f'{name}.persistent_workers', False)
     cfg = merge_options(cfg, options)
-    check_scope(cfg)
+    check_entries(cfg)
     check_numbers(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
@@ -155,15 +156,21 @@ def train(
         The runner, after training.
 
     Raises:
-        UsageError: The checkpoint to start or resume from is missing, or is past the end of the schedule.
+        UsageError: The checkpoint to start or resume from is missing, or is past the end of the schedule, or a file in
+            the work dir would be replaced that no run wrote.
         DataError: The splits overlap, or labels hold colours instead of class numbers.
         CheckpointError: A checkpoint is damaged, contains more than data, or belongs to another model.
         StorageError: A file of the run cannot be written.
         DivergenceError: The loss is NaN or infinite.
     """
     require_entries(cfg, 'training', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-    make_folder(cfg.work_dir)
-    install_safe_loading(trust=trust_checkpoint)
+    check_own_files(cfg.work_dir, cfg.filename)
+    with folder_for(cfg.work_dir):
+        install_safe_loading(trust=trust_checkpoint)
+        return _train(cfg, amp, resume, epochs)
+
+
+def _train(cfg: Config, amp: bool, resume: bool | str, epochs: int | None) -> Runner:
     keep_freed_memory()
     cfg, notes = _for_this_machine(cfg), []
     if epochs is not None:
@@ -282,16 +289,30 @@ def evaluate(
         The metrics, in percent; see :class:`mmseg_erfnet.evaluation.SegmentationMetric`.
 
     Raises:
-        UsageError: The checkpoint does not exist, the config cannot be tested, or a label map or picture would replace
-            a file that was not written by a test.
+        UsageError: The checkpoint does not exist, the config cannot be tested, or a file would be replaced that was not
+            written by a test.
         DataError: No pixel of the test set is labelled.
         StorageError: A file cannot be written.
     """
     checkpoint = checkpoint_to_test(checkpoint)
     require_entries(cfg, 'testing', 'model', 'test_dataloader', 'test_cfg')
-    for folder in filter(None, (cfg.work_dir, out_dir, show_dir)):
-        make_folder(folder)
+    inputs = filter(None, [cfg.filename, checkpoint])
+    check_targets([Path(cfg.work_dir) / 'metrics.json'], inputs, are_metrics, 'work-dir')
     install_safe_loading(trust=trust_checkpoint)
+    with ExitStack() as stack:
+        for folder in filter(None, (cfg.work_dir, out_dir, show_dir)):
+            stack.enter_context(folder_for(folder))
+        return _evaluate(cfg, checkpoint, tta, tta_scales, out_dir, show_dir)
+
+
+def _evaluate(
+    cfg: Config,
+    checkpoint: str,
+    tta: bool,
+    tta_scales: Sequence[float],
+    out_dir: str | None,
+    show_dir: str | None,
+) -> dict:
     cfg = _for_this_machine(cfg)
     cfg.load_from, cfg.resume = str(checkpoint), False
     if tta:

@@ -63,6 +63,9 @@ class SafeRunner(Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_no_detail)
+            else:
+                # On a full disk, logging would print a traceback for each line; the next checkpoint tells it better.
+                handler.handleError = lambda record: None
         logger.info(f'Config, environment and more: {logger.log_file}')
         return logger
 

@@ -1,6 +1,8 @@
 """Work dirs of runs: which checkpoint to test, where a test writes, and how failed writes are reported."""
 
 import errno
+import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +10,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmseg_erfnet.engine.checkpointing import latest_checkpoint
+from mmseg_erfnet.engine.checkpointing import LOCK, latest_checkpoint
 from mmseg_erfnet.errors import UsageError, UserError
-from mmseg_erfnet.files import storage_error
+from mmseg_erfnet.files import check_targets, storage_error
 from mmseg_erfnet.text import listed
 
 
@@ -50,6 +52,32 @@ def _step(file: Path) -> int:
 def is_run(folder: Path) -> bool:
     """Return whether a folder is the work dir of a training run."""
     return (folder / 'last_checkpoint').is_file() or any(folder.glob('*/vis_data/scalars.json'))
+
+
+def check_own_files(work_dir: str | Path, config: str | None) -> None:
+    """Refuse to train in a folder where the run would replace files that no run wrote.
+
+    Args:
+        work_dir: The run's folder.
+        config: The config file, whose name its copy in the work dir gets.
+
+    Raises:
+        UsageError: There is such a file; the config itself may be one.
+    """
+    folder = Path(work_dir)
+    if os.path.lexists(folder / LOCK) or is_run(folder):
+        return
+    names = ['curves.png', 'last_checkpoint', 'timelapse', *([Path(config).name] if config else [])]
+    check_targets([folder / name for name in names], filter(None, [config]), lambda path: False, 'work-dir')
+
+
+def are_metrics(path: Path) -> bool:
+    """Return whether a file contains the metrics of a test."""
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and 'confusion_matrix' in found
 
 
 def work_dir_of_test(cfg: Config, checkpoint: str | Path) -> str:

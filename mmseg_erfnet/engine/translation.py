@@ -363,7 +363,7 @@ TEXTS = (
     ),
     (
         r"can't allocate memory|not enough memory",
-        'This machine has too little memory; set a smaller batch_size or crop.',
+        'This machine has too little memory; set a smaller size, batch_size or crop.',
     ),
     (
         r'DataLoader timed out after (\S+) seconds',

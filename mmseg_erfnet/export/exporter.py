@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +15,16 @@ from mmengine.config import Config
 from torch import nn
 
 from mmseg_erfnet.deploy.backends import BACKENDS
-from mmseg_erfnet.deploy.metadata import OUTPUTS, files_of
+from mmseg_erfnet.deploy.metadata import OUTPUTS, files_of, is_part
 from mmseg_erfnet.deploy.runtime import Predictor
-from mmseg_erfnet.errors import ParityError, UsageError
+from mmseg_erfnet.errors import ParityError, StorageError, UsageError
 from mmseg_erfnet.export.fixed import FIXED_FORMATS, picture_size, save_fixed
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save, to_onnx
 from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, frame_resize
 from mmseg_erfnet.export.metadata import describe
 from mmseg_erfnet.export.parity import Reference, check_parity, sample_frames
-from mmseg_erfnet.files import TEMPORARY, make_folder, replacing, storage_error
+from mmseg_erfnet.files import TEMPORARY, check_targets, folder_for, renamed, replacing, storage_error
 from mmseg_erfnet.mmseg_import import export_packages
 from mmseg_erfnet.models.building import load_segmentor
 
@@ -71,7 +71,7 @@ def export(
         The files; for a model of several files, the one that ``Predictor`` takes.
 
     Raises:
-        UsageError: The request is invalid or cannot be met.
+        UsageError: The request is invalid or cannot be met, or would replace a file that is not an exported model.
         CheckpointError: The checkpoint cannot be loaded or does not fit.
         ParityError: A model differs from PyTorch.
         QuantizationError: The int8 model loses too much.
@@ -79,19 +79,21 @@ def export(
     """
     formats = list(dict.fromkeys(formats))
     _check_request(formats, output, size, batch, int8, max_drop)
+    name = name or Path(cfg.filename or 'model').stem
+    names = [_file_name(name, kind) for kind in formats] + ([f'{name}_int8.xml'] if int8 else [])
+    _check_targets([Path(out) / file for file in names], filter(None, [cfg.filename, checkpoint]))
     model = _Model(cfg, load_segmentor(cfg, checkpoint, trust_checkpoint), frame_resize(cfg, scale), size, batch)
     metadata = describe(cfg, model.segmentor, checkpoint, scale) | dict(output=output, size=size, batch=batch)
-    name = name or Path(cfg.filename or 'model').stem
     with _unfinished(Path(out)) as folder:
         reference = Reference(cfg, model.segmentor, model.resize, sample_frames(cfg, PARITY_FRAMES))
-        files = [folder / _file_name(name, kind) for kind in formats]
+        files = [folder / file for file in names[: len(formats)]]
         for path in files:
             model.write(path, output, metadata)
             report(f'{path.name}: {model.check(path, reference)}')
         if int8:
             from mmseg_erfnet.export.quantize import export_int8
 
-            files.append(folder / f'{name}_int8.xml')
+            files.append(folder / names[-1])
             export_int8(model.flexible(), files[-1], metadata, cfg, max_drop, report, scale)
         return [_publish(path, Path(out)) for path in files]
 
@@ -99,6 +101,16 @@ def export(
 def _file_name(name: str, kind: str) -> str:
     # Both ncnn and OpenVINO use .bin for weights, and both ncnn and LiteRT use .json for the description.
     return f'{name}{f"_{kind}" if kind in FIXED_FORMATS else ""}{FORMATS[kind]}'
+
+
+def _check_targets(models: Sequence[Path], inputs: Iterable[str]) -> None:
+    """Refuse to replace a file that is not part of an exported model: neither it nor its description has a checksum."""
+    exported = {path for model in models for path in files_of(model) if is_part(path)}
+    for model in models:
+        # Weights have no description of their own.
+        if exported & set(files_of(model)):
+            exported |= set(files_of(model))
+    check_targets([path for model in models for path in files_of(model)], inputs, lambda path: path in exported)
 
 
 def _check_request(
@@ -176,19 +188,16 @@ class _Model:
 @contextlib.contextmanager
 def _unfinished(out: Path) -> Iterator[Path]:
     """Yield a folder inside ``out`` for files that have not passed yet; if none passes, ``out`` is left unchanged."""
-    there = out.is_dir()
-    make_folder(out)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise storage_error(out, error) from error
-    try:
-        with folder:
-            yield Path(folder.name)
-    finally:
-        if not there:
-            with contextlib.suppress(OSError):
-                out.rmdir()
+    with folder_for(out):
+        try:
+            folder = tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out, ignore_cleanup_errors=True)
+        except OSError as error:
+            raise storage_error(out, error) from error
+        try:
+            with folder:
+                yield Path(folder.name)
+        except StorageError as error:
+            raise renamed(error, folder.name, out) from error
 
 
 def _publish(path: Path, out: Path) -> Path:

@@ -60,6 +60,8 @@ def torch_predictor(
     """
     device = _device(device)
     if threads is not None:
+        if threads < 1:
+            raise UsageError(f'threads must be 1 or more: got {threads}.')
         torch.set_num_threads(threads)
     segmentor = load_segmentor(cfg, checkpoint, trust_checkpoint)
     metadata = describe(cfg, segmentor, checkpoint, scale) | dict(output='labels', size=None, batch=None)

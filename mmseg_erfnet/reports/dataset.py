@@ -15,9 +15,9 @@ from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.datasets.statistics import LabelStatistics, class_weights, label_statistics, median_frequency_weights
 from mmseg_erfnet.datasets.wrappers import frames_of, inner_configs, inner_datasets
 from mmseg_erfnet.errors import DataError, UsageError
-from mmseg_erfnet.files import write_bytes, write_text
+from mmseg_erfnet.files import check_targets, write_bytes, write_text
 from mmseg_erfnet.registry import DATASETS
-from mmseg_erfnet.reports.page import Report, jpeg
+from mmseg_erfnet.reports.page import Report, is_report, jpeg
 from mmseg_erfnet.text import listed
 from mmseg_erfnet.visualization.charts import NARROW, WIDTH, class_bars, png, share_violins, weight_bars
 from mmseg_erfnet.visualization.painting import colour_map, legend, overlay, panel
@@ -35,6 +35,15 @@ class_weights = {{
 {lines}
 }}
 """
+WEIGHTS_MARK = b'Written by tools/dataset_report.py'
+PICTURES = (
+    'samples.jpg',
+    'augmentations.jpg',
+    'distribution.png',
+    'pixels.png',
+    'images.png',
+    'weights.png',
+)
 
 
 def write_dataset_report(
@@ -66,11 +75,13 @@ def write_dataset_report(
         The names of the classes, and their weights, float64 of shape (classes,), by kind: 'log' and 'median'.
 
     Raises:
-        UsageError: The config has no training data, or its pipeline loads no labels.
+        UsageError: The config has no training data, its pipeline loads no labels, or ``out`` has a file of one of these
+            names that no report wrote.
         DataError: The training data are invalid.
     """
     if cfg.get('train_dataloader') is None:
         raise UsageError('the config has no train_dataloader; there is no training set to report on.')
+    _check_folder(out)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     train = DATASETS.build(cfg.train_dataloader.dataset)
     statistics, missing = _count(cfg, train, workers)
@@ -91,6 +102,15 @@ def write_dataset_report(
     page.add_weights(weights, {kind: formula.format(c=c) for kind, formula in FORMULAS.items()})
     page.report.write(out / 'report.html')
     return page.classes, weights
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder in which a file would be replaced that is not a report's."""
+    page, weights = out / 'report.html', [out / f'class_weights_{kind}.py' for kind in FORMULAS]
+    reported = page.is_file() and is_report(page)
+    check_targets([page], ours=is_report)
+    check_targets([out / name for name in PICTURES], ours=lambda path: reported)
+    check_targets(weights, ours=lambda path: path.is_file() and WEIGHTS_MARK in path.read_bytes())
 
 
 def _count(

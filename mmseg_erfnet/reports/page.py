@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmseg_erfnet.errors import DataError, UserError
-from mmseg_erfnet.files import write_bytes
+from mmseg_erfnet.files import check_targets, write_bytes
 from mmseg_erfnet.images import check_image
 from mmseg_erfnet.visualization.charts import png
 
@@ -45,6 +45,8 @@ pre { overflow-x: auto; background: #f4f4f4; padding: 1rem; font-size: .85rem; }
 }
 """.replace('PHONE', PHONE)
 Picture = Figure | np.ndarray | bytes | Path
+GENERATOR = '<meta name="generator" content="mmseg_erfnet">'
+HEAD_BYTES = 8192  # of a page, which contain the generator or, in pages of earlier versions, the subtitle
 
 
 class Report:
@@ -165,13 +167,19 @@ class Report:
         self._body.append(f'<details><summary>{html.escape(summary)}</summary><pre>{html.escape(text)}</pre></details>')
 
     def write(self, path: Path) -> None:
-        """Write the page atomically, so that a browser never loads half of it."""
+        """Write the page atomically, so that a browser never loads half of it.
+
+        Raises:
+            UsageError: A file of that name exists that is not a report.
+            StorageError: It cannot be written.
+        """
+        check_targets([path], ours=is_report)
         title = html.escape(self.title)
         links = ''.join(f'<a href="#{_anchor(heading)}">{html.escape(heading)}</a>' for heading in self._headings)
         body = '\n'.join(self._body)
         page = (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{GENERATOR}\n'
             # Without an icon, browsers would request one from the server.
             '<link rel="icon" href="data:,">\n'
             f'<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{html.escape(self.subtitle)}</p>\n'
@@ -179,6 +187,15 @@ class Report:
         )
         # A file name that is not valid UTF-8 contains surrogates that cannot be encoded.
         write_bytes(path, page.encode(errors='replace'))
+
+
+def is_report(path: Path) -> bool:
+    """Return whether a file is a page that this project wrote, or something that no page can replace."""
+    if not path.is_file():
+        return path.is_dir()
+    with path.open('rb') as file:
+        head = file.read(HEAD_BYTES)
+    return not head or (head.lower().startswith(b'<!doctype html>') and b'mmseg_erfnet' in head)
 
 
 def jpeg(picture: np.ndarray, quality: int = 90) -> bytes:

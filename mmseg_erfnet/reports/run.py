@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from mmseg_erfnet import __version__
-from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import write_bytes, write_json
+from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.files import check_targets, is_regular, write_bytes, write_json
 from mmseg_erfnet.reports.history import History, draw_curves, read_history, run_folders
-from mmseg_erfnet.reports.page import Report, jpeg, picture_kind
+from mmseg_erfnet.reports.page import Report, is_report, jpeg, picture_kind
 from mmseg_erfnet.reports.work_dir import (
     COLOUR,
     is_inside,
@@ -58,7 +58,7 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
             'tools/train.py or tools/test.py.'
         )
     out = work_dir / 'report.html' if out is None else Path(out)
-    _check_target(out)
+    check_targets([out], ours=is_report)
     report = Report(f'ERFNet: {work_dir.resolve().name}', f'mmseg_erfnet {__version__}')
     metrics = None
     with report.part('metrics.json'):
@@ -82,14 +82,6 @@ def write_run_report(work_dir: Path, out: Path | None = None) -> Path:
     _add_setting(report, work_dir)
     report.write(out)
     return out
-
-
-def _check_target(out: Path) -> None:
-    """Refuse to replace a file that is not an HTML page."""
-    if out.is_file() and out.stat().st_size:
-        with out.open('rb') as file:
-            if not file.read(15).lower().startswith(b'<!doctype html>'):
-                raise UsageError(f'{out} is not a report, but would be replaced by one; give --out another name.')
 
 
 def _add_highlights(report: Report, metrics: dict, work_dir: Path) -> None:
@@ -268,9 +260,8 @@ def write_examples(
         palette: The colours.
         width: Largest width of each of the four pictures, in pixels.
     """
-    if (folder / 'index.json').is_file():
-        for old in folder.glob('*.jpg'):
-            old.unlink()
+    for old in _listed_in(folder):
+        old.unlink(missing_ok=True)
     index = []
     for number, example in enumerate(examples, 1):
         prediction, ground_truth = (_shrink(example[kind], width) for kind in ('prediction', 'ground_truth'))
@@ -292,6 +283,16 @@ def write_examples(
         facts = {key: example[key] for key in ('kind', 'name', 'mIoU', 'aAcc')}
         index.append(dict(facts, panels=panels, legend=legend))
     write_json(folder / 'index.json', index)
+
+
+def _listed_in(folder: Path) -> list[Path]:
+    """Return the pictures directly in a folder that its index lists; none if the index is damaged."""
+    try:
+        entries = read_json(folder.parent, folder / 'index.json', list)
+        names = [str(name) for entry in entries for _, name in entry['panels']]
+    except (DataError, KeyError, TypeError, ValueError):
+        return []
+    return [folder / name for name in names if Path(name).name == name and is_regular(folder / name)]
 
 
 def _shrink(labels: np.ndarray, width: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.tools import run_tool
 
-from mmseg_erfnet.datasets import CamVidDataset, standard_split
+from mmseg_erfnet.datasets import CamVidDataset, standard_split, synthetic
 from mmseg_erfnet.datasets.camvid import CLASSES
 from mmseg_erfnet.datasets.synthetic import render, synthesize_camvid
 from mmseg_erfnet.datasets.transforms import LoadSegLabels
@@ -78,16 +78,35 @@ def test_wrong_arguments(tmp_path):
         synthesize_camvid(tmp_path, images=4)
     with pytest.raises(UsageError, match='at least 32 pixels per side, not 31x64'):
         synthesize_camvid(tmp_path, size=(31, 64))
+    for seed in (-1, 1 << 32):
+        with pytest.raises(UsageError, match=f'a seed is a number from 0 to 4294967295, not {seed}'):
+            synthesize_camvid(tmp_path, seed=seed)
 
 
 def test_interrupted_it_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cv2, 'imwrite', interrupt)
+    monkeypatch.setattr(synthetic, 'encode_png', interrupt)
     with pytest.raises(KeyboardInterrupt):
         synthesize_camvid(tmp_path / 'camvid')
     assert not list(tmp_path.iterdir())
+
+
+def test_two_at_once(tmp_path, monkeypatch):
+    """In containers, both may have the same process id."""
+    encode = synthetic.encode_png
+
+    def meanwhile(picture):
+        monkeypatch.setattr(synthetic, 'encode_png', encode)
+        with pytest.raises(UsageError, match='is being prepared by another process; wait for it'):
+            synthesize_camvid(tmp_path / 'camvid', images=5, size=(32, 32))
+        return encode(picture)
+
+    monkeypatch.setattr(synthetic, 'encode_png', meanwhile)
+    synthesize_camvid(tmp_path / 'camvid', images=5, size=(32, 32))
+    assert [path.name for path in tmp_path.iterdir()] == ['camvid']
+    assert len(list((tmp_path / 'camvid').rglob('*.png'))) == 10
 
 
 def test_tool(tmp_path, capsys):

@@ -41,4 +41,19 @@ def test_tool_writes_a_clip(tmp_path):
     frames = [capture.read()[1] for _ in range(5)]
     assert all(frame.shape == (96, 128, 3) for frame in frames)
     assert not capture.read()[0]
+    assert (
+        run_tool('synthesize_camvid', '--video', tmp_path / 'street.webm', '--images', 5, '--size', '32x32').status == 0
+    )
+    (tmp_path / 'own.webm').write_bytes(b'a clip of the user')
+    sentence = run_tool(
+        'synthesize_camvid', '--video', tmp_path / 'own.webm', '--images', 5, '--size', '32x32'
+    ).sentence
+    assert 'own.webm exists, and is not a result of an earlier run; choose another --video, or remove it' in sentence
+    assert (tmp_path / 'own.webm').read_bytes() == b'a clip of the user'
+    given = ['--video', tmp_path / 'none.webm']
+    assert 'at least 1 frame, not 0' in run_tool('synthesize_camvid', *given, '--images', 0).sentence
+    assert 'at least 32 pixels' in run_tool('synthesize_camvid', *given, '--size', '1x1').sentence
+    assert 'a seed is a number from 0' in run_tool('synthesize_camvid', *given, '--seed', -1).sentence
+    assert 'cannot be written' in run_tool('synthesize_camvid', '--video', '/proc/none.webm').sentence
+    assert not (tmp_path / 'none.webm').exists()
     assert 'is written as .webm' in run_tool('synthesize_camvid', '--video', tmp_path / 'a.mp4').sentence

@@ -93,8 +93,11 @@ def test_a_copied_folder_finds_its_own_checkpoint(tmp_path):
 
 def test_a_new_run_in_the_folder_of_another_is_refused(tmp_path):
     check_new_run(tmp_path / 'new', resume=False)
-    touched(tmp_path, 'config.py', 'best_mIoU_epoch_1.pth')
+    touched(tmp_path, 'config.py', 'weights.pth')
     check_new_run(tmp_path, resume=False)
+    touched(tmp_path, 'best_mIoU_epoch_1.pth')
+    with pytest.raises(UsageError, match=r'holds best_mIoU_epoch_1\.pth of an earlier run'):
+        check_new_run(tmp_path, resume=False)
     touched(tmp_path, 'epoch_1.pth')
     check_new_run(tmp_path, resume=True)
     with pytest.raises(UsageError, match=r'holds epoch_1\.pth of an earlier run: .* --resume, .* with --work-dir\.$'):
@@ -150,6 +153,15 @@ def test_two_runs_cannot_use_one_folder(tmp_path, holder, monkeypatch):
         except UsageError:
             time.sleep(0.02)
     pytest.fail('the lock outlived its process')
+
+
+def test_a_refusal_leaves_no_empty_folder(small_config, tmp_path):
+    with pytest.raises(UsageError, match='no checkpoint to resume from'):
+        train(small_config('erfnet_camvid', tmp_path / 'runs' / 'new'), resume=str(tmp_path))
+    with pytest.raises(UsageError), own_work_dir(tmp_path / 'other', resume=False):
+        raise UsageError('The config is wrong.')
+    assert [path.name for path in tmp_path.rglob('*')] == ['other']
+    assert not list((tmp_path / 'other').iterdir())
 
 
 def test_the_lock_is_given_back_and_taken_once(tmp_path):

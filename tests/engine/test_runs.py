@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmseg_erfnet.engine.runs import checkpoint_to_test, work_dir_of_test, writing_reported
+from mmseg_erfnet.engine.runs import (
+    are_metrics,
+    check_own_files,
+    checkpoint_to_test,
+    work_dir_of_test,
+    writing_reported,
+)
 from mmseg_erfnet.errors import StorageError, UsageError
 
 
@@ -40,6 +46,29 @@ def test_a_test_never_writes_into_another_run(tmp_path):
     assert work_dir_of_test(cfg, tmp_path / 'weights' / 'shipped.pth') == f'{default}_shipped'
     cfg.work_dir = str(tmp_path / 'work_dirs' / 'new')
     assert work_dir_of_test(cfg, tmp_path / 'weights' / 'shipped.pth') == cfg.work_dir
+
+
+def test_a_run_replaces_no_file_that_no_run_wrote(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text('model = 1\n')
+    with pytest.raises(UsageError, match=r'config\.py is an input, .*; choose another --work-dir'):
+        check_own_files(tmp_path, str(config))
+    check_own_files(tmp_path / 'new', str(config))
+    check_own_files(tmp_path, str(tmp_path / 'elsewhere' / 'other.py'))
+    (tmp_path / 'curves.png').touch()
+    with pytest.raises(UsageError, match=r'curves\.png exists, and is not a result of an earlier run'):
+        check_own_files(tmp_path, None)
+    (tmp_path / '.training.lock').touch()  # the folder of a run
+    check_own_files(tmp_path, str(config))
+
+
+@pytest.mark.parametrize(
+    ('content', 'found'),
+    [(b'{"confusion_matrix": [[1]]}', True), (b'{"mIoU": 3}', False), (b'[1]', False), (b'\xff', False), (b'', False)],
+)
+def test_metrics_of_a_test_are_told_from_other_files(tmp_path, content, found):
+    (tmp_path / 'metrics.json').write_bytes(content)
+    assert are_metrics(tmp_path / 'metrics.json') == found
 
 
 @pytest.mark.parametrize(

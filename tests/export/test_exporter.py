@@ -280,6 +280,17 @@ def test_a_kill_between_two_files_leaves_no_pair_that_loads(tmp_path, monkeypatc
     assert sorted(path.name for path in out.iterdir()) == ['erfnet_camvid11.bin', 'erfnet_camvid11.xml']
 
 
+@pytest.mark.parametrize('name', ['erfnet_camvid11.xml', 'erfnet_camvid11.bin'])
+def test_files_of_others_are_not_replaced(name, tmp_path):
+    (tmp_path / name).write_bytes(b'a model of the user')
+    with pytest.raises(UsageError, match=rf'{name} exists, and is not a result .*; choose another --out'):
+        export.export(config('erfnet_camvid11'), checkpoint('erfnet_camvid11'), tmp_path, ('openvino',))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'a model of the user']
+    for path in exported().iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    export._check_targets([tmp_path / 'erfnet_camvid11.xml'], [])
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(StorageError, match=r'file/out cannot be written'):

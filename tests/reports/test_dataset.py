@@ -37,6 +37,14 @@ def test_weights_are_those_of_the_training_split_and_make_a_base(small_config, c
         assert list(Config.fromfile(config).class_weights) == list(classes)
 
 
+@pytest.mark.parametrize('name', ['report.html', 'samples.jpg', 'weights.png', 'class_weights_log.py'])
+def test_files_of_others_are_not_replaced(name, small_config, tmp_path):
+    (tmp_path / name).write_text('<!DOCTYPE html> of the user')
+    with pytest.raises(UsageError, match=rf'{name} exists, and is not a result .*; choose another --out'):
+        write_dataset_report(small_config('erfnet_camvid11'), tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['<!DOCTYPE html> of the user']
+
+
 @pytest.mark.parametrize(('name', 'width'), [('erfnet_camvid', 390), ('erfnet_cityscapes', 1300)])
 def test_opens_in_a_browser(name, width, small_config, tmp_path):
     write_dataset_report(small_config(name), tmp_path / 'out', samples=3, augmented=1, variants=2)

@@ -146,6 +146,8 @@ def test_a_test_where_nothing_was_labelled(tmp_path):
 
 def test_examples_replace_those_of_an_earlier_test(tmp_path):
     write_test(tmp_path, 3)
+    index = tmp_path / EXAMPLES / 'index.json'
+    index.write_text(json.dumps([*json.loads(index.read_text()), dict(panels=[['input', 'old.jpg']])]))
     (tmp_path / EXAMPLES / 'old.jpg').touch()
     write_test(tmp_path, 3)
     panels = ('errors', 'ground', 'input', 'prediction')
@@ -159,7 +161,8 @@ def test_examples_replace_those_of_an_earlier_test(tmp_path):
 def test_pictures_that_no_test_has_written_are_never_removed(tmp_path):
     (tmp_path / EXAMPLES).mkdir()
     (tmp_path / EXAMPLES / 'own.jpg').touch()
-    write_test(tmp_path, 3)
+    for _ in range(2):
+        write_test(tmp_path, 3)
     assert (tmp_path / EXAMPLES / 'own.jpg').exists()
 
 
@@ -383,9 +386,13 @@ def test_out_replaces_reports_alone(tmp_path, quick_charts):
         write_run_report(tmp_path, tmp_path / 'page.html')
     scalars = tmp_path / '20260101_000000' / 'vis_data' / 'scalars.json'
     before = scalars.read_text()
-    with pytest.raises(UsageError, match='is not a report, but would be replaced by one; give --out another name'):
-        write_run_report(tmp_path, scalars)
+    own = tmp_path / 'own.html'
+    own.write_text('<!DOCTYPE html>\n<title>A page of the user</title>')
+    for path in (scalars, own):
+        with pytest.raises(UsageError, match='exists, and is not a result of an earlier run; choose another --out'):
+            write_run_report(tmp_path, path)
     assert scalars.read_text() == before
+    assert 'A page of the user' in own.read_text()
     with pytest.raises(StorageError, match='it is a folder'):
         write_run_report(tmp_path, tmp_path / '20260101_000000')
 

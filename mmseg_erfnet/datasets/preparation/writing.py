@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from mmseg_erfnet.datasets.preparation.splits import Splits
-from mmseg_erfnet.errors import DataError, UserError
-from mmseg_erfnet.files import locked, make_folder, storage_error, write_text
+from mmseg_erfnet.errors import DataError, StorageError, UserError
+from mmseg_erfnet.files import locked, make_folder, renamed, storage_error, write_text
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.text import listed
 
@@ -128,18 +128,22 @@ def target(out: Path, layout: Layout) -> Iterator[Target]:
         raise DataError(f'{out} is a file; choose another folder.')
     make_folder(out.parent)
     said = f'{out} is being prepared by another process; wait for it, or choose another --out.'
-    with locked(out.with_name(f'.{out.name}.lock'), said):
-        made = Target(out, layout)
-        try:
-            shutil.rmtree(made.making, ignore_errors=True)
-            yield made
-            made.finish()
-        except UserError:
-            raise
-        except OSError as error:
-            raise storage_error(out, error) from error
-        finally:
-            shutil.rmtree(made.making, ignore_errors=True)
+    lock = out.with_name(f'.{out.name}.lock')
+    try:
+        with locked(lock, said):
+            made = Target(out, layout)
+            try:
+                shutil.rmtree(made.making, ignore_errors=True)
+                yield made
+                made.finish()
+            finally:
+                shutil.rmtree(made.making, ignore_errors=True)
+    except StorageError as error:
+        raise renamed(error, lock, out) from error
+    except UserError:
+        raise
+    except OSError as error:
+        raise storage_error(out, error) from error
 
 
 def for_all(what: str, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
