@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 from conftest import ROOT
+from helpers.tools import run_tool
 
 from mmseg_erfnet.datasets.camvid import standard_split
 from mmseg_erfnet.engine.launch import evaluate, load_config

@@ -22,8 +22,7 @@ OLD_ENTRIES = {
     'checkpoint_config': 'default_hooks',
     'runner': 'train_cfg',
 }
-
-
+# Entries that are dicts.
 DICTS = ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'optim_wrapper', 'train_cfg', 'test_cfg')
 
 
