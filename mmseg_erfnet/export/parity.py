@@ -30,7 +30,8 @@ RESIZED_DISAGREEMENT = 1e-3
 def sample_frames(cfg: Config, number: int) -> list[np.ndarray]:
     """Return evenly spaced frames of a config's test set, or synthetic frames if its data are not available."""
     try:
-        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
+        loader = cfg.get('test_dataloader') or cfg.val_dataloader
+        dataset = DATASETS.build(dict(loader.dataset))
         return [read_frame(dataset.get_data_info(index)['img_path']) for index in evenly_spaced(len(dataset), number)]
     except (DataError, FileNotFoundError):
         return [render((360, 480), seed=0, index=index)[0][..., ::-1].copy() for index in range(number)]

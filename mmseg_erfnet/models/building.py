@@ -11,7 +11,7 @@ from mmseg.models.segmentors import SegTTAModel
 from torch import Size, nn
 
 from mmseg_erfnet.errors import CheckpointError, UsageError, UserError
-from mmseg_erfnet.models.checkpoints import check_fit, load_checkpoint_file, normalise
+from mmseg_erfnet.models.checkpoints import check_fit, check_kinds, load_checkpoint_file, normalise
 from mmseg_erfnet.registry import DATASETS
 from mmseg_erfnet.text import listed
 
@@ -77,7 +77,8 @@ def common_part(model: nn.Module, checkpoint: dict, prefix: str | None = None) -
     weights = {
         name.removeprefix(begin): value for name, value in checkpoint['state_dict'].items() if name.startswith(begin)
     }
-    expected = {name: value.shape for name, value in model.state_dict().items()}
+    own = model.state_dict()
+    expected = {name: value.shape for name, value in own.items()}
     if not weights:
         there = listed(dict.fromkeys(name.partition('.')[0] for name in checkpoint['state_dict']))
         raise CheckpointError(
@@ -87,6 +88,7 @@ def common_part(model: nn.Module, checkpoint: dict, prefix: str | None = None) -
     other = _other_heads({name: value.shape for name, value in weights.items()}, expected)
     taken = {name: value for name, value in weights.items() if name in expected and not name.startswith(other)}
     _check_taken(taken, weights, expected)
+    check_kinds(taken, own)
     return taken, _account(taken, weights, expected)
 
 

@@ -420,10 +420,33 @@ def check_fit(model: nn.Module, checkpoint: dict) -> None:
         checkpoint: A checkpoint from :func:`load_checkpoint_file`.
 
     Raises:
-        CheckpointError: If names are unknown or missing, or shapes differ; it lists them.
+        CheckpointError: If names are unknown or missing, or shapes differ; it lists them. Or as :func:`check_kinds`.
     """
-    expected = {name: value.shape for name, value in model.state_dict().items()}
-    compare(checkpoint['state_dict'], expected, 'the model')
+    own = model.state_dict()
+    compare(checkpoint['state_dict'], {name: value.shape for name, value in own.items()}, 'the model')
+    check_kinds(checkpoint['state_dict'], own)
+
+
+def check_kinds(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Check that torch can convert weights to the types of a model without loss of their meaning.
+
+    Raises:
+        CheckpointError: They are whole numbers where the model has fractions, as in a quantised model; or they exceed
+            the range of the model's type.
+    """
+    for name, value in weights.items():
+        if name not in own or not own[name].is_floating_point():
+            continue
+        if not is_finite(value.to(own[name].dtype)):
+            raise CheckpointError(
+                f'The checkpoint holds numbers as {name} that are too large for the model; it is damaged: use another.'
+            )
+        if not value.is_floating_point():
+            kind = f'{value.dtype}'.removeprefix('torch.')
+            raise CheckpointError(
+                f'The checkpoint holds whole numbers ({kind}) as {name}, where the model has fractions; give a '
+                'checkpoint that is not quantised.'
+            )
 
 
 def compare(

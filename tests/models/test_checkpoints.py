@@ -20,6 +20,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 
 from mmseg_erfnet.errors import CheckpointError
+from mmseg_erfnet.models.building import common_part
 from mmseg_erfnet.models.checkpoints import check_fit, install_safe_loading, load_checkpoint_file, make_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -380,6 +381,25 @@ def test_check_fit():
     check_fit(model, dict(state_dict=WEIGHTS))
     with pytest.raises(CheckpointError, match=r'unknown: extra; missing: bias; wrongly shaped: weight \(3,\)'):
         check_fit(model, dict(state_dict=dict(weight=torch.ones(3), extra=torch.ones(1))))
+
+
+@pytest.mark.parametrize(
+    ('value', 'said'),
+    [
+        (torch.ones(2, 2, dtype=torch.int8), r'whole numbers \(int8\) as weight, .* not quantised'),
+        (torch.ones(2, 2, dtype=torch.bool), r'whole numbers \(bool\) as weight'),
+        (torch.full((2, 2), 1e300, dtype=torch.float64), 'numbers as weight that are too large'),
+    ],
+)
+def test_values_that_the_model_cannot_have(value, said):
+    """torch would convert all of them without a word, the last one to infinity."""
+    model, checkpoint = torch.nn.Linear(2, 2), dict(state_dict={**WEIGHTS, 'weight': value})
+    with pytest.raises(CheckpointError, match=said):
+        check_fit(model, checkpoint)
+    with pytest.raises(CheckpointError, match=said):
+        common_part(model, checkpoint)
+    for fine in (torch.ones(2, 2, dtype=torch.float64), torch.ones(2, 2, dtype=torch.bfloat16)):
+        check_fit(model, dict(state_dict={**WEIGHTS, 'weight': fine}))
 
 
 def test_tool_refuses_in_a_sentence(tmp_path):
