@@ -429,6 +429,12 @@ def test_results_of_a_benchmark_replace_nothing_else(name, shop, tmp_path):
     assert (tmp_path / name).read_bytes() == before
 
 
+@pytest.mark.parametrize('option', ['--rounds', '--batch', '--threads'])
+def test_numbers_of_a_benchmark(option, shop):
+    ended = run_tool('benchmark', 'inference', shop / 'config.py', option, 0)
+    assert ended.sentence == f'{option} must be 1 or more: got 0.'
+
+
 # --- Options that would be ignored ------------------------------------------------------------------------------------
 
 IGNORED = {

@@ -29,6 +29,7 @@ from mmseg_erfnet.cli.common import (
     parse_size,
     tool,
 )
+from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.files import check_targets, write_json
 from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
 
@@ -84,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         given(args.threads, '--threads', not args.overhead, 'with --overhead, which uses one')
     elif args.what != 'networks':
         given(args.trust_checkpoint, '--trust-checkpoint', args.checkpoint is not None, 'without a checkpoint')
+    for name in ('rounds', 'batch', 'threads', 'images'):
+        value = getattr(args, name, None)
+        if value is not None and value < 1:
+            raise UsageError(f'--{name} must be 1 or more: got {value}.')
     if args.json:
         inputs = [args.config, *filter(None, [getattr(args, 'checkpoint', None)]), *getattr(args, 'models', ())]
         check_targets([args.json], inputs, _is_result, 'json')

@@ -43,13 +43,13 @@ def check_training(cfg: Config, runner: Runner) -> None:
         DataError: A frame is both trained on and scored, or labels hold colours instead of class ids.
     """
     _check_intervals(cfg)
+    _check_preprocessor(cfg, runner)
     loaders = {'train': runner.train_dataloader}
     if cfg.get('val_dataloader') is not None:
         loaders['val'] = runner.val_dataloader
         check_overlap(loaders['train'].dataset, loaders['val'].dataset, allowed=bool(cfg.get('allow_overlap')))
     for part, loader in loaders.items():
         check_loader(part, loader, runner.model)
-    _check_packing(cfg, runner)
     check_room(runner, {f'{part}_dataloader': loader for part, loader in loaders.items()})
 
 
@@ -60,19 +60,23 @@ def _check_intervals(cfg: Config) -> None:
         raise UsageError(f'train_cfg.val_interval cannot be used: it must be 1 or more, not {interval}; correct it.')
 
 
-def _check_packing(cfg: Config, runner: Runner) -> None:
-    """Check that a training sample has the form that a segmentor takes, and that the model batches samples."""
+def _check_preprocessor(cfg: Config, runner: Runner) -> None:
+    """Check that the model has a preprocessor that batches samples."""
     given = type(getattr(unwrapped(runner.model), 'data_preprocessor', None))
     if given is BaseDataPreprocessor and not cfg.model.get('data_preprocessor'):
         raise UsageError(
             'The model has no data_preprocessor, which scales and batches the frames; set model.data_preprocessor, as '
             'in configs/_base_/models.'
         )
+
+
+def _check_packing(part: str, dataset: BaseDataset) -> None:
+    """Check that a sample has the form that a segmentor takes."""
     with _random_state_kept():
-        sample = runner.train_dataloader.dataset[0]
+        sample = dataset[0]
     if isinstance(sample, Mapping) and not {'inputs', 'data_samples'} <= sample.keys():
         raise UsageError(
-            'The pipeline of train_dataloader.dataset packs no inputs and data_samples for the model; end it with '
+            f'The pipeline of {part}_dataloader.dataset packs no inputs and data_samples for the model; end it with '
             "dict(type='mmseg_erfnet.PackSegInputs')."
         )
 
@@ -110,6 +114,7 @@ def check_loader(part: str, loader: DataLoader, model: nn.Module) -> None:
         check_classes(part, classes, model)
         for line in look_at_labels(dataset).remarks():
             warn(f'{part}: {line}')
+        _check_packing(part, dataset)
 
 
 def check_classes(part: str, classes: Sequence[str], model: nn.Module) -> None:

@@ -308,9 +308,7 @@ def _by_runner(error: BaseException, frames: list[Frame], cfg: Config | None) ->
         return None
     if 'build_dataloader' in steps:
         given = steps['build_dataloader'].variables.get('dataloader')
-        data = given.get('dataset') if isinstance(given, Mapping) else None
-        names = [name for name in LOADERS if cfg is not None and data and (cfg.get(name) or {}).get('dataset') == data]
-        where = names[0] if names else 'A dataloader of the config'
+        where = _loader_of(cfg, given) or 'A dataloader of the config'
         argument = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         from torch.utils.data import DataLoader
 
@@ -321,6 +319,19 @@ def _by_runner(error: BaseException, frames: list[Frame], cfg: Config | None) ->
     if any(name in ('__init__', 'from_cfg') or name.startswith(('build_', 'register_')) for name in steps):
         return UsageError(f'The config does not describe a valid run: {reason(error)}; correct it.')
     return None
+
+
+def _loader_of(cfg: Config | None, given: object) -> str | None:
+    """Return the data loader of a config that has the same dataset, and most of the same other settings."""
+    loaders = {name: cfg[name] for name in LOADERS if cfg is not None and isinstance(cfg.get(name), Mapping)}
+    if not isinstance(given, Mapping):
+        return None
+    same = {
+        name: sum(loader[key] == given.get(key) for key in loader)
+        for name, loader in loaders.items()
+        if loader.get('dataset') == given.get('dataset')
+    }
+    return max(same, key=same.get, default=None)
 
 
 # --- 3. Pipelines -----------------------------------------------------------------------------------------------------

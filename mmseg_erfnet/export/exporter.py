@@ -79,6 +79,10 @@ def export(
     """
     formats = list(dict.fromkeys(formats))
     _check_request(formats, output, size, batch, int8, max_drop)
+    if int8:
+        from mmseg_erfnet.export.quantize import check_data
+
+        check_data(cfg)
     name = name or Path(cfg.filename or 'model').stem
     names = [_file_name(name, kind) for kind in formats] + ([f'{name}_int8.xml'] if int8 else [])
     _check_targets([Path(out) / file for file in names], filter(None, [cfg.filename, checkpoint]))

@@ -65,7 +65,7 @@ def export_int8(
     """
     # NNCF logs at length by default.
     nncf.set_log_level(40)
-    _check_data(cfg)
+    check_data(cfg)
     validation = DATASETS.build(dict(cfg.val_dataloader.dataset))
     frames = calibration_frames(cfg, scale=scale)
     batches = [frame[None] for frame in frames]
@@ -119,7 +119,12 @@ def export_int8(
     report(f'{path.name}: {line}')
 
 
-def _check_data(cfg: Config) -> None:
+def check_data(cfg: Config) -> None:
+    """Check that a config has the data for int8.
+
+    Raises:
+        UsageError: It has no training or validation set.
+    """
     for loader, purpose in (('train_dataloader', 'calibrated'), ('val_dataloader', 'scored')):
         if not cfg.get(loader):
             raise UsageError(
