@@ -80,6 +80,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         add_config_options(verb)
     args = parser.parse_args(argv)
 
+    _check_arguments(args)
+    require_mmseg()
+    result, text = dict(inference=_inference, formats=_formats, networks=_networks, training=_training)[args.what](args)
+    print(text)
+    if args.json:
+        write_json(args.json, result)
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
     if args.what == 'training':
         given(args.rounds, '--rounds', not args.scaling and not args.overhead, 'with --scaling and --overhead')
         given(args.threads, '--threads', not args.overhead, 'with --overhead, which uses one')
@@ -92,11 +101,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json:
         inputs = [args.config, *filter(None, [getattr(args, 'checkpoint', None)]), *getattr(args, 'models', ())]
         check_targets([args.json], inputs, _is_result, 'json')
-    require_mmseg()
-    result, text = dict(inference=_inference, formats=_formats, networks=_networks, training=_training)[args.what](args)
-    print(text)
-    if args.json:
-        write_json(args.json, result)
 
 
 def _is_result(path: Path) -> bool:
@@ -106,7 +110,7 @@ def _is_result(path: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     point = found[0] if isinstance(found, list) and found else found
-    return isinstance(point, dict) and ('threads' in point or 'fps' in point)
+    return isinstance(point, dict) and bool({'threads', 'fps', 'iterations'} & point.keys())
 
 
 def _inference(args: argparse.Namespace) -> tuple[dict, str]:
