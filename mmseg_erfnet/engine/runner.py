@@ -17,7 +17,7 @@ from mmseg_erfnet.models.building import load_weights
 # Messages of mmengine about itself, some 700 lines before the first iteration.
 DETAILS = re.compile(
     r'\n-+\nSystem environment|Config:\n|Hooks will be executed|Distributed training is not used|paramwise_options -- |'
-    r'Exp name: |The prefix is not set|"FileClient" will be|"HardDiskBackend" is'
+    r'Exp name: |Loads checkpoint by |The prefix is not set|"FileClient" will be|"HardDiskBackend" is'
 )
 
 
