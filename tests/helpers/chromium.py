@@ -19,7 +19,6 @@ from helpers.browser import CHROMIUM
 FLAGS = (
     '--headless',
     '--no-sandbox',
-    '--disable-gpu',
     '--no-first-run',
     '--disable-sync',
     '--disable-background-networking',
@@ -28,6 +27,8 @@ FLAGS = (
     '--use-fake-ui-for-media-stream',
     '--remote-debugging-pipe',
 )
+# With `gpu`, a WebGPU that the CPU computes.
+GPU = {False: ('--disable-gpu',), True: ('--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader')}
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -63,13 +64,14 @@ class Chromium:
     Args:
         profile: A folder for the browser's files.
         size: Width and height of the window in CSS pixels.
+        gpu: Whether pages find a WebGPU, which the CPU computes.
 
     Attributes:
         requests: Addresses that the page requested.
         complaints: Errors in the page's console.
     """
 
-    def __init__(self, profile: Path, size: tuple[int, int] = (1300, 900)) -> None:
+    def __init__(self, profile: Path, size: tuple[int, int] = (1300, 900), gpu: bool = False) -> None:
         if CHROMIUM is None:
             pytest.skip('no Chromium found')
         self.requests, self.complaints, self._number, self._buffer = [], [], 0, b''
@@ -84,7 +86,7 @@ class Chromium:
             os.dup2(second, 4)
 
         self._process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, f'--user-data-dir={profile}', 'about:blank'],
+            [CHROMIUM, *FLAGS, *GPU[gpu], f'--user-data-dir={profile}', 'about:blank'],
             preexec_fn=at_three_and_four,
             close_fds=False,
             stdout=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """The page in a real browser: its labels are Python's, whatever it runs on, and nothing comes from elsewhere."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from helpers.small_models import exported
 
 from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.deploy import Predictor
+from mmseg_erfnet.deploy.video import write_clip
 from mmseg_erfnet.web.runtime import cache_path, is_pinned
 from mmseg_erfnet.web.site import build_site
 
@@ -22,9 +24,8 @@ pytest.importorskip('onnxruntime')
 MODEL, SCREENSHOTS = (os.environ.get(f'WEB_TEST_{name}') for name in ('MODEL', 'SCREENSHOTS'))
 READY = 'document.getElementById("status")?.textContent.startsWith("Ready")'
 DONE = '/pixels\\.$/.test(document.getElementById("status")?.textContent)'
-# The colours of the overlay, pixel by pixel.
-OVERLAY = """(() => {
-  const canvas = document.getElementById('overlay');
+PIXELS = """(() => {
+  const canvas = document.getElementById('%s');
   const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
   let text = '';
   for (let index = 0; index < data.length; index += 4)
@@ -53,26 +54,31 @@ def street(tmp_path_factory) -> Path:
     return path
 
 
-def overlay(page: Chromium) -> np.ndarray:
-    import base64
-
-    width, height, text = page.evaluate(OVERLAY)
+def canvas(page: Chromium, name: str) -> np.ndarray:
+    """The colours on a canvas, RGB, uint8 (H, W, 3)."""
+    width, height, text = page.evaluate(PIXELS % name)
     return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 3)
+
+
+def painted(frame: np.ndarray) -> np.ndarray:
+    """The colours, RGB, that Python gives the classes of a frame, BGR."""
+    predictor = Predictor(model(), threads=1)
+    return np.array(predictor.palette, np.uint8)[predictor.predict(frame)]
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> bool:
+    return found.shape == expected.shape and (found == expected).all(-1).mean() > 0.9999
 
 
 @pytest.mark.parametrize('isolated', [False, True])
 def test_labels_on_the_canvas_are_those_of_python(isolated, site, street, tmp_path):
-    predictor = Predictor(model(), threads=1)
-    expected = np.array(predictor.palette, np.uint8)[predictor.predict(cv2.imread(str(street)))]
     with serving(site, isolated) as address, Chromium(tmp_path / 'profile') as page:
         page.open(address)
         page.wait_for(READY)
         assert page.evaluate('self.crossOriginIsolated') == isolated
         page.choose_file('#file', street)
         page.wait_for(DONE)
-        found = overlay(page)
-        assert found.shape == expected.shape
-        assert (found == expected).all(-1).mean() > 0.9999
+        assert same(canvas(page, 'overlay'), painted(cv2.imread(str(street))))
         assert page.evaluate('document.getElementById("backend").textContent').startswith('CPU, ')
         assert page.evaluate('parseFloat(document.getElementById("latency").textContent)') > 0
         assert page.complaints == []
@@ -81,6 +87,49 @@ def test_labels_on_the_canvas_are_those_of_python(isolated, site, street, tmp_pa
             page.screenshot(Path(SCREENSHOTS) / 'desktop.png')
             page.resize(390, 844, phone=True)
             page.screenshot(Path(SCREENSHOTS) / 'phone.png')
+
+
+def test_the_video_the_camera_and_what_follows_them(site, street, tmp_path):
+    clip = tmp_path / 'street.webm'
+    write_clip(clip, [np.roll(cv2.imread(str(street)), shift, 1) for shift in range(0, 40, 4)], rate=5)
+    with serving(site) as address, Chromium(tmp_path / 'profile') as page:
+        page.open(address)
+        page.wait_for(READY)
+        page.choose_file('#file', clip)
+        page.wait_for('/frames/.test(document.getElementById("throughput").textContent)')
+        page.wait_for('/is over/.test(document.getElementById("status").textContent)')
+        assert page.evaluate('document.getElementById("pause").disabled')
+        assert same(canvas(page, 'overlay'), painted(canvas(page, 'frame')[..., ::-1]))
+        page.evaluate('document.getElementById("camera").click()')
+        page.wait_for('document.getElementById("status").textContent === "Segmenting the camera image."')
+        page.wait_for('document.getElementById("frame").width === 640')
+        # A picture that is opened while the camera runs replaces it.
+        page.choose_file('#file', street)
+        page.wait_for(DONE)
+        assert page.evaluate('document.getElementById("pause").disabled')
+        assert same(canvas(page, 'overlay'), painted(cv2.imread(str(street))))
+        (tmp_path / 'broken.webm').write_bytes(clip.read_bytes()[:200])
+        page.choose_file('#file', tmp_path / 'broken.webm')
+        page.wait_for('/cannot play broken.webm/.test(document.querySelector("#status.error")?.textContent)')
+        assert page.complaints == []
+
+
+@pytest.mark.slow  # the CPU computes what a GPU would
+def test_webgpu_gives_the_same_labels(site, street, tmp_path):
+    with serving(site) as address, Chromium(tmp_path / 'profile', gpu=True) as page:
+        page.open(address)
+        page.wait_for(READY)
+        page.choose_file('#file', street)
+        page.wait_for(DONE)
+        assert page.evaluate('document.getElementById("backend").textContent') == 'WebGPU'
+        assert same(canvas(page, 'overlay'), painted(cv2.imread(str(street))))
+        assert page.complaints == []
+
+
+def test_a_page_opened_as_a_file_says_how_to_open_it(site, tmp_path):
+    with Chromium(tmp_path / 'profile') as page:
+        page.open((site / 'index.html').as_uri())
+        page.wait_for('/file server/.test(document.querySelector("#status.error")?.textContent)')
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(site, street, tmp_path):

@@ -28,7 +28,7 @@ class Predictor(context: Context, name: String) : AutoCloseable {
         model.run(inputs, outputs)
         val labels = ByteArray(frameHeight * frameWidth)
         logitsToLabels(
-            outputs[0].readFloat(), classes.size, height, width, labels, frameHeight, frameWidth, keepRatio,
+            outputs[0].readFloat(), classes.size, height, width, labels, frameHeight, frameWidth, keepRatio
         )
         return labels
     }
@@ -37,12 +37,12 @@ class Predictor(context: Context, name: String) : AutoCloseable {
 
     private external fun frameToPicture(
         bgr: ByteArray, frameHeight: Int, frameWidth: Int, picture: FloatArray, height: Int, width: Int, fill: FloatArray,
-        keepRatio: Boolean,
+        keepRatio: Boolean
     )
 
     private external fun logitsToLabels(
         logits: FloatArray, classes: Int, height: Int, width: Int, labels: ByteArray, frameHeight: Int, frameWidth: Int,
-        keepRatio: Boolean,
+        keepRatio: Boolean
     )
 
     private companion object {

@@ -4,7 +4,8 @@ const get = (id) => document.getElementById(id);
 const frame = get('frame'), overlay = get('overlay');
 const pixels = frame.getContext('2d', { willReadFrequently: true });
 const paint = overlay.getContext('2d');
-let description, worker, source = null, ticket = 0;
+// `source` is the video that is playing; `turn` counts what was opened, so that late results of an earlier one are dropped.
+let description, worker, source = null, turn = 0, ticket = 0;
 const waiting = new Map();
 
 // --- Messages ---
@@ -101,7 +102,9 @@ async function startModel(model) {
 }
 
 async function load() {
-  description = await (await fetch('model.json')).json();
+  const response = await fetch('model.json');
+  if (!response.ok) throw new Error(`model.json cannot be loaded (status ${response.status}): copy the whole folder to the server.`);
+  description = await response.json();
   get('about').textContent = `${description.name}: ${description.classes.length} classes. Everything runs in this browser; no picture leaves it.`;
   showLegend();
   const model = await fetchWithProgress('model.onnx', description.bytes, (share, loaded) => {
@@ -125,6 +128,7 @@ function draw(image, width, height) {
   if (frame.width !== toWidth || frame.height !== toHeight) {
     for (const canvas of [frame, overlay]) [canvas.width, canvas.height] = [toWidth, toHeight];
   }
+  pixels.clearRect(0, 0, toWidth, toHeight); // pictures can be transparent
   pixels.drawImage(image, 0, 0, toWidth, toHeight);
   get('canvases').hidden = false;
   get('hint').hidden = true;
@@ -144,84 +148,108 @@ function paintLabels(labels) {
 }
 
 async function predict(image, width, height) {
-  const buffer = draw(image, width, height);
+  const mine = turn, buffer = draw(image, width, height);
   const { labels, milliseconds } = await ask(
     { type: 'run', pixels: buffer, width: frame.width, height: frame.height }, [buffer]);
+  if (mine !== turn) return;
   paintLabels(labels);
   get('latency').textContent = `${milliseconds.toFixed(0)} ms`;
 }
 
-async function showPicture(file) {
+async function showPicture(file, mine) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { colorSpaceConversion: 'none' });
   } catch {
     throw new Error(`${file.name} is not a picture or video that this browser can read: choose another file.`);
   }
+  if (mine !== turn) return;
   say(`Segmenting ${file.name}.`);
   await predict(bitmap, bitmap.width, bitmap.height);
+  if (mine !== turn) return;
   get('throughput').textContent = '–';
   say(`${file.name}: ${frame.width} x ${frame.height} pixels.`);
 }
 
-async function play(video, what) {
-  const mine = source = { video };
+async function play(video, what, mine) {
+  source = video;
   get('pause').disabled = false;
   get('pause').textContent = 'Pause';
   say(what);
-  let started = performance.now(), frames = 0;
+  let started = performance.now(), frames = 0, shown = -1;
+  video.addEventListener('play', () => { [started, frames] = [performance.now(), 0]; });
   try {
     await video.play();
-    while (source === mine && !video.ended) {
-      if (!video.paused && video.videoWidth) {
+    while (mine === turn && !video.ended) {
+      if (video.error) throw new Error('The video is damaged from here on: choose another file.');
+      if (video.srcObject?.getVideoTracks().every((track) => track.readyState === 'ended')) throw new Error('The camera was disconnected: connect it and start it again.');
+      if (!video.paused && video.videoWidth && video.currentTime !== shown) {
+        shown = video.currentTime;
         await predict(video, video.videoWidth, video.videoHeight);
         frames++;
         const seconds = (performance.now() - started) / 1000;
-        get('throughput').textContent = `${(frames / seconds).toFixed(1)} frames/s`;
+        if (mine === turn) get('throughput').textContent = `${(frames / seconds).toFixed(1)} frames/s`;
         if (seconds > 5) [started, frames] = [performance.now(), 0];
       }
       await new Promise(requestAnimationFrame);
     }
+    if (mine === turn) say('The video is over. Open another file, or use the camera.');
+  } catch (error) {
+    if (mine === turn) throw error; // play() is also rejected when another file is opened
   } finally {
-    if (source === mine) stop();
+    if (mine === turn) stop();
+    else release(video);
   }
 }
 
+function release(video) {
+  video.pause();
+  video.srcObject?.getTracks().forEach((track) => track.stop());
+  if (video.src) URL.revokeObjectURL(video.src);
+}
+
 function stop() {
-  const video = source?.video;
-  source = null;
+  turn++;
   get('pause').disabled = true;
-  video?.pause();
-  video?.srcObject?.getTracks().forEach((track) => track.stop());
-  if (video?.src) URL.revokeObjectURL(video.src);
+  if (source) release(source);
+  source = null;
+  return turn;
+}
+
+function newVideo() {
+  const video = document.createElement('video');
+  video.muted = video.playsInline = true;
+  return video;
 }
 
 async function openFile(file) {
-  stop();
-  if (!file.type.startsWith('video/')) return showPicture(file);
-  const video = document.createElement('video');
-  video.muted = video.playsInline = true;
+  const mine = stop();
+  if (!file.type.startsWith('video/')) return showPicture(file, mine);
+  const video = newVideo();
   video.src = URL.createObjectURL(file);
   await new Promise((resolve, reject) => {
     video.onloadeddata = resolve;
     video.onerror = () => reject(new Error(`This browser cannot play ${file.name}: convert it to H.264 or WebM.`));
   });
-  return play(video, `Playing ${file.name}.`);
+  return mine === turn ? play(video, `Playing ${file.name}.`, mine) : release(video);
 }
 
+const CAMERA_ERRORS = {
+  NotAllowedError: 'Access to the camera was denied: allow it in the browser’s settings for this page.',
+  NotReadableError: 'The camera is in use or does not answer: close the other program, or connect the camera again.',
+};
+
 async function useCamera() {
-  stop();
+  const mine = stop();
   if (!navigator.mediaDevices) throw new Error('Browsers allow the camera only on https pages and on localhost: open the page there.');
-  const video = document.createElement('video');
-  video.muted = video.playsInline = true;
+  const video = newVideo();
+  say('Waiting for the camera.');
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment', width: { ideal: 640 } } });
   } catch (error) {
-    throw new Error(error.name === 'NotAllowedError'
-      ? 'Access to the camera was denied: allow it in the browser’s settings for this page.'
-      : 'No camera was found: connect one, or open a file.');
+    throw new Error(CAMERA_ERRORS[error.name] ?? 'No camera was found: connect one, or open a file.');
   }
-  return play(video, 'Segmenting the camera image.');
+  return mine === turn ? play(video, 'Segmenting the camera image.', mine) : release(video);
 }
 
 // --- Controls ---
@@ -237,9 +265,8 @@ get('file').addEventListener('change', guarded(async ({ target }) => {
 }));
 get('camera').addEventListener('click', guarded(useCamera));
 get('pause').addEventListener('click', () => {
-  const { video } = source;
-  video.paused ? video.play() : video.pause();
-  get('pause').textContent = video.paused ? 'Resume' : 'Pause';
+  source.paused ? source.play() : source.pause();
+  get('pause').textContent = source.paused ? 'Resume' : 'Pause';
 });
 get('opacity').addEventListener('input', ({ target }) => {
   overlay.style.opacity = target.value / 100;
@@ -253,4 +280,6 @@ for (const kind of ['dragover', 'dragleave', 'drop']) {
     if (file && ready()) await openFile(file);
   }));
 }
+// A file dropped beside the stage would replace the page.
+for (const kind of ['dragover', 'drop']) addEventListener(kind, (event) => event.preventDefault());
 guarded(load)();

@@ -25,10 +25,14 @@ async function run({ pixels, width, height }) {
   return { labels: labels.slice(), milliseconds: performance.now() - started };
 }
 
-addEventListener('message', async ({ data }) => {
+async function answer({ data }) {
   try {
     postMessage({ id: data.id, result: await (data.type === 'load' ? load(data) : run(data)) });
   } catch (error) {
     postMessage({ id: data.id, error: String(error?.message ?? error) });
   }
-});
+}
+
+// One after the other: a session runs one frame at a time.
+let last = Promise.resolve();
+addEventListener('message', (event) => { last = last.then(() => answer(event)); });
