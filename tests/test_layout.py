@@ -28,6 +28,7 @@ FLOORS = (
     'images',
     'files',
     'progress',
+    'silence',
     'signals',
     'mmseg_import',
     'environment',

@@ -13,7 +13,7 @@ from mmseg_erfnet.deploy.metadata import files_of
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.environment import machine, version
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
-from mmseg_erfnet.export.quantize import scored_sample
+from mmseg_erfnet.export.int8 import scored_sample
 from mmseg_erfnet.export.torch_backend import torch_predictor
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.registry import DATASETS

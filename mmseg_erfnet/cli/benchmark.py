@@ -2,6 +2,8 @@
 
     python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --size 360x480 256x256
     python tools/benchmark.py inference configs/erfnet_camvid11.py best.pth --rows openvino-int8 --json benchmark.json
+    python tools/benchmark.py inference deployed/*.xml deployed/*.onnx        exported models, without PyTorch
+    python tools/benchmark.py inference erfnet.xml --video drive.mp4          throughput of `predict`, on a video
     python tools/benchmark.py formats configs/erfnet_camvid11.py best.pth deployed/*.xml deployed/*.onnx     on val
     python tools/benchmark.py networks configs/erfnet_camvid11.py             compared with other networks
     python tools/benchmark.py training configs/erfnet_camvid.py               compared with MMSegmentation's pipeline
@@ -17,18 +19,21 @@ throughput that this machine reached in that precision, divided by the time meas
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from mmseg_erfnet.benchmarks import ROWS
+from mmseg_erfnet.benchmarks import ROWS, exported
 from mmseg_erfnet.cli.common import (
     add_config_options,
-    add_trust_checkpoint,
+    add_model_options,
     given,
     make_parser,
-    parse_options,
     parse_size,
+    read_config,
     tool,
 )
+from mmseg_erfnet.deploy.backends import BACKENDS
+from mmseg_erfnet.deploy.shipped import default_model
+from mmseg_erfnet.deploy.video import CODECS
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.files import check_targets, write_json
 from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
@@ -39,24 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     verbs = parser.add_subparsers(dest='what', required=True, metavar='{inference,formats,networks,training}')
     inference = verbs.add_parser('inference', help='latency of a model in every backend that is installed')
-    inference.add_argument('config', help='config file')
-    inference.add_argument('checkpoint', nargs='?', help='checkpoint file (default: random weights)')
-    inference.add_argument(
-        '--size',
-        nargs='+',
-        type=parse_size,
-        default=[(360, 480)],
-        metavar='HxW',
-        dest='sizes',
-        help='sizes of the frames',
-    )
-    inference.add_argument('--batch', type=int, default=1, metavar='N', help='frames per batch (default: 1)')
-    inference.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS, help='rows to measure (default: all)')
-    inference.add_argument(
-        '--models', nargs='+', default=(), metavar='MODEL', help='exported models to measure as well'
-    )
-    inference.add_argument('--rounds', type=int, default=10, help='rounds per row, of 5 runs each (default: 10)')
-    add_trust_checkpoint(inference)
+    _add_inference(inference)
     formats = verbs.add_parser(
         'formats', help='exported models compared with PyTorch: labels, mIoU on val, latency, size'
     )
@@ -64,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     formats.add_argument('checkpoint', help='checkpoint file that the models were exported from')
     formats.add_argument('models', nargs='+', metavar='MODEL', help='exported models')
     formats.add_argument('--images', type=int, metavar='N', help='use only N validation images, evenly spaced')
-    add_trust_checkpoint(formats)
+    add_model_options(formats)
     networks = verbs.add_parser('networks', help='latency of ERFNet and of other real-time networks, in OpenVINO')
     networks.add_argument('config', help='config file')
     networks.add_argument('--size', type=parse_size, default=(360, 480), metavar='HxW', help='size of the frames')
@@ -77,11 +65,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for verb in (inference, formats, networks, training):
         verb.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
         verb.add_argument('--json', type=Path, metavar='FILE', help='also write the results to FILE')
+    for verb in (networks, training):
         add_config_options(verb)
     args = parser.parse_args(argv)
 
     _check_arguments(args)
-    require_mmseg()
+    if args.what != 'inference':
+        require_mmseg()
     result, text = dict(inference=_inference, formats=_formats, networks=_networks, training=_training)[args.what](args)
     print(text)
     if args.json:
@@ -92,14 +82,13 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.what == 'training':
         given(args.rounds, '--rounds', not args.scaling and not args.overhead, 'with --scaling and --overhead')
         given(args.threads, '--threads', not args.overhead, 'with --overhead, which uses one')
-    elif args.what != 'networks':
-        given(args.trust_checkpoint, '--trust-checkpoint', args.checkpoint is not None, 'without a checkpoint')
     for name in ('rounds', 'batch', 'threads', 'images'):
         value = getattr(args, name, None)
         if value is not None and value < 1:
             raise UsageError(f'--{name} must be 1 or more: got {value}.')
     if args.json:
-        inputs = [args.config, *filter(None, [getattr(args, 'checkpoint', None)]), *getattr(args, 'models', ())]
+        named = [getattr(args, name, None) for name in ('config', 'checkpoint', 'video')]
+        inputs = [*filter(None, named), *getattr(args, 'words', ()), *getattr(args, 'models', ())]
         check_targets([args.json], inputs, _is_result, 'json')
 
 
@@ -110,35 +99,99 @@ def _is_result(path: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     point = found[0] if isinstance(found, list) and found else found
-    return isinstance(point, dict) and bool({'threads', 'fps', 'iterations'} & point.keys())
+    return isinstance(point, dict) and bool({'threads', 'fps', 'iterations', 'ratio'} & point.keys())
 
 
-def _inference(args: argparse.Namespace) -> tuple[dict, str]:
+def _add_inference(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'words',
+        nargs='*',
+        metavar='CONFIG [CHECKPOINT] | MODEL',
+        help='a config and a checkpoint (default: random weights); or exported models (default with --video: the model '
+        'that comes with the package)',
+    )
+    parser.add_argument('--size', nargs='+', type=parse_size, metavar='HxW', help='sizes of the frames')
+    parser.add_argument('--batch', type=int, metavar='N', help='frames per batch (default: 1)')
+    parser.add_argument('--rows', nargs='+', choices=ROWS, help='rows to measure (default: all)')
+    parser.add_argument(
+        '--models', nargs='+', default=(), metavar='MODEL', help='exported models to measure beside the rows'
+    )
+    parser.add_argument('--rounds', type=int, help='rounds per row, of 5 runs each (default: 10; with --video: 5)')
+    parser.add_argument(
+        '--video',
+        nargs='?',
+        const='',
+        metavar='CLIP',
+        help='compare `predict` on a video with the model alone (default clip: a synthetic street of 480x360)',
+    )
+    parser.add_argument('--codec', choices=tuple(CODECS), help='codec of the painted video (default: as in predict)')
+    add_model_options(parser)
+
+
+def _inference(args: argparse.Namespace) -> tuple[dict | list, str]:
+    kinds = [PurePath(word).suffix in BACKENDS for word in args.words]
+    given(args.codec, '--codec', args.video is not None, 'without --video')
+    if args.video is not None:
+        return _video(args, kinds)
+    if args.words and all(kinds):
+        for value, option in ((args.rows, '--rows'), (args.cfg_options, '--cfg-options'), (args.models, '--models')):
+            given(value or None, option, False, 'on exported models')
+        given(args.trust_checkpoint, '--trust-checkpoint', False, 'on exported models')
+        result = exported.benchmark_models(
+            args.words, args.size or [(360, 480)], args.batch or 1, args.threads, args.rounds or 10
+        )
+        return result, exported.models_table(result)
+    if any(kinds) or not 1 <= len(args.words) <= 2:
+        raise UsageError('Give a config, with or without a checkpoint, or one or more exported models.')
+    return _config(args, *args.words)
+
+
+def _config(args: argparse.Namespace, config: str, checkpoint: str | None = None) -> tuple[dict, str]:
+    given(args.trust_checkpoint, '--trust-checkpoint', checkpoint is not None, 'without a checkpoint')
+    require_mmseg()
     with export_packages():
         from mmseg_erfnet.benchmarks.inference import benchmark, table
-    from mmseg_erfnet.engine.launch import load_config
 
-    cfg = load_config(args.config, options=parse_options(args.cfg_options))
     result = benchmark(
-        cfg,
-        args.checkpoint,
-        args.sizes,
-        args.batch,
+        read_config(config, args),
+        checkpoint,
+        args.size or [(360, 480)],
+        args.batch or 1,
         args.threads,
-        args.rounds,
-        args.rows,
+        args.rounds or 10,
+        args.rows or ROWS,
         args.trust_checkpoint,
         models=args.models,
     )
     return result, table(result)
 
 
+def _video(args: argparse.Namespace, kinds: list[bool]) -> tuple[list, str]:
+    for name in ('size', 'batch', 'rows', 'trust_checkpoint', 'cfg_options'):
+        given(getattr(args, name) or None, f'--{name.replace("_", "-")}', False, 'with --video')
+    if not all(kinds):
+        raise UsageError('--video measures exported models: give files that tools/export.py wrote, or none.')
+    street = []
+    if not args.video:
+        require_mmseg()
+        from mmseg_erfnet.datasets.synthetic_sequence import render_sequence
+
+        frames = render_sequence(exported.VIDEO_SIZE, exported.VIDEO_FRAMES)
+        street = [frame for frame, _ in frames]
+    results = [
+        exported.benchmark_video(
+            model, args.video or None, args.threads, args.rounds or 5, codec=args.codec, street=street
+        )
+        for model in [*args.words, *args.models] or [default_model()]
+    ]
+    return results, '\n'.join(map(exported.video_line, results))
+
+
 def _formats(args: argparse.Namespace) -> tuple[dict, str]:
     with export_packages():
         from mmseg_erfnet.benchmarks.formats import formats_table, measure_formats
-    from mmseg_erfnet.engine.launch import load_config
 
-    cfg = load_config(args.config, options=parse_options(args.cfg_options))
+    cfg = read_config(args.config, args)
     result = measure_formats(cfg, args.checkpoint, args.models, args.images, args.threads, args.trust_checkpoint)
     return result, formats_table(result)
 
@@ -146,18 +199,15 @@ def _formats(args: argparse.Namespace) -> tuple[dict, str]:
 def _networks(args: argparse.Namespace) -> tuple[dict, str]:
     with export_packages():
         from mmseg_erfnet.benchmarks.networks import benchmark_networks, networks_table
-    from mmseg_erfnet.engine.launch import load_config
 
-    cfg = load_config(args.config, options=parse_options(args.cfg_options))
-    result = benchmark_networks(cfg, args.size, args.threads, args.rounds)
+    result = benchmark_networks(read_config(args.config, args), args.size, args.threads, args.rounds)
     return result, networks_table(result)
 
 
 def _training(args: argparse.Namespace) -> tuple[dict | list, str]:
     from mmseg_erfnet.benchmarks import overhead, training
-    from mmseg_erfnet.engine.launch import load_config
 
-    cfg = load_config(args.config, options=parse_options(args.cfg_options))
+    cfg = read_config(args.config, args)
     if args.overhead:
         result = overhead.benchmark_overhead(cfg)
         return result, overhead.overhead_table(result)

@@ -72,11 +72,28 @@ def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a model that a config and a checkpoint describe."""
+    add_trust_checkpoint(parser)
+    add_config_options(parser)
+
+
+def read_config(path: str, args: argparse.Namespace):
+    """Load a config with the overrides of ``--cfg-options``.
+
+    Raises:
+        UsageError: MMSegmentation or the config cannot be used.
+    """
+    require_mmseg()
+    from mmseg_erfnet.engine.launch import load_config
+
+    return load_config(path, options=parse_options(args.cfg_options))
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share, under the names that MMSegmentation's users know."""
     parser.add_argument('--work-dir', help='folder for the output of the run (default: work_dirs/<name of the config>)')
-    add_config_options(parser)
-    add_trust_checkpoint(parser)
+    add_model_options(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),

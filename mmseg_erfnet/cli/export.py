@@ -3,7 +3,7 @@
     python tools/export.py configs/erfnet_camvid11.py best.pth --out deployed                            OpenVINO
     python tools/export.py configs/erfnet_camvid11.py work_dirs/erfnet_camvid11 --out deployed           best of a run
     ... --format onnx openvino ncnn litert                         also for ONNX Runtime, phones and browsers
-    ... --int8                                                     also in int8, calibrated and scored on the data
+    ... --int8                                                     also in int8 (all but ncnn), scored on the data
     ... --size 360x480 --batch 1                                   fixed size and batch instead of dynamic ones
     ... --scale 1.25                                               input 448x600, not 360x480: more accurate, slower
     ... --output logits                                            logits or probabilities instead of labels
@@ -14,15 +14,7 @@ PyTorch before it is kept. `tools/predict.py` and mmseg_erfnet.deploy.Predictor 
 
 from collections.abc import Sequence
 
-from mmseg_erfnet.cli.common import (
-    add_config_options,
-    add_trust_checkpoint,
-    given,
-    make_parser,
-    parse_options,
-    parse_size,
-    tool,
-)
+from mmseg_erfnet.cli.common import add_model_options, given, make_parser, parse_size, read_config, tool
 from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
 
 
@@ -47,30 +39,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='FACTOR',
         help='scale the input of the network; 1.25, for instance, is more accurate and slower (default: 1)',
     )
-    parser.add_argument('--int8', action='store_true', help='also write an OpenVINO model in int8')
+    parser.add_argument(
+        '--int8',
+        action='store_true',
+        help='also write the models in int8 (not for ncnn)',
+    )
     parser.add_argument(
         '--max-drop',
         type=float,
         metavar='POINTS',
         help='largest loss of mIoU accepted for int8; a model that loses more is not kept (default: 0.3)',
     )
-    add_trust_checkpoint(parser)
-    add_config_options(parser)
+    add_model_options(parser)
     args = parser.parse_args(argv)
 
     given(args.max_drop, '--max-drop', args.int8, 'without --int8')
     require_mmseg()
     with export_packages():
         from mmseg_erfnet.export.exporter import export
-    from mmseg_erfnet.engine.launch import load_config
     from mmseg_erfnet.engine.runs import checkpoint_to_test
 
     checkpoint = checkpoint_to_test(*args.checkpoint)
     if [checkpoint] != args.checkpoint:
         print(f'Exporting {checkpoint}')
-    cfg = load_config(args.config, options=parse_options(args.cfg_options))
     files = export(
-        cfg,
+        read_config(args.config, args),
         checkpoint,
         args.out,
         args.formats,

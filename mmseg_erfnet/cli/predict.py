@@ -24,14 +24,7 @@ from pathlib import PurePath
 
 import cv2
 
-from mmseg_erfnet.cli.common import (
-    add_config_options,
-    add_trust_checkpoint,
-    given,
-    make_parser,
-    parse_options,
-    tool,
-)
+from mmseg_erfnet.cli.common import add_model_options, given, make_parser, read_config, tool
 from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.deploy.backends import BACKENDS
 from mmseg_erfnet.deploy.predict import CONTENTS, Result, predict
@@ -124,8 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar='FACTOR',
         help='scale the input of the network, as tools/export.py does; for a config and checkpoint (default: 1)',
     )
-    add_trust_checkpoint(parser)
-    add_config_options(parser)
+    add_model_options(parser)
     return parser
 
 
@@ -176,10 +168,9 @@ def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:
         return Predictor(path, args.device or 'CPU', args.threads, args.precision)
     require_mmseg()
     from mmseg_erfnet.engine.config_file import require_entries
-    from mmseg_erfnet.engine.launch import load_config
     from mmseg_erfnet.export.torch_backend import torch_predictor
 
-    cfg = load_config(model[0], options=parse_options(args.cfg_options))
+    cfg = read_config(model[0], args)
     require_entries(cfg, 'prediction', 'model')
     _check_segmentor(cfg, model[0])
     return torch_predictor(

@@ -1,12 +1,12 @@
-"""The libraries that run exported models, each wrapped in the same interface."""
+"""The libraries that run exported models."""
 
 import threading
 from pathlib import Path
 
 import numpy as np
 
+from mmseg_erfnet.deploy.backend import Backend
 from mmseg_erfnet.deploy.fixed import LiteRT, Ncnn
-from mmseg_erfnet.deploy.metadata import read_files
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.errors import DataError, UsageError
 
@@ -20,49 +20,30 @@ OPENVINO_LIMIT = 1 << 31
 CHECKED_PIXELS = 1 << 21
 
 
-class OpenVINO:
-    """A model in OpenVINO's format.
+class OpenVINO(Backend):
+    """A model in OpenVINO's format, on any of its devices; ``options`` are properties of ``Core.compile_model``."""
 
-    Args:
-        path: The ``.xml`` file.
-        device: An OpenVINO device.
-        threads: Number of threads per prediction.
-        precision: 'f32', 'bf16' or None.
-        options: Further properties for the compilation, as in ``openvino.Core.compile_model``.
-        contents: The model's files by suffix, if they have already been read.
-
-    Raises:
-        UsageError: OpenVINO is not installed, cannot read the file, or lacks the device or the precision.
-    """
+    NAME, PACKAGE = 'OpenVINO', 'openvino'
+    PRECISIONS = ('f32', 'bf16')
 
     @signal_stack_kept()
-    def __init__(
+    def _load(
         self,
         path: Path,
-        device: str = 'CPU',
-        threads: int | None = None,
-        precision: str | None = None,
+        contents: dict[str, bytes],
+        device: str,
+        threads: int | None,
+        precision: str | None,
         options: dict | None = None,
-        contents: dict[str, bytes] | None = None,
     ) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise UsageError(f'{path} needs OpenVINO: pip install openvino.') from error
-        contents = contents or read_files(path)
+        import openvino
+
         self._core = openvino.Core()
-        try:
-            self._model = self._core.read_model(contents['.xml'], contents['.bin'])
-        except RuntimeError as error:
-            raise UsageError(
-                f'OpenVINO cannot read {path}: it is damaged or from a newer version. Export it again.'
-            ) from error
+        self._model = self._core.read_model(contents['.xml'], contents['.bin'])
         capabilities = self._capabilities(device)
         if precision is None:
             quantised = any(op.get_type_name() == 'FakeQuantize' for op in self._model.get_ops())
             precision = 'bf16' if quantised and 'BF16' in capabilities else 'f32'
-        elif precision not in ('f32', 'bf16'):
-            raise UsageError(f'precision must be f32 or bf16: got {precision}.')
         elif precision == 'bf16' and 'BF16' not in capabilities:
             raise UsageError(f'The device {device} of this machine does not support bf16; use f32.')
         self.precision = precision
@@ -84,7 +65,6 @@ class OpenVINO:
         return self._core.get_property(device, 'OPTIMIZATION_CAPABILITIES')
 
     def metadata(self, key: str) -> str | None:
-        """Return the text that the model stores under a key."""
         return self._model.get_rt_info([key]).astype(str) if self._model.has_rt_info([key]) else None
 
     def run(self, frames: np.ndarray) -> np.ndarray:
@@ -141,23 +121,17 @@ class OpenVINO:
         return self._core.compile_model(model, self._device, self._options)
 
 
-class OnnxRuntime:
-    """A model in the ONNX format; arguments and errors as in :class:`OpenVINO`, with device 'CPU' or 'CUDA'."""
+class OnnxRuntime(Backend):
+    """A model in the ONNX format, on the device 'CPU' or 'CUDA'."""
 
-    precision = 'f32'
+    NAME, PACKAGE = 'ONNX Runtime', 'onnxruntime'
+    ERRORS = (Exception,)  # ONNX Runtime's exceptions have no narrower base class
 
-    def __init__(
-        self,
-        path: Path,
-        device: str = 'CPU',
-        threads: int | None = None,
-        precision: str | None = None,
-        contents: dict[str, bytes] | None = None,
+    def _load(
+        self, path: Path, contents: dict[str, bytes], device: str, threads: int | None, precision: str | None
     ) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise UsageError(f'{path} needs ONNX Runtime: pip install onnxruntime.') from error
+        import onnxruntime
+
         provider = f'{device}ExecutionProvider'
         known = onnxruntime.get_available_providers()
         if provider not in known:
@@ -165,27 +139,14 @@ class OnnxRuntime:
                 f'ONNX Runtime has no device {device} here; it has '
                 f'{", ".join(name.removesuffix("ExecutionProvider") for name in known)}.'
             )
-        if precision not in (None, 'f32'):
-            raise UsageError(f'ONNX Runtime runs {path} only in f32: got {precision}. Use the OpenVINO format.')
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        try:
-            content = (contents or read_files(path))['.onnx']
-            self._session = onnxruntime.InferenceSession(content, options, providers=[provider])
-        except UsageError:
-            raise
-        # ONNX Runtime's exceptions have no narrower base class.
-        except Exception as error:
-            raise UsageError(
-                f'ONNX Runtime cannot read {path}: it is damaged or from a newer version. Export it again.'
-            ) from error
+        self._session = onnxruntime.InferenceSession(contents['.onnx'], options, providers=[provider])
 
     def metadata(self, key: str) -> str | None:
-        """Return the text that the model stores under a key."""
         return self._session.get_modelmeta().custom_metadata_map.get(key)
 
     def run(self, frames: np.ndarray) -> np.ndarray:
-        """Run the model on frames, uint8 (N, H, W, 3), and return its output."""
         return self._session.run(None, {'frames': frames})[0]
 
 

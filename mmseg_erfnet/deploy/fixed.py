@@ -5,46 +5,26 @@ logits are cropped and resized to the frame's size before the argmax.
 """
 
 import json
+import os
 import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mmseg_erfnet.deploy.metadata import REMEDY, read_files
+from mmseg_erfnet.deploy.backend import Backend
+from mmseg_erfnet.deploy.metadata import REMEDY
 from mmseg_erfnet.errors import UsageError
 
 
-class _OnePicture:
-    """The common base. A subclass sets ``NAME`` and ``INSTALL`` and defines ``_load`` and ``_logits``.
+class _OnePicture(Backend):
+    """The common base, which runs on the CPU only. A subclass defines ``_open`` and ``_logits``."""
 
-    Args:
-        path: The model's file; its metadata are in a ``.json`` next to it.
-        device: Only 'CPU'.
-        threads: Number of threads per prediction.
-        precision: 'f32' or None.
-        contents: The model's files by suffix, if they have already been read.
-
-    Raises:
-        UsageError: The runtime is not installed, cannot read the file, or lacks the device or the precision.
-    """
-
-    precision = 'f32'
-    NAME = INSTALL = ''
-
-    def __init__(
-        self,
-        path: Path,
-        device: str = 'CPU',
-        threads: int | None = None,
-        precision: str | None = None,
-        contents: dict[str, bytes] | None = None,
+    def _load(
+        self, path: Path, contents: dict[str, bytes], device: str, threads: int | None, precision: str | None
     ) -> None:
         if device.upper() != 'CPU':
             raise UsageError(f'{self.NAME} runs {path} only on the CPU here: got {device}.')
-        if precision not in (None, 'f32'):
-            raise UsageError(f'{self.NAME} runs {path} only in f32: got {precision}. Use the OpenVINO format.')
-        contents = contents or read_files(path)
         self._text = contents['.json'].decode(errors='replace')
         try:
             about = json.loads(self._text)
@@ -53,31 +33,26 @@ class _OnePicture:
             self._resize = about['resize']
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f'The metadata of {path} are damaged: {REMEDY}.') from error
-        try:
-            self._load(path, contents, threads)
-        except ImportError as error:
-            raise UsageError(f'{path} needs {self.NAME}: pip install {self.INSTALL}.') from error
-        # What the runtimes raise for a file that they cannot read.
-        except (RuntimeError, ValueError) as error:
-            raise UsageError(
-                f'{self.NAME} cannot read {path}: it is damaged or from a newer version; {REMEDY}.'
-            ) from error
+        self._open(path, contents, threads)
 
-    def metadata(self, key: str) -> str:
-        """Return the text of the ``.json`` next to the model."""
+    def metadata(self, key: str) -> str | None:
         return self._text
 
     def run(self, frames: np.ndarray) -> np.ndarray:
-        """Return the labels, uint8 (N, H, W), of frames, uint8 (N, H, W, 3)."""
         return np.stack([self._labels(frame) for frame in frames])
 
-    def logits(self, frame: np.ndarray) -> np.ndarray:
-        """Return the logits, float32 (C, H, W), of a frame, uint8 (H, W, 3)."""
+    def place(self, frame: np.ndarray) -> np.ndarray:
+        """Return the network's input, float32 (3, h, w), for a frame, uint8 (H, W, 3): resized, at the top left."""
         height, width = self._placed_size(*frame.shape[:2])
         picture = np.empty((*self.picture, 3), np.float32)
         picture[:] = self._fill
         picture[:height, :width] = frame if frame.shape[:2] == (height, width) else cv2.resize(frame, (width, height))
-        logits = self._logits(np.ascontiguousarray(picture.transpose(2, 0, 1)))[:, :height, :width]
+        return np.ascontiguousarray(picture.transpose(2, 0, 1))
+
+    def logits(self, frame: np.ndarray) -> np.ndarray:
+        """Return the logits, float32 (C, H, W), of a frame, uint8 (H, W, 3)."""
+        height, width = self._placed_size(*frame.shape[:2])
+        logits = self._logits(self.place(frame))[:, :height, :width]
         if (height, width) == frame.shape[:2]:
             return logits
         size = frame.shape[1::-1]
@@ -108,9 +83,9 @@ class _OnePicture:
 class Ncnn(_OnePicture):
     """A model in ncnn's format: a ``.param`` with a ``.bin`` and a ``.json`` next to it."""
 
-    NAME, INSTALL = 'ncnn', 'ncnn'
+    NAME = PACKAGE = 'ncnn'
 
-    def _load(self, path: Path, contents: dict[str, bytes], threads: int | None) -> None:
+    def _open(self, path: Path, contents: dict[str, bytes], threads: int | None) -> None:
         import ncnn
 
         self._ncnn, self._net = ncnn, ncnn.Net()
@@ -118,7 +93,8 @@ class Ncnn(_OnePicture):
             self._net.opt.num_threads = threads
         for option in ('use_fp16_packed', 'use_fp16_storage', 'use_fp16_arithmetic', 'use_bf16_storage'):
             setattr(self._net.opt, option, False)
-        if self._net.load_param(str(path)) or self._net.load_model(str(path.with_suffix('.bin'))):
+        # As bytes, because a name need not be UTF-8.
+        if self._net.load_param(os.fsencode(path)) or self._net.load_model(os.fsencode(path.with_suffix('.bin'))):
             raise ValueError(path)
 
     def _logits(self, picture: np.ndarray) -> np.ndarray:
@@ -130,9 +106,9 @@ class Ncnn(_OnePicture):
 class LiteRT(_OnePicture):
     """A model in LiteRT's format: a ``.tflite`` with a ``.json`` next to it."""
 
-    NAME, INSTALL = 'LiteRT', 'ai-edge-litert'
+    NAME, PACKAGE = 'LiteRT', 'ai-edge-litert'
 
-    def _load(self, path: Path, contents: dict[str, bytes], threads: int | None) -> None:
+    def _open(self, path: Path, contents: dict[str, bytes], threads: int | None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter = Interpreter(model_content=contents['.tflite'], num_threads=threads)

@@ -54,6 +54,9 @@ class Predictor:
         # Read once, so that the bytes that are checked are the bytes that run.
         contents = read_files(path)
         sealed = check_seal(path, contents)
+        # ncnn and LiteRT can crash on a file that is not a model.
+        if not sealed and '.json' in contents:
+            raise _unsealed(path)
         backend = BACKENDS[path.suffix](path, device, threads, precision, contents=contents)
         try:
             text = backend.metadata(METADATA_KEY)
@@ -62,7 +65,7 @@ class Predictor:
         if not text:
             raise UsageError(f'{path} was not written by tools/export.py: it lacks the names of its classes.')
         if not sealed:
-            raise UsageError(f'{path} has no checksum: it is damaged or from an earlier version; export it again.')
+            raise _unsealed(path)
         self._set(path.name, backend, parse_metadata(text, path))
 
     @classmethod
@@ -187,6 +190,10 @@ def _check_frame(frame: np.ndarray) -> None:
             f'A frame holds uint8 from 0 to 255: got {frame.dtype}. Preprocessing is inside the model; '
             'give it what cv2.imread returns.'
         )
+
+
+def _unsealed(path: Path) -> UsageError:
+    return UsageError(f'{path} has no checksum: it is damaged or from an earlier version; export it again.')
 
 
 def _size(shape: Sequence[int]) -> str:

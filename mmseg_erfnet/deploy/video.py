@@ -38,6 +38,7 @@ from mmseg_erfnet.files import (
 )
 from mmseg_erfnet.images import encode_png
 from mmseg_erfnet.progress import progress
+from mmseg_erfnet.silence import silenced
 from mmseg_erfnet.visualization import painting
 
 # The container of each codec. mp4v, MPEG-4 part 2, takes a twentieth of VP8's time, but no browser plays it.
@@ -222,19 +223,6 @@ def _counts_its_frames(path: str) -> bool:
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Suppress what C code prints to standard error."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
-
-
 class _OpenCVWriter:
     """Writes at a constant frame rate: pictures are repeated or dropped, so that the clip keeps its length."""
 
@@ -246,7 +234,7 @@ class _OpenCVWriter:
         self._stack = contextlib.ExitStack()
         path.touch()  # OpenCV does not say why a file cannot be opened
         self._name = self._stack.enter_context(_plain(path))
-        with _quietly():  # OpenCV warns that WebM has no tag for VP8
+        with silenced(2):  # OpenCV warns that WebM has no tag for VP8
             self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter_fourcc(*self.FOURCC[codec]), rate, size)
         if not self._writer.isOpened():
             self._stack.close()
@@ -330,8 +318,14 @@ class _PyAVWriter:
                 thing.close()
 
 
-def write_clip(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.0) -> int:
-    """Write frames, BGR, uint8 (H, W, 3), as a clip in VP8, which browsers play; return the number of frames.
+def write_clip(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.0, codec: str = 'vp8') -> int:
+    """Write frames, BGR, uint8 (H, W, 3), as a clip; return the number of frames.
+
+    Args:
+        path: The file.
+        frames: Frames of one size, with even sides.
+        rate: Frames per second.
+        codec: One of `CODECS`; 'vp8', which browsers play, needs no further package.
 
     Raises:
         UsageError: A file of that name exists that no tool of this project wrote.
@@ -342,12 +336,16 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.
     with replacing(path) as unfinished:
         writer = None
         for number, frame in enumerate(frames, 1):
-            writer = writer or _OpenCVWriter(unfinished, 'vp8', rate, frame.shape[1::-1])
+            writer = writer or _writer(unfinished, codec, rate, frame.shape[1::-1])
             writer.write(frame, (number - 1) / rate)
         if writer is not None:
             writer.close()
             append_record(unfinished, dict(frames=number))
     return number
+
+
+def _writer(path: Path, codec: str, rate: float, size: tuple[int, int]) -> _OpenCVWriter | _PyAVWriter:
+    return (_PyAVWriter if codec == 'h264' else _OpenCVWriter)(path, codec, rate, size)
 
 
 class PaintedVideo:
@@ -378,8 +376,7 @@ class PaintedVideo:
         if height % 2 or width % 2:  # encoders halve the resolution of colours
             picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         if self._writer is None:
-            kind = _PyAVWriter if self.codec == 'h264' else _OpenCVWriter
-            self._writer = kind(self.path, self.codec, self.rate, picture.shape[1::-1])
+            self._writer = _writer(self.path, self.codec, self.rate, picture.shape[1::-1])
         self._writer.write(picture, seconds)
 
     def __enter__(self) -> 'PaintedVideo':

@@ -18,10 +18,11 @@ from mmseg_erfnet.deploy.backends import BACKENDS
 from mmseg_erfnet.deploy.metadata import OUTPUTS, files_of, is_part
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import ParityError, StorageError, UsageError
-from mmseg_erfnet.export.fixed import FIXED_FORMATS, picture_size, save_fixed
+from mmseg_erfnet.export.fixed import FIXED_FORMATS, LiteRTQuantizer, picture_size, require_packages, save_fixed
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save, to_onnx
 from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, frame_resize
+from mmseg_erfnet.export.int8 import Quantizer, check_data, export_int8
 from mmseg_erfnet.export.metadata import describe
 from mmseg_erfnet.export.parity import Reference, check_parity, sample_frames
 from mmseg_erfnet.files import TEMPORARY, check_targets, folder_for, renamed, replacing, storage_error
@@ -31,6 +32,7 @@ from mmseg_erfnet.models.building import load_segmentor
 __all__ = ['FORMATS', 'ParityError', 'export', 'export_release', 'sample_frames']
 
 FORMATS = {'onnx': '.onnx', 'openvino': '.xml', **FIXED_FORMATS}
+INT8 = ('.onnx', '.xml', '.tflite')  # suffixes of the formats that have int8
 PARITY_FRAMES = 4
 
 
@@ -59,8 +61,9 @@ def export(
         output: What the model returns: 'labels', 'logits' or 'probabilities'.
         size: Height and width to fix, or None for any size.
         batch: Number of frames to fix, or None for any number.
-        int8: Also write an int8 model for OpenVINO, calibrated and scored on the config's data.
-        max_drop: Points of mIoU that the int8 model may lose.
+        int8: Also write an int8 model in each of the formats that has it (all but ncnn), calibrated and scored on the
+            config's data.
+        max_drop: Points of mIoU that an int8 model may lose.
         trust_checkpoint: Load a checkpoint that contains more than data.
         report: Called with each line of the results.
         scale: Factor on the size that the network sees; above 1, the model is more accurate and slower. The resize is
@@ -74,17 +77,16 @@ def export(
         UsageError: The request is invalid or cannot be met, or would replace a file that is not an exported model.
         CheckpointError: The checkpoint cannot be loaded or does not fit.
         ParityError: A model differs from PyTorch.
-        QuantizationError: The int8 model loses too much.
+        QuantizationError: An int8 model loses too much.
         StorageError: The folder cannot be written.
     """
     formats = list(dict.fromkeys(formats))
     _check_request(formats, output, size, batch, int8, max_drop)
     if int8:
-        from mmseg_erfnet.export.quantize import check_data
-
         check_data(cfg)
     name = name or Path(cfg.filename or 'model').stem
-    names = [_file_name(name, kind) for kind in formats] + ([f'{name}_int8.xml'] if int8 else [])
+    names = [_file_name(name, kind) for kind in formats]
+    names += [_int8_name(file) for file in names if int8 and Path(file).suffix in INT8]
     _check_targets([Path(out) / file for file in names], filter(None, [cfg.filename, checkpoint]))
     model = _Model(cfg, load_segmentor(cfg, checkpoint, trust_checkpoint), frame_resize(cfg, scale), size, batch)
     metadata = describe(cfg, model.segmentor, checkpoint, scale) | dict(output=output, size=size, batch=batch)
@@ -94,17 +96,19 @@ def export(
         for path in files:
             model.write(path, output, metadata)
             report(f'{path.name}: {model.check(path, reference)}')
-        if int8:
-            from mmseg_erfnet.export.quantize import export_int8
-
-            files.append(folder / names[-1])
-            export_int8(model.flexible(), files[-1], metadata, cfg, max_drop, report, scale)
+        for path in [path for path in files if int8 and path.suffix in INT8]:
+            files.append(folder / _int8_name(path.name))
+            export_int8(model.quantizer(path), files[-1], metadata, cfg, max_drop, report, scale)
         return [_publish(path, Path(out)) for path in files]
 
 
 def _file_name(name: str, kind: str) -> str:
     # Both ncnn and OpenVINO use .bin for weights, and both ncnn and LiteRT use .json for the description.
     return f'{name}{f"_{kind}" if kind in FIXED_FORMATS else ""}{FORMATS[kind]}'
+
+
+def _int8_name(file: str) -> str:
+    return f'{Path(file).stem}_int8{Path(file).suffix}'
 
 
 def _check_targets(models: Sequence[Path], inputs: Iterable[str]) -> None:
@@ -135,15 +139,21 @@ def _check_request(
         raise UsageError('The formats ncnn and litert only support the output labels and single frames.')
     if any(number is not None and number < 1 for number in (*(size or ()), batch)):
         raise UsageError(f'size and batch must be 1 or more: got {size} and {batch}.')
+    for name in set(formats) & set(FIXED_FORMATS):
+        require_packages(name)
     if not int8:
         return
-    if 'openvino' not in formats or output != 'labels':
-        raise UsageError('int8 needs the format openvino and the output labels.')
+    if not any(FORMATS[name] in INT8 for name in formats) or output != 'labels':
+        raise UsageError(
+            'int8 needs the output labels and one of the formats onnx, openvino and litert; ncnn quantises with '
+            'programs that its Python package lacks.'
+        )
     # Written so that NaN is refused too.
     if not 0 <= max_drop <= 100:
         raise UsageError(f'max_drop is in points of mIoU, from 0 to 100: got {max_drop}.')
-    with export_packages():
-        import mmseg_erfnet.export.quantize  # noqa: F401
+    if set(formats) - set(FIXED_FORMATS):
+        with export_packages():
+            import mmseg_erfnet.export.quantize  # noqa: F401
 
 
 @dataclass
@@ -172,8 +182,14 @@ class _Model:
     def logits(self) -> onnx.ModelProto:
         return to_onnx(FrameToLabels(self.folded, self.resize, 'logits'), self.size, self.batch)
 
-    def flexible(self) -> onnx.ModelProto:
-        return to_onnx(FrameToLabels(self.folded, self.resize, with_own=True))
+    def quantizer(self, path: Path) -> Quantizer:
+        """Return what quantises the model whose file in float32 is given."""
+        if path.suffix in FIXED_FORMATS.values():
+            return LiteRTQuantizer(path)
+        from mmseg_erfnet.export.quantize import OnnxQuantizer, OpenVINOQuantizer
+
+        kind = OpenVINOQuantizer if path.suffix == '.xml' else OnnxQuantizer
+        return kind(to_onnx(FrameToLabels(self.folded, self.resize, with_own=path.suffix == '.xml')))
 
     def check(self, path: Path, reference: Reference) -> str:
         if path.suffix in FIXED_FORMATS.values():
@@ -232,6 +248,7 @@ def export_release(cfg: Config, checkpoint: str, out: str | Path, report: Callab
     """
     with _unfinished(Path(out)) as folder:
         name = Path(checkpoint).stem
-        export(cfg, checkpoint, folder, ('onnx', 'openvino'), int8=True, report=report, name=name)
+        export(cfg, checkpoint, folder, ('onnx',), report=report, name=name)
+        export(cfg, checkpoint, folder, ('openvino',), int8=True, report=report, name=name)
         # OpenVINO's float model is not shipped, because it equals the ONNX model.
         return [_publish(folder / file, Path(out)) for file in (f'{name}_int8.xml', f'{name}.onnx')]

@@ -5,26 +5,45 @@ argmax.
 """
 
 import contextlib
-import io
+import importlib
 import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmseg_erfnet.deploy.metadata import seal
+from mmseg_erfnet.deploy.backends import BACKENDS
+from mmseg_erfnet.deploy.metadata import read_files, seal
 from mmseg_erfnet.errors import UsageError, UserError
 from mmseg_erfnet.export.folding import Downsampler
 from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels
 from mmseg_erfnet.files import write_bytes, write_text
+from mmseg_erfnet.silence import silenced
 
 FIXED_FORMATS = {'ncnn': '.param', 'litert': '.tflite'}
+PACKAGES = {'ncnn': ('pnnx', 'ncnn'), 'litert': ('litert_torch', 'ai_edge_litert', 'ai_edge_quantizer')}
 INSTALL = {'ncnn': 'pip install pnnx ncnn', 'litert': 'pip install litert-torch ai-edge-litert'}
+
+
+def require_packages(name: str) -> None:
+    """Import what a format needs.
+
+    Raises:
+        UsageError: A package is not installed.
+    """
+    for package in PACKAGES[name]:
+        try:
+            with _quiet():
+                importlib.import_module(package)
+        except ImportError as error:
+            raise UsageError(f'The format {name} needs {error.name or package}: {INSTALL[name]}.') from error
 
 
 class PictureToLogits(nn.Module):
@@ -105,7 +124,7 @@ def save_fixed(graph: FrameToLabels, picture: tuple[int, int], path: Path, metad
         metadata: The model's metadata; the entries that the runtime needs are added.
 
     Raises:
-        UsageError: The converter is not installed, or cannot convert this network.
+        UsageError: The converter cannot convert this network.
         StorageError: The folder cannot be written.
     """
     network = PictureToLogits(graph).eval()
@@ -115,27 +134,29 @@ def save_fixed(graph: FrameToLabels, picture: tuple[int, int], path: Path, metad
         try:
             with _quiet():
                 files = (_to_ncnn if name == 'ncnn' else _to_litert)(network, example, Path(folder))
-        except ImportError as error:
-            raise UsageError(f'The format {name} needs {error.name}: {INSTALL[name]}.') from error
         except UserError:
             raise
         # Converters raise exceptions of any type.
         except Exception as error:
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UsageError(f'The network cannot be converted for {name} ({line}): use onnx or openvino.') from error
-        for suffix, content in files.items():
-            write_bytes(path.with_suffix(suffix), content)
     more = dict(picture=list(picture), fill=graph.mean.tolist(), threshold=graph.threshold)
-    write_text(path.with_suffix('.json'), json.dumps(metadata | more, indent=1, allow_nan=False))
+    _write(path, files, metadata | more)
+
+
+def _write(path: Path, files: dict[str, bytes], metadata: dict) -> None:
+    for suffix, content in files.items():
+        write_bytes(path.with_suffix(suffix), content)
+    write_text(path.with_suffix('.json'), json.dumps(metadata, indent=1, allow_nan=False))
     seal(path)
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Silence the converters, which log every pass."""
+def _quiet() -> Iterator[None]:
+    """Silence the converters, which log every pass, some of them from C++ and from processes of their own."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), silenced(1, 2):
             warnings.simplefilter('ignore')
             yield
     finally:
@@ -156,3 +177,46 @@ def _to_litert(network: nn.Module, example: Tensor, folder: Path) -> dict[str, b
     target = folder / 'model.tflite'
     litert_torch.convert(network, (example,)).export(str(target))
     return {'.tflite': target.read_bytes()}
+
+
+class LiteRTQuantizer:
+    """Quantises for LiteRT; see :class:`mmseg_erfnet.export.int8.Quantizer`.
+
+    The picture and the logits stay float32, so the code around the network does not change. So does the last resize: on
+    logits in int8, classes would tie.
+
+    Args:
+        path: The model in float32.
+    """
+
+    frames = 100  # the calibration takes a second per frame
+
+    def __init__(self, path: Path) -> None:
+        contents = read_files(path)
+        self.model = contents['.tflite']
+        self._backend = BACKENDS[path.suffix](path, contents=contents)
+        about = json.loads(contents['.json'])
+        self._more = {name: about[name] for name in ('picture', 'fill', 'threshold')}
+
+    def quantize(self, frames: list[np.ndarray]) -> bytes:
+        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_quantizer import qtyping, quantizer, recipe_manager
+
+        operations, recipe = qtyping.TFLOperationName, recipe_manager.RecipeManager()
+        recipe.add_static_config('.*', operations.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+        for operation in (operations.INPUT, operations.OUTPUT, operations.RESIZE_BILINEAR):
+            recipe.add_quantization_config('.*', operation, algorithm_key='no_quantize')
+        ((name, signature),) = Interpreter(model_content=self.model).get_signature_list().items()
+        (argument,) = signature['inputs']
+        with _quiet():
+            quantizer_ = quantizer.Quantizer(self.model, recipe.get_quantization_recipe())
+            pictures = [{argument: self._backend.place(frame)[None]} for frame in frames]
+            return bytes(quantizer_.quantize(quantizer_.calibrate({name: pictures})).quantized_model)
+
+    def restore(self, frames: list[np.ndarray], validation: object, max_drop: float) -> None:
+        return None
+
+    def save(self, model: bytes, path: Path, metadata: dict) -> None:
+        # Where nothing resizes the frames, they must have the picture's size.
+        size = metadata['size'] if metadata['resize'] else self._more['picture']
+        _write(path, {path.suffix: model}, metadata | self._more | dict(size=size))

@@ -50,7 +50,7 @@ def test_the_native_part_for_android_does_what_python_does(size, keep_ratio, lib
     weights = np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32)
 
     class Backend(fixed.LiteRT):
-        def _load(self, path, contents, threads):
+        def _open(self, path, contents, threads):
             self.pictures = []
 
         def _logits(self, picture):

@@ -21,8 +21,6 @@ from mmseg_erfnet.export.folding import fold  # noqa: E402
 from mmseg_erfnet.export.graph import FrameToLabels, frame_resize  # noqa: E402
 from mmseg_erfnet.export.torch_backend import torch_predictor  # noqa: E402
 
-PACKAGES = {'ncnn': ('pnnx', 'ncnn'), 'litert': ('litert_torch', 'ai_edge_litert')}
-
 
 def street(height: int = 72, width: int = 96) -> np.ndarray:
     return render((height, width), seed=1, index=0)[0][..., ::-1].copy()
@@ -64,7 +62,7 @@ def test_the_size_is_fixed_by_the_config_or_by_hand():
 
 @pytest.mark.parametrize('name', ['ncnn', 'litert'])
 def test_absent_packages_are_one_sentence(name, tmp_path, monkeypatch):
-    for package in PACKAGES[name]:
+    for package in fixed.PACKAGES[name]:
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError, match=rf'The format {name} needs .*: pip install .*{name}'):
         exporter.export(config('erfnet_camvid11', **{SCALE: (96, 72)}), None, tmp_path / 'out', (name,))
@@ -85,7 +83,7 @@ def test_absent_packages_are_one_sentence(name, tmp_path, monkeypatch):
 @pytest.mark.formats
 @pytest.mark.parametrize('name', ['ncnn', 'litert'])
 def test_labels_are_those_of_pytorch(name, tmp_path):
-    for package in PACKAGES[name]:
+    for package in fixed.PACKAGES[name]:
         pytest.importorskip(package)
     cfg = config('erfnet_camvid11', **{RESIZE: dict(type='Resize', scale=(96, 72), keep_ratio=True)})
     lines = []
@@ -108,7 +106,7 @@ def test_labels_are_those_of_pytorch(name, tmp_path):
 
 @pytest.mark.formats
 def test_frames_as_they_are_and_binary_heads(tmp_path):
-    for package in PACKAGES['ncnn']:
+    for package in fixed.PACKAGES['ncnn']:
         pytest.importorskip(package)
     cfg = without_resize(config('erfnet_camvid11', **BINARY))
     (path,) = exporter.export(cfg, None, tmp_path, ('ncnn',), size=(72, 96), report=lambda line: None)

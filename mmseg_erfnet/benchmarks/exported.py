@@ -1,0 +1,170 @@
+"""Speed of exported models: their latency, and the throughput of `predict` on a video. Needs only what they need."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmseg_erfnet.deploy.runtime import Predictor
+from mmseg_erfnet.deploy.sources import find_sources
+from mmseg_erfnet.deploy.video import Clip, check_codec, default_codec, predict_video, write_clip
+from mmseg_erfnet.environment import machine
+from mmseg_erfnet.errors import DataError
+
+BURST = 5  # runs per model and round, short, so that variations in the machine's speed affect all models alike
+VIDEO_SIZE, VIDEO_FRAMES = (360, 480), 150
+
+
+def benchmark_models(
+    models: Sequence[str | Path],
+    sizes: Sequence[tuple[int, int]] = (VIDEO_SIZE,),
+    batch: int = 1,
+    threads: int | None = None,
+    rounds: int = 10,
+) -> dict:
+    """Measure the latency of exported models from frame to labels, interleaved.
+
+    Args:
+        models: Exported files, of any format.
+        sizes: Heights and widths of the frames.
+        batch: Frames per batch.
+        threads: CPU threads; by default all cores.
+        rounds: Bursts per model, after one that warms up.
+
+    Returns:
+        ``machine``, ``threads``, ``load``, ``batch`` and ``sizes``, each with ``size`` and ``rows``: ``name``,
+        ``median``, ``p90`` and ``min`` in milliseconds, and ``fps`` from the median.
+
+    Raises:
+        UserError: A model cannot be used, or not with these frames.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    result = dict(machine=machine(), threads=threads, load=os.getloadavg()[0], batch=batch, sizes=[])
+    predictors = {str(path): Predictor(path, threads=threads) for path in models}
+    for size in sizes:
+        noise = np.random.default_rng(0).integers(0, 256, (batch, 12, 16, 3), dtype=np.uint8)
+        frames = np.stack([cv2.resize(frame, size[::-1]) for frame in noise])
+        seconds = {name: [] for name in predictors}
+        for round_ in range(rounds + 1):
+            for name, predictor in predictors.items():
+                predictor.predict_batch(frames)
+                for _ in range(BURST):
+                    started = time.perf_counter()
+                    predictor.predict_batch(frames)
+                    if round_:
+                        seconds[name].append(time.perf_counter() - started)
+        rows = [_row(name, values, batch) for name, values in seconds.items()]
+        result['sizes'].append(dict(size=list(size), rows=rows))
+    return result
+
+
+def _row(name: str, seconds: list[float], batch: int) -> dict:
+    median, p90 = np.percentile(seconds, [50, 90]) * 1e3
+    return dict(name=Path(name).name, median=median, p90=p90, min=min(seconds) * 1e3, fps=batch / median * 1e3)
+
+
+def models_table(result: dict) -> str:
+    """Return the result of :func:`benchmark_models` as Markdown."""
+    lines = [
+        f'{result["machine"]["cpu"]}; {result["threads"]} threads, batch {result["batch"]}, load before '
+        f'{result["load"]:.1f}'
+    ]
+    for part in result['sizes']:
+        first = part['rows'][0]['median']
+        lines += [
+            '',
+            f'| {part["size"][0]}x{part["size"][1]} | frame to labels, ms | p90 | frames/s | times the first |',
+            '| --- | ---: | ---: | ---: | ---: |',
+        ]
+        for row in part['rows']:
+            times = first / row['median']
+            lines.append(f'| {row["name"]} | {row["median"]:.1f} | {row["p90"]:.1f} | {row["fps"]:.1f} | {times:.2f} |')
+    return '\n'.join(lines)
+
+
+def benchmark_video(
+    model: str | Path,
+    clip: str | None = None,
+    threads: int | None = None,
+    rounds: int = 5,
+    frames: int = VIDEO_FRAMES,
+    codec: str | None = None,
+    street: Iterable[np.ndarray] = (),
+) -> dict:
+    """Compare the throughput of `predict` on a video with that of the model alone on the same frames.
+
+    In each round, the model predicts the decoded frames one after the other, and then `predict` reads the clip,
+    predicts, paints and writes it.
+
+    Args:
+        model: An exported file whose output is labels.
+        clip: The clip; its first frames are used. If None, one is made of ``street``.
+        threads: CPU threads; by default all cores.
+        rounds: Number of rounds, after one that warms up.
+        frames: Maximum number of frames.
+        codec: Codec of the painted video; by default that of `predict`.
+        street: Frames, BGR, uint8 (H, W, 3), of the clip to make.
+
+    Returns:
+        ``model``, ``clip``, ``codec``, ``size``, ``frames``, ``machine``, ``threads``, ``load``; per round ``alone`` and
+        ``tool``, in frames per second; and ``ratio``, the median of tool / alone.
+
+    Raises:
+        UserError: The model, the clip or the codec cannot be used.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    codec = codec or default_codec()
+    check_codec(codec)
+    load = os.getloadavg()[0]
+    predictor = Predictor(model, threads=threads)
+    alone, tool = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        if clip is None:
+            clip = str(Path(folder) / f'street{".mp4" if codec == "h264" else ".webm"}')
+            write_clip(clip, street, codec='h264' if codec == 'h264' else 'vp8')
+        (source,) = find_sources([clip])
+        with Clip(source) as reader:
+            pictures = [frame.copy() for _, frame in islice(reader.frames(), frames)]
+        if not pictures:
+            raise DataError(f'{source} holds no frame that can be decoded; give another clip.')
+        target = Path(folder) / 'painted' / ('x.mp4' if codec != 'vp8' else 'x.webm')
+        for round_ in range(rounds + 1):
+            number = len(pictures) if round_ else min(10, len(pictures))
+            started = time.perf_counter()
+            for picture in pictures[:number]:
+                predictor.predict(picture)
+            seconds = time.perf_counter() - started
+            painted = predict_video(predictor, source, target, codec=codec, max_frames=number)
+            if round_:
+                alone.append(number / seconds)
+                tool.append(painted.frames / painted.seconds)
+    return dict(
+        model=Path(model).name,
+        clip=Path(clip).name,
+        codec=codec,
+        size=list(pictures[0].shape[:2]),
+        frames=len(pictures),
+        machine=machine(),
+        threads=threads,
+        load=load,
+        alone=alone,
+        tool=tool,
+        ratio=float(np.median(np.divide(tool, alone))),
+    )
+
+
+def video_line(result: dict) -> str:
+    """Return the result of :func:`benchmark_video` in one line."""
+    height, width = result['size']
+    ratios = np.divide(result['tool'], result['alone'])
+    return (
+        f'{result["model"]} on {result["clip"]}, {width}x{height}, written as {result["codec"]}: predict '
+        f'{np.median(result["tool"]):.1f} frames/s, the model alone {np.median(result["alone"]):.1f}; ratio '
+        f'{result["ratio"]:.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds of {result["frames"]} '
+        f'frames), {result["threads"]} threads, load before {result["load"]:.1f}'
+    )
