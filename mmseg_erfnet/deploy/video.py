@@ -244,7 +244,7 @@ class _OpenCVWriter:
 
     def write(self, picture: np.ndarray, seconds: float) -> None:
         self._fill(max(0, round(seconds * self.rate)))
-        self._held = picture
+        self._held = picture.copy()  # the caller paints the next frame on it
 
     def _fill(self, until: int) -> None:
         while self._held is not None and self.written < until:
@@ -360,24 +360,32 @@ class PaintedVideo:
 
     def __init__(self, predictor: Predictor, path: Path, codec: str, rate: float) -> None:
         self.predictor, self.path, self.codec, self.rate = predictor, path, codec, rate
-        self._writer = self._legend = None
+        self._writer = self._canvas = self._picture = None
 
     def write(self, frame: np.ndarray, labels: np.ndarray, seconds: float) -> None:
         """Add a frame, BGR, uint8 (H, W, 3), with its labels, uint8 (H, W), at a time in seconds."""
-        picture = self.predictor.paint(frame, labels, legend=False)
         if self._writer is None:
-            width, classes = frame.shape[1], self.predictor.classes
-            self._legend = painting.legend(range(len(classes)), classes, self.predictor.palette, width)
-            self._size = frame.shape[1::-1]
-        elif picture.shape[1::-1] != self._size:  # a stream can change its size
-            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-        picture = np.vstack([picture, self._legend])
-        height, width = picture.shape[:2]
-        if height % 2 or width % 2:  # encoders halve the resolution of colours
-            picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        if self._writer is None:
-            self._writer = _writer(self.path, self.codec, self.rate, picture.shape[1::-1])
-        self._writer.write(picture, seconds)
+            self._begin(*frame.shape[:2])
+        palette, picture = self.predictor.palette, self._picture
+        if frame.shape == picture.shape:
+            painting.overlay(frame, labels, palette, out=picture)
+        else:  # a stream can change its size
+            painted = painting.overlay(frame, labels, palette)
+            picture[:] = cv2.resize(painted, picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+        width = picture.shape[1]
+        self._canvas[: len(picture), width:] = picture[:, -1:]
+        self._writer.write(self._canvas, seconds)
+
+    def _begin(self, height: int, width: int) -> None:
+        """Open the file, and prepare a canvas with the legend, on which all frames are painted."""
+        classes = self.predictor.classes
+        legend = painting.legend(range(len(classes)), classes, self.predictor.palette, width)
+        # To even sides, because encoders halve the resolution of colours.
+        odd = (height + len(legend)) % 2, width % 2
+        legend = cv2.copyMakeBorder(legend, 0, odd[0], 0, odd[1], cv2.BORDER_REPLICATE)
+        self._canvas = np.zeros((height + len(legend), *legend.shape[1:]), np.uint8)
+        self._canvas[height:], self._picture = legend, self._canvas[:height, :width]
+        self._writer = _writer(self.path, self.codec, self.rate, self._canvas.shape[1::-1])
 
     def __enter__(self) -> 'PaintedVideo':
         return self

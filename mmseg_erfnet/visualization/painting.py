@@ -49,6 +49,7 @@ def overlay(
     palette: Sequence[Sequence[int]],
     opacity: float = 0.6,
     ignore_index: int = 255,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Blend the colours of a label map over its image.
 
@@ -61,11 +62,12 @@ def overlay(
         palette: An RGB triple for each class.
         opacity: Share of the colour, 0 to 1.
         ignore_index: Label of pixels to leave unchanged.
+        out: Array to write into, uint8 (H, W, 3).
 
     Returns:
-        BGR picture, uint8 (H, W, 3).
+        BGR picture, uint8 (H, W, 3); ``out`` if it is given.
     """
-    blended = cv2.addWeighted(colour_map(labels, palette, ignore_index), opacity, image, 1 - opacity, 0)
+    blended = cv2.addWeighted(colour_map(labels, palette, ignore_index), opacity, image, 1 - opacity, 0, dst=out)
     bare = np.zeros(256, np.uint8)
     bare[[index for index, colour in enumerate(palette) if not any(colour)]] = bare[ignore_index] = 255
     if bare[: len(palette)].any() or labels.max(initial=0) >= len(palette):
