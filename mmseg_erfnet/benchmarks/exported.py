@@ -111,8 +111,8 @@ def benchmark_video(
         street: Frames, BGR, uint8 (H, W, 3), of the clip to make.
 
     Returns:
-        ``model``, ``clip``, ``codec``, ``size``, ``frames``, ``machine``, ``threads`` and ``load``; per round ``alone``
-        and ``tool``, in frames per second; and ``ratio``, the median of tool / alone.
+        ``model``, ``clip``, ``codec``, ``size``, ``frames``, ``machine``, ``threads`` and ``load``; ``alone`` and
+        ``tool`` of each round, in frames per second; and ``ratio``, the median of tool / alone.
 
     Raises:
         UserError: The model, the clip or the codec cannot be used.

@@ -105,6 +105,26 @@ def test_labels_are_those_of_pytorch(name, tmp_path):
 
 
 @pytest.mark.formats
+def test_litert_in_int8_is_scored_and_keeps_its_interface(tmp_path):
+    for package in fixed.PACKAGES['litert']:
+        pytest.importorskip(package)
+    lines, cfg = [], config('erfnet_camvid11', **{SCALE: (96, 72)})
+    options = dict(int8=True, max_drop=50, report=lines.append)
+    floating, quantised = exporter.export(cfg, checkpoint('erfnet_camvid11'), tmp_path, ('litert',), **options)
+    assert quantised.name == 'erfnet_camvid11_litert_int8.tflite'
+    assert lines[1].startswith('erfnet_camvid11_litert_int8.tflite: mIoU on ')
+    assert quantised.stat().st_size < floating.stat().st_size / 2
+    predictor, expected = Predictor(quantised, threads=1), Predictor(floating, threads=1)
+    assert set(predictor.metadata['int8']) >= {'fp32', 'int8', 'calibration_images'}
+    # A picture in float32 and logits in float32, as without int8.
+    frame = street()
+    logits = predictor._backend.logits(frame)
+    assert (logits.dtype, logits.shape) == (np.float32, (11, 72, 96))
+    assert (predictor.predict(frame) == expected.predict(frame)).mean() > 0.7
+    assert len(np.unique(logits)) > 256
+
+
+@pytest.mark.formats
 def test_frames_as_they_are_and_binary_heads(tmp_path):
     for package in fixed.PACKAGES['ncnn']:
         pytest.importorskip(package)
