@@ -35,7 +35,7 @@ from mmseg_erfnet.deploy.backends import BACKENDS
 from mmseg_erfnet.deploy.shipped import default_model
 from mmseg_erfnet.deploy.video import CODECS
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import check_targets, write_json
+from mmseg_erfnet.files import check_targets, write_json, write_text
 from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
 
 
@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     formats.add_argument('checkpoint', help='checkpoint file that the models were exported from')
     formats.add_argument('models', nargs='+', metavar='MODEL', help='exported models')
     formats.add_argument('--images', type=int, metavar='N', help='use only N validation images, evenly spaced')
+    formats.add_argument(
+        '--page', type=Path, metavar='FILE', help='also write the table into a page, such as docs/deploy.md'
+    )
     add_model_options(formats)
     networks = verbs.add_parser('networks', help='latency of ERFNet and of other real-time networks, in OpenVINO')
     networks.add_argument('config', help='config file')
@@ -189,10 +192,17 @@ def _video(args: argparse.Namespace, kinds: list[bool]) -> tuple[list, str]:
 
 def _formats(args: argparse.Namespace) -> tuple[dict, str]:
     with export_packages():
-        from mmseg_erfnet.benchmarks.formats import formats_table, measure_formats
+        from mmseg_erfnet.benchmarks.formats import END, formats_table, measure_formats, with_table
 
     cfg = read_config(args.config, args)
+    if args.page and not args.page.is_file():
+        raise UsageError(f'There is no page {args.page}; give docs/deploy.md.')
+    page = args.page.read_text() if args.page else END
+    if END not in page:
+        raise UsageError(f'{args.page} has no line {END}, before which the table goes; give docs/deploy.md.')
     result = measure_formats(cfg, args.checkpoint, args.models, args.images, args.threads, args.trust_checkpoint)
+    if args.page:
+        write_text(args.page, with_table(page, result))
     return result, formats_table(result)
 
 

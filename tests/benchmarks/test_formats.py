@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import ROOT
 from helpers.small_models import SCALE, checkpoint, config, exported
+from helpers.tools import run_tool
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -28,3 +29,14 @@ def test_a_model_is_measured_beside_pytorch():
 def test_the_docs_show_what_was_measured():
     page = (ROOT / 'docs/deploy.md').read_text()
     assert page == formats.with_table(page, json.loads((ROOT / 'docs/deploy/formats.json').read_text()))
+
+
+def test_the_table_goes_between_its_markers_and_nowhere_else(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('no table')
+    for target, message in ((page, 'has no line'), (tmp_path / 'absent.md', 'There is no page')):
+        done = run_tool(
+            'benchmark', 'formats', ROOT / 'configs/erfnet_camvid11.py', 'a.pth', 'a.onnx', '--page', target
+        )
+        assert (done.status, message in done.sentence) == (1, True)
+    assert page.read_text() == 'no table'
