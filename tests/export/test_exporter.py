@@ -165,7 +165,7 @@ def test_a_model_that_differs_is_not_kept(tmp_path, monkeypatch):
         (dict(formats=('tensorrt',)), 'tensorrt'),
         (dict(output='colours'), 'colours'),
         (dict(size=(0, 4)), '1 or more'),
-        (dict(int8=True), 'int8 needs the format openvino'),
+        (dict(int8=True, output='logits'), 'int8 needs the output labels'),
         (dict(int8=True, formats=('openvino',), max_drop=float('nan')), 'from 0 to 100: got nan'),
         (dict(scale=0.01), 'factor from'),
     ],
