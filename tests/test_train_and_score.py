@@ -76,8 +76,8 @@ def test_overfits_a_handful(small_config, tmp_path):
         'val_evaluator': None,
         'custom_hooks': [],
         'param_scheduler': [],
-        'train_cfg.max_epochs': 30,
-        'default_hooks.checkpoint.interval': 30,
+        'train_cfg.max_epochs': 40,
+        'default_hooks.checkpoint.interval': 40,
     }
     train(small_config('erfnet_camvid', tmp_path, **options))
     losses = logged(tmp_path, 'train/loss')
