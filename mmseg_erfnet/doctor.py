@@ -358,7 +358,10 @@ def _batch(cfg, model, dataset) -> Iterator[Finding]:
     import torch
     from mmengine.dataset import pseudo_collate
 
+    from mmseg_erfnet.engine.preflight import check_packing
+
     try:
+        check_packing('train', dataset)
         batch = pseudo_collate([dataset[index % len(dataset)] for index in range(2)])
         model.train()
         with torch.no_grad():

@@ -26,6 +26,13 @@ DRAWING = [f'mmseg_erfnet.{name}Hook' for name in ('Curves', 'Report', 'Timelaps
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Undo what a test sets: OpenMP's threads would make a forked process wait for ever."""
+    yield
+    torch.set_num_threads(1)
+
+
 def _from_environment(variable: str) -> Path:
     if variable not in os.environ:
         pytest.skip(f'set {variable} to a folder with real frames to run this test')

@@ -70,8 +70,12 @@ def _check_preprocessor(cfg: Config, runner: Runner) -> None:
         )
 
 
-def _check_packing(part: str, dataset: BaseDataset) -> None:
-    """Check that a sample has the form that a segmentor takes."""
+def check_packing(part: str, dataset: BaseDataset) -> None:
+    """Check that a sample has the form that a segmentor takes.
+
+    Raises:
+        UsageError: The pipeline of the dataset does not pack it.
+    """
     with _random_state_kept():
         sample = dataset[0]
     if isinstance(sample, Mapping) and not {'inputs', 'data_samples'} <= sample.keys():
@@ -114,7 +118,7 @@ def check_loader(part: str, loader: DataLoader, model: nn.Module) -> None:
         check_classes(part, classes, model)
         for line in look_at_labels(dataset).remarks():
             warn(f'{part}: {line}')
-        _check_packing(part, dataset)
+        check_packing(part, dataset)
 
 
 def check_classes(part: str, classes: Sequence[str], model: nn.Module) -> None:

@@ -33,7 +33,7 @@ def config(tmp_path_factory) -> Config:
     for part in ('train', 'val', 'test'):
         loader = cfg[f'{part}_dataloader']
         loader.dataset.data_root = str(root / 'data/streets')
-        loader.num_workers, loader.batch_size = 0, 2
+        loader.num_workers, loader.persistent_workers, loader.batch_size = 0, False, 2
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
     cfg.param_scheduler, cfg.load_from, cfg.launcher = [], None, 'none'
     return cfg

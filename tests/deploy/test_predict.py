@@ -487,7 +487,8 @@ class Slow:
         return np.zeros(frames.shape[:3], np.uint8)
 
 tool._predictor = lambda model, args: Predictor.of(
-    'slow', Slow(), dict(classes=['one'], palette=[[1, 2, 3]], output='labels', size=None, batch=None))
+    'slow', Slow(), dict(classes=['dark', 'bright'], palette=[[0, 0, 200], [200, 0, 0]], output='labels', size=None,
+    batch=None))
 tool.main(sys.argv[1:])
 """
 

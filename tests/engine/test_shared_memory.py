@@ -77,7 +77,7 @@ def test_training_of_shipped_configs_fits_in_64_mb(name, monkeypatch):
     """By the sizes that the pipelines give: crops of uint8 with their labels, one worker at the least."""
     cfg = load_config(str(ROOT / 'configs' / f'{name}.py'))
     height, width = cfg.model.data_preprocessor.size
-    own = cfg.val_dataloader is not None and 'cityscapes' in name
+    own = name.startswith('erfnet_cityscapes')
     samples = {'train_dataloader': torch.zeros(4, height, width, dtype=torch.uint8)}
     loaders = {'train_dataloader': cfg.train_dataloader}
     if cfg.val_dataloader is not None:
@@ -97,7 +97,7 @@ def test_training_of_shipped_configs_fits_in_64_mb(name, monkeypatch):
 
 def test_loaders_get_a_time_limit_where_they_have_workers():
     cfg = load_config(str(ROOT / 'configs' / 'erfnet_camvid.py'))
-    cfg.val_dataloader.num_workers, cfg.val_dataloader.prefetch_factor = 0, 2
+    cfg.val_dataloader.update(num_workers=0, persistent_workers=False, prefetch_factor=2)
     cfg.test_dataloader.timeout = 7
     fit_loaders(cfg)
     assert cfg.train_dataloader.timeout == shared_memory.TIMEOUT

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.small_models import BINARY, RESIZE, checkpoint, config, without_resize
 from mmseg.apis import inference_model
+from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmseg_erfnet.errors import CheckpointError, UsageError
@@ -100,7 +101,9 @@ def test_colours_stay_bgr_where_the_config_says_so():
     cfg = without_resize(config('erfnet_camvid11', **{'model.data_preprocessor.bgr_to_rgb': False}))
     segmentor = load_segmentor(cfg, checkpoint('erfnet_camvid11'))
     pixels = torch.from_numpy(frame(8, 8))[None]
-    expected = segmentor.data_preprocessor(dict(inputs=[pixels[0].permute(2, 0, 1)]))['inputs']
+    expected = segmentor.data_preprocessor(dict(inputs=[pixels[0].permute(2, 0, 1)], data_samples=[SegDataSample()]))[
+        'inputs'
+    ]
     torch.testing.assert_close(FrameToLabels(segmentor).prepared(pixels).permute(0, 3, 1, 2), expected)
 
 
@@ -118,9 +121,9 @@ def test_what_cannot_be_exported_is_named():
 def test_the_pipeline_is_that_of_the_test_dataset():
     cfg = config('erfnet_camvid11')
     cfg.test_pipeline = [dict(type='Resize', scale=(32, 24))]
-    assert frame_resize(cfg) == FrameResize(360, 480, False)
+    assert frame_resize(cfg) == FrameResize(360, 480, True)
     cfg.test_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=cfg.test_dataloader.dataset)
-    assert frame_resize(cfg) == FrameResize(360, 480, False)
+    assert frame_resize(cfg) == FrameResize(360, 480, True)
     cfg.test_dataloader = cfg.val_dataloader = None
     with pytest.raises(UsageError, match='no test_dataloader'):
         frame_resize(cfg)

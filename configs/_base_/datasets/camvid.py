@@ -47,11 +47,11 @@ train_dataloader = dict(
 )
 # All frames have the same size here, so they can be scored in batches.
 val_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline, cache_gb=1),
+    dataset=dict(type=dataset_type, data_root=data_root, ann_file='splits/val.txt', pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
 # ClassTableHook prints the classes once training is done.
