@@ -34,7 +34,7 @@ def both(files: tuple, tmp_path, use):
     return [use(file, path, tmp_path / str(number)) for number, path in enumerate(checkpoints)]
 
 
-@pytest.mark.parametrize('tta', [[], ['--tta']])
+@pytest.mark.parametrize('tta', [[], pytest.param(['--tta'], marks=pytest.mark.slow)])
 def test_scores(files, tmp_path, tta):
     def score(file, path, folder) -> list:
         assert run_tool('test', file, path, '--work-dir', folder, *tta).status == 0

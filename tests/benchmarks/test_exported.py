@@ -18,6 +18,7 @@ def models() -> list[str]:
     return [str(exported() / f'erfnet_camvid11{suffix}') for suffix in ('.xml', '.onnx')]
 
 
+@pytest.mark.slow  # measures two models
 def test_models_are_measured_without_a_config():
     result = benchmark.benchmark_models(models(), [(40, 56), (72, 96)], batch=2, threads=1, rounds=1)
     assert [part['size'] for part in result['sizes']] == [[40, 56], [72, 96]]
