@@ -91,7 +91,7 @@ def benchmark_training(
             for name, data, cache in (
                 ("MMSegmentation's", stock, None),
                 ('ours, every file read', cfg, 0),
-                ('ours, frames kept', cfg, 2),
+                ('ours, cached frames', cfg, 2),
             )
         ]
     batch = cfg.train_dataloader.batch_size
