@@ -4,19 +4,20 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from mmseg_erfnet.benchmarks.timing import interleaved
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import find_sources
 from mmseg_erfnet.deploy.video import Clip, check_codec, default_codec, predict_video, write_clip
 from mmseg_erfnet.environment import machine
 from mmseg_erfnet.errors import DataError
 
-BURST = 5  # runs per model and round, short, so that variations in the machine's speed affect all models alike
 VIDEO_SIZE, VIDEO_FRAMES = (360, 480), 150
 
 
@@ -49,15 +50,8 @@ def benchmark_models(
     for size in sizes:
         noise = np.random.default_rng(0).integers(0, 256, (batch, 12, 16, 3), dtype=np.uint8)
         frames = np.stack([cv2.resize(frame, size[::-1]) for frame in noise])
-        seconds = {name: [] for name in predictors}
-        for round_ in range(rounds + 1):
-            for name, predictor in predictors.items():
-                predictor.predict_batch(frames)
-                for _ in range(BURST):
-                    started = time.perf_counter()
-                    predictor.predict_batch(frames)
-                    if round_:
-                        seconds[name].append(time.perf_counter() - started)
+        functions = {name: partial(predictor.predict_batch, frames) for name, predictor in predictors.items()}
+        seconds = interleaved(functions, rounds)
         rows = [_row(name, values, batch) for name, values in seconds.items()]
         result['sizes'].append(dict(size=list(size), rows=rows))
     return result

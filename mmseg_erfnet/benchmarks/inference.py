@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_erfnet.benchmarks import ROWS
 from mmseg_erfnet.benchmarks.stock import stock_backbone
+from mmseg_erfnet.benchmarks.timing import BURST
 from mmseg_erfnet.deploy.backends import OnnxRuntime, OpenVINO
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
@@ -28,8 +29,6 @@ from mmseg_erfnet.export.graph import FrameToLabels
 from mmseg_erfnet.models.building import load_segmentor
 
 GPU = 'cuda'
-# Bursts are short, so that variations in the machine's speed affect all rows of a round alike.
-BURST = 5
 CALIBRATION_FRAMES = 16
 
 

@@ -5,10 +5,10 @@ The others are MMSegmentation's, with the configs that it installs. Weights are 
 
 import os
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import mmseg
@@ -22,7 +22,8 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmseg_erfnet.benchmarks.inference import BURST, count_macs, cpu_precisions
+from mmseg_erfnet.benchmarks.inference import count_macs, cpu_precisions
+from mmseg_erfnet.benchmarks.timing import interleaved
 from mmseg_erfnet.deploy.backends import OpenVINO
 from mmseg_erfnet.environment import machine, versions
 from mmseg_erfnet.export.folding import fold
@@ -98,7 +99,8 @@ def benchmark_networks(
             options = OPTIONS if isinstance(graph, FrameToLabels) else dict(preset=OPTIONS['preset'])
             for precision, backend in _backends(graph, frames, threads, Path(folder) / name, options):
                 runs[name, precision] = backend
-        seconds = _measure(runs, frames[:1], rounds)
+        functions = {key: partial(backend.run, frames[:1]) for key, backend in runs.items()}
+        seconds = interleaved(functions, rounds)
     for network in networks:
         for (name, precision), found in seconds.items():
             if name == network['name']:
@@ -152,19 +154,6 @@ def _backends(
     data = nncf.Dataset([frame[None] for frame in frames])
     save_openvino(nncf.quantize(model, data, subset_size=len(frames), **options), int8, {})
     yield 'int8', OpenVINO(int8, threads=threads)
-
-
-def _measure(runs: dict, frame: np.ndarray, rounds: int) -> dict[tuple, list[float]]:
-    seconds = {key: [] for key in runs}
-    for round_ in range(rounds + 1):
-        for key, backend in runs.items():
-            backend.run(frame)
-            for _ in range(BURST):
-                started = time.perf_counter()
-                backend.run(frame)
-                if round_:
-                    seconds[key].append(time.perf_counter() - started)
-    return seconds
 
 
 def networks_table(result: dict) -> str:
