@@ -54,6 +54,15 @@ class EpochSeedHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         _seed(runner.seed, ITERATION, runner.iter, get_rank())
 
+    def after_run(self, runner: Runner) -> None:
+        # Persistent workers end with their iterator. If that is left to the garbage collector, which finds it in a
+        # cycle with the runner, the queues are closed first, and each worker is waited for five seconds.
+        for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+            if getattr(loop, 'dataloader_iterator', None) is not None:
+                loop.dataloader_iterator._iterator = None
+            if getattr(loop, 'dataloader', None) is not None:
+                loop.dataloader._iterator = None
+
 
 class _SeededSamples:
     """Fetch the samples of a batch, each with its own random numbers, and restore the generators afterwards."""

@@ -1,5 +1,6 @@
 """Samples depend on seed, epoch and index: not on workers, processes, or where a run was resumed."""
 
+import multiprocessing
 import random
 
 import numpy as np
@@ -70,6 +71,7 @@ def gamble(tmp_path, loop, sampler=DefaultSampler, workers=0, persistent=False, 
         load_from=resume,
     )
     runner.train()
+    assert not multiprocessing.active_children(), 'persistent workers end with the run'
     return model
 
 
@@ -116,7 +118,6 @@ def test_wrappers_draw_each_repetition_anew(tmp_path):
     assert len({drawn for _, drawn in found.samples}) == 2 * LENGTH
 
 
-@pytest.mark.slow
 def test_a_run_that_counts_iterations(tmp_path):
     loop = dict(by_epoch=False, max_iters=9)
     whole = gamble(tmp_path / 'whole', loop, InfiniteSampler)
