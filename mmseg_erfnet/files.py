@@ -13,6 +13,7 @@ import os
 import secrets
 import stat
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ except ImportError:  # Windows has neither fcntl nor another lock that is releas
     fcntl = None
 
 TEMPORARY = '.unfinished-'
+WAITS, WAIT = 100, 0.05  # times and seconds to wait for a lock that is held for moments only
 REMEDIES = {
     errno.ENOSPC: 'make room',
     errno.EDQUOT: 'make room in the quota',
@@ -173,7 +175,7 @@ def locked(path: str | Path, said: str) -> Iterator[None]:
         # Removed while still locked, so that no other process can lock a file that is about to disappear.
         if not path.is_dir():
             path.unlink(missing_ok=True)
-        os.close(descriptor)
+        _unlock(descriptor)
 
 
 def _lock(path: Path) -> int:
@@ -181,16 +183,10 @@ def _lock(path: Path) -> int:
         flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
         descriptor = os.open(path, flags, 0o666)
         try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _flock(descriptor, exclusive=True)
+        except OSError:
             os.close(descriptor)
             raise
-        except OSError as error:
-            # Some network file systems have no locks; working without one is better than not working at all.
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                os.close(descriptor)
-                raise
         # Another process may have removed the file between the two calls.
         try:
             if os.path.samestat(path.stat(), os.fstat(descriptor)):
@@ -198,6 +194,79 @@ def _lock(path: Path) -> int:
         except FileNotFoundError:
             pass
         os.close(descriptor)
+
+
+def _flock(descriptor: int, exclusive: bool) -> bool:
+    """Lock without waiting.
+
+    Returns:
+        Whether there is a lock. Some network file systems have none, or none for folders; working without one is better
+        than not working at all.
+
+    Raises:
+        BlockingIOError: Another process holds the lock.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL):
+            raise
+        return False
+    return True
+
+
+def _unlock(descriptor: int) -> None:
+    # Said explicitly, because a forked process may have inherited the descriptor and keep it open.
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+@contextmanager
+def writing_together(folder: str | Path, subfolders: Iterable[str] = ()) -> Iterator[None]:
+    """Let several processes write into a folder; the first one removes what killed processes left unfinished.
+
+    Args:
+        folder: An existing folder.
+        subfolders: Its subfolders that are written to as well, with all that they contain.
+
+    Raises:
+        StorageError: The folder cannot be opened.
+    """
+    folder = Path(folder)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    try:
+        with suppress(BlockingIOError):
+            if _flock(descriptor, exclusive=True):  # nobody else writes here
+                remove_unfinished(folder.glob(f'{TEMPORARY}*'))
+                for name in subfolders:
+                    remove_unfinished((folder / name).rglob(f'{TEMPORARY}*'))
+        for _ in range(WAITS):  # another process may be removing files right now
+            try:
+                _flock(descriptor, exclusive=False)
+                break
+            except BlockingIOError:
+                time.sleep(WAIT)
+        yield
+    finally:
+        _unlock(descriptor)
+
+
+def remove_unfinished(paths: Iterable[Path]) -> None:
+    """Remove the unfinished files, and folders of files, of killed processes; symbolic links are left alone."""
+    for path in list(paths):
+        with suppress(OSError):
+            if is_regular(path):
+                path.unlink()
+            elif path.is_dir() and not path.is_symlink():
+                remove_unfinished(path.iterdir())
+                path.rmdir()
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from mmseg_erfnet.errors import StorageError, UsageError, UserError
-from mmseg_erfnet.files import REMEDIES, storage_error
+from mmseg_erfnet.files import REMEDIES, shown, storage_error
 from mmseg_erfnet.mmseg_import import require_mmseg
 from mmseg_erfnet.signals import leave, resuming
 
@@ -109,6 +109,9 @@ def tool(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> None:
         try:
+            for argument in argv or ():
+                if '\0' in str(argument):
+                    raise UsageError(f'{shown(str(argument))} contains a null byte, which no path or option can.')
             with _unwinding():
                 main(argv)
         except KeyboardInterrupt as error:

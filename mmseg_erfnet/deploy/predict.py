@@ -16,7 +16,16 @@ from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import Source, find_sources
 from mmseg_erfnet.deploy.video import check_codec, default_codec, predict_video, video_path, write_picture
 from mmseg_erfnet.errors import DataError, StorageError, UsageError, UserError
-from mmseg_erfnet.files import check_targets, read_record, shown, storage_error, write_bytes, write_if_absent
+from mmseg_erfnet.files import (
+    check_targets,
+    make_folder,
+    read_record,
+    shown,
+    storage_error,
+    write_bytes,
+    write_if_absent,
+    writing_together,
+)
 from mmseg_erfnet.images import decode_frame, read_image_file
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.visualization import painting
@@ -99,7 +108,10 @@ def predict(
     options = ({'every': every} if every > 1 else {}) | ({'max_frames': max_frames} if max_frames else {})
     job = _Job(predictor, Path(out), set(contents), overwrite, codec, options)
     job.check(sources)
-    return _run(job, _share(sources, shard), max_frames, every, stopped)
+    try:
+        return _run(job, _share(sources, shard), max_frames, every, stopped)
+    finally:
+        job.end()
 
 
 def _share(sources: list[Source], shard: tuple[int, int]) -> list[Source]:
@@ -132,6 +144,7 @@ class _Job:
         self.overwrite, self.options = overwrite, options
         self.model = _model_record(predictor)
         self._recorded = False
+        self._lock = contextlib.ExitStack()
         self._found: dict[Path, dict | None] = {}
 
     def found(self, target: Path) -> dict | None:
@@ -243,11 +256,16 @@ class _Job:
         """Record in the folder which model's predictions it contains, before the first is written."""
         if self._recorded:
             return
+        self._lock.enter_context(writing_together(make_folder(self.out), CONTENTS))
         data = json.dumps(self.model).encode()
         if not write_if_absent(self.out / RECORD, data) and (self.out / RECORD).read_bytes() != data:
             self._check_model()  # another process may have been first
             write_bytes(self.out / RECORD, data)
         self._recorded = True
+
+    def end(self) -> None:
+        """Let another process have the folder."""
+        self._lock.close()
 
     def picture(self, source: Source) -> Path:
         """The file or folder that the user should open."""

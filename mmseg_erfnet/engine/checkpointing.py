@@ -16,7 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmseg_erfnet.engine import resuming
 from mmseg_erfnet.engine.resuming import STEP, check_resumable
 from mmseg_erfnet.errors import StorageError, UsageError
-from mmseg_erfnet.files import TEMPORARY, is_regular, make_folder, storage_error, write_bytes
+from mmseg_erfnet.files import TEMPORARY, is_regular, make_folder, remove_unfinished, storage_error, write_bytes
 from mmseg_erfnet.models.building import check_pretrained, common_part, unwrapped
 from mmseg_erfnet.models.checkpoints import check_fit, normalise
 
@@ -191,7 +191,8 @@ class WorkDirLock:
             os.pwrite(descriptor, f'process {os.getpid()} on {socket.gethostname()}'.encode(), 0)
         except OSError:  # a full disk; the name of the owner is only for information
             pass
-        _remove_unfinished(self.work_dir)
+        # Only the run that holds the lock writes checkpoints here.
+        remove_unfinished(Path(self.work_dir).glob(f'{TEMPORARY}*.pth'))
 
     def forget_if_alone(self) -> None:
         """Remove the lock file if this object acquired it and nothing else is in the folder."""
@@ -230,13 +231,6 @@ def own_work_dir(work_dir: str | Path, resume: object, launcher: str = 'none') -
         raise
     finally:
         lock.release()
-
-
-def _remove_unfinished(work_dir: str | Path) -> None:
-    """Remove unfinished checkpoints of a killed run. Only the run that holds the lock writes checkpoints here."""
-    for path in Path(work_dir).glob(f'{TEMPORARY}*.pth'):
-        if is_regular(path):
-            path.unlink(missing_ok=True)
 
 
 def _is_first(launcher: str) -> bool:

@@ -25,7 +25,17 @@ from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, fr
 from mmseg_erfnet.export.int8 import Quantizer, check_data, export_int8
 from mmseg_erfnet.export.metadata import describe
 from mmseg_erfnet.export.parity import Reference, check_parity, sample_frames
-from mmseg_erfnet.files import TEMPORARY, check_targets, folder_for, renamed, replacing, storage_error
+from mmseg_erfnet.files import (
+    TEMPORARY,
+    check_targets,
+    folder_for,
+    locked,
+    remove_unfinished,
+    renamed,
+    replacing,
+    shown,
+    storage_error,
+)
 from mmseg_erfnet.mmseg_import import export_packages
 from mmseg_erfnet.models.building import load_segmentor
 
@@ -207,8 +217,15 @@ class _Model:
 
 @contextlib.contextmanager
 def _unfinished(out: Path) -> Iterator[Path]:
-    """Yield a folder inside ``out`` for files that have not passed yet; if none passes, ``out`` is left unchanged."""
-    with folder_for(out):
+    """Yield a folder inside ``out`` for files that have not passed yet; if none passes, ``out`` is left unchanged.
+
+    Raises:
+        UsageError: Another export is writing into ``out``.
+        StorageError: It cannot be written.
+    """
+    said = f'Another export is writing into {shown(out)}: wait for it, or choose another --out.'
+    with folder_for(out), locked(out, said):
+        remove_unfinished(out.glob(f'{TEMPORARY}*'))
         try:
             folder = tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out, ignore_cleanup_errors=True)
         except OSError as error:

@@ -8,7 +8,7 @@ from mmseg_erfnet.configs import shipped_file
 from mmseg_erfnet.deploy.metadata import read_files
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import write_bytes, write_json
+from mmseg_erfnet.files import check_targets, is_regular, write_bytes, write_json
 from mmseg_erfnet.web.runtime import VERSION, runtime_files
 
 PAGE = Path(__file__).parent / 'page'
@@ -41,22 +41,24 @@ def build_site(model: str | Path, out: str | Path, runtime: str | Path | None = 
         The page, ``index.html``.
 
     Raises:
-        UsageError: The model or the runtime cannot be used, or the folder contains other files.
+        UsageError: The model or the runtime cannot be used, or the folder contains other files or edited ones.
         StorageError: The folder cannot be written.
     """
     model, out = Path(model), Path(out)
     if model.suffix != '.onnx':
         raise UsageError(f'The page runs a model in the ONNX format: got {model}. Export one with --format onnx.')
     description, content = _describe(model)
-    _check_folder(out)
-    files = runtime_files(runtime)
-    write_json(out / DESCRIPTION, description)
-    write_bytes(out / 'model.onnx', content)
-    for name, data in files.items():
-        write_bytes(out / 'runtime' / name, data)
+    written = _written(out)
+    files = {f'runtime/{name}': data for name, data in runtime_files(runtime).items()}
     # index.html comes last, when everything that it loads is there.
-    for path in sorted(PAGE.iterdir(), key=lambda path: path.name == 'index.html'):
-        write_bytes(out / path.name, path.read_bytes())
+    pages = sorted(PAGE.iterdir(), key=lambda path: path.name == 'index.html')
+    files |= {'model.onnx': content} | {path.name: path.read_bytes() for path in pages}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    check_targets([out / name for name in files], ours=lambda path: _hash_of(path) in [*written, *hashes.values()])
+    # The earlier hashes are kept, because a build that is interrupted leaves files of the earlier one.
+    write_json(out / DESCRIPTION, description | dict(written=sorted({*written, *hashes.values()})))
+    for name, data in files.items():
+        write_bytes(out / name, data)
     return out / 'index.html'
 
 
@@ -67,7 +69,6 @@ def _describe(model: Path) -> tuple[dict, bytes]:
         raise UsageError(f'{model} is not for single frames and labels: export it with --output labels and no --batch.')
     content = read_files(model)['.onnx']
     description = dict(
-        written_by='mmseg-erfnet web',
         name=model.stem,
         classes=predictor.classes,
         palette=predictor.palette,
@@ -80,12 +81,23 @@ def _describe(model: Path) -> tuple[dict, bytes]:
     return description, content
 
 
-def _check_folder(out: Path) -> None:
+def _written(out: Path) -> list[str]:
+    """Return the hashes of the files that earlier builds have written into the folder.
+
+    Raises:
+        UsageError: It is a file, or contains files but no description by this command.
+    """
     if out.is_file():
         raise UsageError(f'{out} is a file: name a folder for the page.')
+    if not out.is_dir() or not any(out.iterdir()):
+        return []
     try:
-        ours = json.loads((out / DESCRIPTION).read_bytes())['written_by'] == 'mmseg-erfnet web'
-    except (OSError, ValueError, KeyError, TypeError):
-        ours = False
-    if out.is_dir() and any(out.iterdir()) and not ours:
-        raise UsageError(f'{out} contains files that this command did not write: name a new or an empty folder.')
+        return [str(hash_) for hash_ in json.loads((out / DESCRIPTION).read_bytes())['written']]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f'{out} contains files that this command did not write: name a new or an empty folder.'
+        ) from error
+
+
+def _hash_of(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if is_regular(path) else None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from helpers.tools import run_tool
 
 from mmseg_erfnet.cli import common
 from mmseg_erfnet.files import folder_for, replacing
@@ -80,3 +81,9 @@ def test_a_folder_that_gets_nothing_is_removed(tmp_path):
     with pytest.raises(ZeroDivisionError), folder_for(tmp_path / 'a'):
         raise ZeroDivisionError
     assert (tmp_path / 'a').exists()
+
+
+def test_a_null_byte_in_an_argument_is_one_sentence(tmp_path):
+    ended = run_tool('predict', f'{tmp_path}/photo\0.png')
+    assert ended.status == 1
+    assert r'photo\x00.png contains a null byte' in ended.sentence

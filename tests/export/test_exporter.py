@@ -16,6 +16,7 @@ from mmseg.apis import inference_model
 from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.engine.launch import load_config
 from mmseg_erfnet.errors import DataError, StorageError, UsageError
+from mmseg_erfnet.files import locked
 from mmseg_erfnet.models.building import load_segmentor
 
 onnx = pytest.importorskip('onnx')
@@ -289,6 +290,18 @@ def test_files_of_others_are_not_replaced(name, tmp_path):
     for path in exported().iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     export._check_targets([tmp_path / 'erfnet_camvid11.xml'], [])
+
+
+def test_one_export_at_a_time_and_what_a_killed_one_left_is_removed(tmp_path):
+    left = tmp_path / '.unfinished-abcdefgh' / 'erfnet_camvid11.bin'
+    left.parent.mkdir()
+    left.touch()
+    with locked(tmp_path, ''), pytest.raises(UsageError, match=r'Another export is writing into .*: wait for it'):
+        export.export(config('erfnet_camvid11'), checkpoint('erfnet_camvid11'), tmp_path)
+    assert left.exists()
+    with export._unfinished(tmp_path) as folder:
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """What the page is built of, and what it cannot be built of."""
 
+import hashlib
 import json
 
 import pytest
@@ -36,6 +37,18 @@ def test_a_page_is_built_again_in_its_own_folder_alone(unpacked, tmp_path):
     assert 'Microsoft' in (out / 'runtime/LICENSE').read_text()
     for text in (path.read_text() for path in site.PAGE.iterdir()):
         assert '://' not in text
+    # Files of an earlier build are replaced, edited ones are not.
+    (out / 'app.js').write_text('of an earlier version')
+    description = json.loads((out / 'model.json').read_text())
+    description['written'].append(hashlib.sha256(b'of an earlier version').hexdigest())
+    (out / 'model.json').write_text(json.dumps(description))
+    (out / 'index.html').write_text('edited')
+    ended = run_tool('web', model, '--out', out, '--runtime', unpacked)
+    assert (ended.status, 'index.html exists, and is not a result of an earlier run' in ended.sentence) == (1, True)
+    assert (out / 'app.js').read_text() == 'of an earlier version'
+    (out / 'index.html').unlink()
+    assert run_tool('web', model, '--out', out, '--runtime', unpacked).status == 0
+    assert (out / 'app.js').read_bytes() == (site.PAGE / 'app.js').read_bytes()
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'index.html').write_text('mine')
     ended = run_tool('web', model, '--out', tmp_path / 'mine', '--runtime', unpacked)
