@@ -197,6 +197,11 @@ OPTIONS = {
         ['default_hooks.checkpoint.interval=often'],
         r"default_hooks\.checkpoint\.interval cannot be used: it is 'often', but SafeCheckpointHook takes numbers",
     ),
+    'compile that is neither': (['compile=3'], r'compile cannot be used: .*dict or bool.*; correct it in the config'),
+    'compile of another kind': (
+        ['compile.mode=fast'],
+        r'compile cannot be used: Unrecognized mode=fast, .*; correct it',
+    ),
     'memory in words': (
         ['train_dataloader.dataset.cache_gb=much'],
         r"train_dataloader\.dataset\.cache_gb cannot be used: it is 'much', but CamVidDataset takes numbers there",

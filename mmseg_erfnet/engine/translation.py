@@ -316,6 +316,8 @@ def _by_runner(error: BaseException, frames: list[Frame], cfg: Config | None) ->
         what = f'has {argument[1]}, which no data loader takes' if argument else f'cannot be used: {reason(error)}'
         remedy = f'did you mean {meant}?' if meant else 'correct it in the config.'
         return UsageError(f'{where} {what}; {remedy}')
+    if '_maybe_compile' in steps:  # wraps the function only; it is compiled when it is called
+        return UsageError(f'compile cannot be used: {reason(error)}; correct it in the config.')
     if any(name in ('__init__', 'from_cfg') or name.startswith(('build_', 'register_')) for name in steps):
         return UsageError(f'The config does not describe a valid run: {reason(error)}; correct it.')
     return None
