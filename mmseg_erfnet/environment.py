@@ -41,6 +41,11 @@ def versions() -> dict[str, str]:
     return {'mmseg_erfnet': __version__, **{name: number for name, number in installed.items() if number}}
 
 
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def machine() -> dict:
     """Return ``cpu`` (its name), ``flags`` (those that affect speed), ``cores`` and ``gpu`` (its name, or '')."""
     name, flags = platform.processor() or platform.machine(), []

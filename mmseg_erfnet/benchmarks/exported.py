@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from mmseg_erfnet.benchmarks.timing import interleaved
+from mmseg_erfnet.deploy.overlap import side_by_side
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import find_sources
 from mmseg_erfnet.deploy.video import Clip, check_codec, default_codec, predict_video, write_clip
-from mmseg_erfnet.environment import machine
+from mmseg_erfnet.environment import cores, machine
 from mmseg_erfnet.errors import DataError
 
 VIDEO_SIZE, VIDEO_FRAMES = (360, 480), 150
@@ -44,7 +45,7 @@ def benchmark_models(
     Raises:
         UserError: A model cannot be used, or not with these frames.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     result = dict(machine=machine(), threads=threads, load=os.getloadavg()[0], batch=batch, sizes=[])
     predictors = {str(path): Predictor(path, threads=threads) for path in models}
     for size in sizes:
@@ -92,8 +93,9 @@ def benchmark_video(
 ) -> dict:
     """Compare the throughput of `predict` on a video with that of the model alone on the same frames.
 
-    In each round, the model predicts the decoded frames one after the other, and then `predict` reads the clip,
-    predicts, paints and writes it.
+    In each round, the model predicts the decoded frames one after the other, on all threads, and then `predict` reads
+    the clip, predicts, paints and writes it. `predict` runs frames side by side where the backend can, so the model's
+    own throughput is measured in that way, too.
 
     Args:
         model: An exported file whose output is labels.
@@ -105,18 +107,20 @@ def benchmark_video(
         street: Frames, BGR, uint8 (H, W, 3), of the clip to make.
 
     Returns:
-        ``model``, ``clip``, ``codec``, ``size``, ``frames``, ``machine``, ``threads`` and ``load``; ``alone`` and
-        ``tool`` of each round, in frames per second; and ``ratio``, the median of tool / alone.
+        ``model``, ``clip``, ``codec``, ``size``, ``frames``, ``machine``, ``threads``, ``parallel`` (number of frames
+        side by side) and ``load``; ``alone``, ``side_by_side`` and ``tool`` of each round, in frames per second; and
+        ``ratio``, the median of tool / alone.
 
     Raises:
         UserError: The model, the clip or the codec cannot be used.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     codec = codec or default_codec()
     check_codec(codec)
     load = os.getloadavg()[0]
     predictor = Predictor(model, threads=threads)
-    alone, tool = [], []
+    of_the_tool = Predictor(model, threads=threads, side_by_side=True)
+    speeds: dict[str, list[float]] = dict(alone=[], side_by_side=[], tool=[])
     with tempfile.TemporaryDirectory() as folder:
         if clip is None:
             clip = str(Path(folder) / f'street{".mp4" if codec == "h264" else ".webm"}')
@@ -129,14 +133,11 @@ def benchmark_video(
         target = Path(folder) / 'painted' / ('x.mp4' if codec != 'vp8' else 'x.webm')
         for round_ in range(rounds + 1):
             number = len(pictures) if round_ else min(10, len(pictures))
-            started = time.perf_counter()
-            for picture in pictures[:number]:
-                predictor.predict(picture)
-            seconds = time.perf_counter() - started
-            painted = predict_video(predictor, source, target, codec=codec, max_frames=number)
+            seconds = _seconds(predictor, pictures[:number]), _seconds(of_the_tool, pictures[:number])
+            painted = predict_video(of_the_tool, source, target, codec=codec, max_frames=number)
             if round_:
-                alone.append(number / seconds)
-                tool.append(painted.frames / painted.seconds)
+                for name, value in zip(speeds, (*seconds, painted.seconds), strict=True):
+                    speeds[name].append(number / value)
     return dict(
         model=Path(model).name,
         clip=Path(clip).name,
@@ -145,11 +146,18 @@ def benchmark_video(
         frames=len(pictures),
         machine=machine(),
         threads=threads,
+        parallel=of_the_tool.parallel,
         load=load,
-        alone=alone,
-        tool=tool,
-        ratio=float(np.median(np.divide(tool, alone))),
+        **speeds,
+        ratio=float(np.median(np.divide(speeds['tool'], speeds['alone']))),
     )
+
+
+def _seconds(predictor: Predictor, frames: Sequence[np.ndarray]) -> float:
+    started = time.perf_counter()
+    for _ in side_by_side(predictor.predict, frames, predictor.parallel):
+        pass
+    return time.perf_counter() - started
 
 
 def video_line(result: dict) -> str:
@@ -158,7 +166,8 @@ def video_line(result: dict) -> str:
     ratios = np.divide(result['tool'], result['alone'])
     return (
         f'{result["model"]} on {result["clip"]}, {width}x{height}, written as {result["codec"]}: predict '
-        f'{np.median(result["tool"]):.1f} frames/s, the model alone {np.median(result["alone"]):.1f}; ratio '
+        f'{np.median(result["tool"]):.1f} frames/s, the model alone {np.median(result["alone"]):.1f} frame by frame '
+        f'and {np.median(result["side_by_side"]):.1f} with {result["parallel"]} side by side; ratio to frame by frame '
         f'{result["ratio"]:.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds of {result["frames"]} '
         f'frames), {result["threads"]} threads, load before {result["load"]:.1f}'
     )

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.deploy.metadata import files_of
 from mmseg_erfnet.deploy.runtime import Predictor
-from mmseg_erfnet.environment import machine, version
+from mmseg_erfnet.environment import cores, machine, version
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.export.int8 import scored_sample
 from mmseg_erfnet.export.torch_backend import torch_predictor
@@ -54,7 +54,7 @@ def measure_formats(
     Raises:
         UserError: A model or the data cannot be used.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     result = dict(machine=machine(), threads=threads, load=os.getloadavg()[0])
     # Loading the model sets the registry scope in which the dataset's parts are found.
     reference = torch_predictor(cfg, checkpoint, 'cpu', threads, trust_checkpoint)

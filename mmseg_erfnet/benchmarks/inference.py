@@ -21,7 +21,7 @@ from mmseg_erfnet.benchmarks.timing import BURST
 from mmseg_erfnet.deploy.backends import OnnxRuntime, OpenVINO
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
-from mmseg_erfnet.environment import machine, versions
+from mmseg_erfnet.environment import cores, machine, versions
 from mmseg_erfnet.export.exporter import sample_frames
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save, save_openvino, to_onnx, to_openvino, trace
@@ -69,7 +69,7 @@ def benchmark(
         ``p90`` and ``min`` in milliseconds and ``fps`` from the median; ``ratio`` to the baseline on the same device;
         ``of_limit``; and ``agreement`` with the baseline's labels.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     torch.set_num_threads(threads)
     load = os.getloadavg()[0]
     result = dict(

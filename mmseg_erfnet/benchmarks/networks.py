@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from mmseg_erfnet.benchmarks.inference import count_macs, cpu_precisions
 from mmseg_erfnet.benchmarks.timing import interleaved
 from mmseg_erfnet.deploy.backends import OpenVINO
-from mmseg_erfnet.environment import machine, versions
+from mmseg_erfnet.environment import cores, machine, versions
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save_openvino, to_onnx, to_openvino
 from mmseg_erfnet.export.graph import FrameToLabels
@@ -83,7 +83,7 @@ def benchmark_networks(
         ``machine``, ``versions``, ``threads``, ``size``, ``load_before``, and for each network ``name``,
         ``parameters``, ``macs`` per frame, and ``latency``: milliseconds (median) by precision.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     torch.set_num_threads(threads)
     load = os.getloadavg()[0]
     nncf.set_log_level(40)

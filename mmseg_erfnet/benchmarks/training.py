@@ -4,7 +4,6 @@ Each row runs in its own process, so that process-wide settings such as threads 
 one row runs, the others wait. A turn is a few iterations of the loop without hooks: fetch, forward, backward, update.
 """
 
-import os
 import socket
 import tempfile
 import time
@@ -33,6 +32,7 @@ from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 from mmseg_erfnet.engine.amp import use_amp
 from mmseg_erfnet.engine.memory import keep_freed_memory
+from mmseg_erfnet.environment import cores
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.mmseg_import import call_quietly
 
@@ -67,7 +67,7 @@ def benchmark_training(
         ``pipelines``. A row has ``name``, ``fps``, ``ratio`` to the first row, and the median milliseconds per image of
         each of :data:`PARTS`. A pipeline has ``name`` and ``fps`` on one core, based on CPU time.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     with tempfile.TemporaryDirectory() as folder:
         cfg, stock, source = _prepare(cfg, Path(folder))
         amp = use_amp(cfg)
@@ -121,7 +121,7 @@ def benchmark_scaling(
     Returns:
         For each point, ``batch`` (per process), ``workers``, ``size``, ``processes`` and ``fps``.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     points = []
     with tempfile.TemporaryDirectory() as folder:
         cfg, _, _ = _prepare(cfg, Path(folder))

@@ -53,8 +53,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             'There is no input: give an image, a folder, a pattern, a video, an address or a camera number.'
         )
     _check_options(model, args)
-    find_sources(inputs)  # report a wrong name before loading a model
-    predictor = _predictor(model, args)
+    sources = find_sources(inputs)  # report a wrong name before loading a model
+    # The result of a single image, or of a camera, is wanted soon; otherwise, throughput counts.
+    at_once = any(source.kind == 'live' for source in sources) or [source.kind for source in sources] == ['image']
+    predictor = _predictor(model, args, side_by_side=not at_once)
     with _Stop() as stop:
         result = predict(
             predictor,
@@ -162,10 +164,10 @@ def _check_options(model: list[str], args: argparse.Namespace) -> None:
     given(args.precision, '--precision', openvino, 'except on an OpenVINO model (.xml)')
 
 
-def _predictor(model: list[str], args: argparse.Namespace) -> Predictor:
+def _predictor(model: list[str], args: argparse.Namespace, side_by_side: bool) -> Predictor:
     if len(model) < 2:
         path = model[0] if model else default_model()
-        return Predictor(path, args.device or 'CPU', args.threads, args.precision)
+        return Predictor(path, args.device or 'CPU', args.threads, args.precision, side_by_side)
     require_mmseg()
     from mmseg_erfnet.engine.config_file import require_entries
     from mmseg_erfnet.export.torch_backend import torch_predictor

@@ -17,6 +17,8 @@ class Backend:
         threads: Number of CPU threads per prediction. By default, the library uses all cores.
         precision: 'f32' or None; OpenVINO also has 'bf16'.
         contents: The model's files by suffix, if they have already been read.
+        side_by_side: Run calls from several threads side by side, each on its share of the cores, if the library can:
+            more frames per second, but more time for each.
         **options: Further options of the library.
 
     Raises:
@@ -27,6 +29,7 @@ class Backend:
     ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError)  # raised for a file that the library cannot read
     PRECISIONS = ('f32',)
     precision = 'f32'
+    parallel = 1  # number of calls that run side by side
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Backend:
         threads: int | None = None,
         precision: str | None = None,
         contents: dict[str, bytes] | None = None,
+        side_by_side: bool = False,
         **options,
     ) -> None:
         path = Path(path)
@@ -43,6 +47,7 @@ class Backend:
             only = ' or '.join(self.PRECISIONS)
             raise UsageError(f'{self.NAME} runs {path} only in {only}: got {precision}{hint}.')
         contents = contents or read_files(path)
+        self.side_by_side = side_by_side
         try:
             self._load(path, contents, device, threads, precision, **options)
         except ImportError as error:

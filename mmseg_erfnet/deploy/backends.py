@@ -1,5 +1,6 @@
 """The libraries that run exported models."""
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from mmseg_erfnet.deploy.backend import Backend
 from mmseg_erfnet.deploy.fixed import LiteRT, Ncnn
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
+from mmseg_erfnet.environment import cores
 from mmseg_erfnet.errors import DataError, UsageError
 
 # Maximum number of frame sizes with a compiled model of their own. Frames of further sizes use a model compiled for any
@@ -16,8 +18,10 @@ COMPILED_SIZES = 4
 # OpenVINO's CPU kernels address an array by 32-bit offsets: beyond this many bytes they read elsewhere, and the process
 # ends with a segmentation fault. With 11 classes, a frame of 48 megapixels fits.
 OPENVINO_LIMIT = 1 << 31
-# Frames with fewer pixels are not checked; no layer has that many channels at the frame's size.
-CHECKED_PIXELS = 1 << 21
+# Batches with fewer pixels are not checked, because no layer has that many channels at the frame's size. Larger ones
+# run one at a time: each needs hundreds of megabytes.
+LARGE_PIXELS = 1 << 21
+MOST_STREAMS = 8  # frames side by side: each needs memory of its own, and decoding does not keep up with more
 
 
 class OpenVINO(Backend):
@@ -51,8 +55,12 @@ class OpenVINO(Backend):
         self._options = {'INFERENCE_PRECISION_HINT': precision, 'PERFORMANCE_HINT': 'LATENCY', **(options or {})}
         if threads is not None:
             self._options['INFERENCE_NUM_THREADS'] = threads
+        if self.side_by_side and device == 'CPU':
+            self.parallel = min(threads or cores(), MOST_STREAMS)
+            self._options['NUM_STREAMS'] = self.parallel
         self._compiled: dict[tuple | None, object] = {}
         self._lock = threading.Lock()
+        self._large = threading.Lock()
         self._local = threading.local()
 
     def _capabilities(self, device: str) -> list[str]:
@@ -74,8 +82,9 @@ class OpenVINO(Backend):
             DataError: The frames are too large.
         """
         request = self._request(frames.shape)
-        request.infer([frames], share_inputs=True)
-        return request.get_output_tensor(0).data.copy()
+        with self._large if frames[..., 0].size >= LARGE_PIXELS else contextlib.nullcontext():
+            request.infer([frames], share_inputs=True)
+            return request.get_output_tensor(0).data.copy()
 
     def _request(self, shape: tuple):
         self._check_size(shape)
@@ -91,7 +100,7 @@ class OpenVINO(Backend):
 
     def _check_size(self, shape: tuple) -> None:
         number, height, width, _ = shape
-        if number * height * width < CHECKED_PIXELS:
+        if number * height * width < LARGE_PIXELS:
             return
         model = self._model.clone()
         model.reshape(list(shape))

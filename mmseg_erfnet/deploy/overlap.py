@@ -2,7 +2,9 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 DEPTH = 4  # maximum number of items queued between two threads
 POLL = 0.1  # seconds between checks whether a wait should end
@@ -63,6 +65,32 @@ def ahead(items: Iterable, stopped: Callable[[], bool] = lambda: False) -> Itera
     finally:
         reader.ended.set()
         reader.thread.join(PATIENCE)
+
+
+def side_by_side(function: Callable, items: Iterable, number: int) -> Iterator[tuple]:
+    """Yield ``(item, function(item))`` in order; up to ``number`` calls run at the same time, in threads.
+
+    An error of a call is raised in its turn.
+    """
+    if number == 1:
+        for item in items:
+            yield item, function(item)
+        return
+    waiting: deque = deque()
+    with ThreadPoolExecutor(number) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                # One more than run, so that no thread waits for the consumer.
+                if len(waiting) > number:
+                    item, future = waiting.popleft()
+                    yield item, future.result()
+            while waiting:
+                item, future = waiting.popleft()
+                yield item, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
 
 
 class Behind:

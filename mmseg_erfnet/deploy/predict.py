@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmseg_erfnet.deploy.overlap import Behind, ahead
+from mmseg_erfnet.deploy.overlap import Behind, ahead, side_by_side
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import Source, find_sources
 from mmseg_erfnet.deploy.video import check_codec, default_codec, predict_video, video_path, write_picture
@@ -263,6 +263,16 @@ class _Job:
             write_bytes(self.out / RECORD, data)
         self._recorded = True
 
+    def predict(self, read: tuple[Source, np.ndarray | DataError]) -> np.ndarray | str:
+        """Return the labels of an image, or one sentence that says why there are none."""
+        source, frame = read
+        try:
+            return self.predictor.predict(_checked(frame))
+        except DataError as error:
+            return _naming(source, error)
+        except MemoryError:
+            return f'{source} does not fit into memory; shrink it, or cut it into tiles.'
+
     def end(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
@@ -313,14 +323,15 @@ def _predict_images(job: _Job, sources: list[Source], result: Result, stopped: C
     job.begin()
     note = f'{result.kept} already there' if result.kept else ''
     done = 0
-    with Behind() as writer, progress('Images', len(sources), 'images', note) as bar:
-        for source, frame in ahead(map(_read, sources), stopped):
-            try:
-                labels = job.predictor.predict(_checked(frame))
-            except DataError as error:
-                result.failures.append(_naming(source, error))
-            except MemoryError:
-                result.failures.append(f'{source} does not fit into memory; shrink it, or cut it into tiles.')
+    read = ahead(map(_read, sources), stopped)
+    with (
+        Behind() as writer,
+        contextlib.closing(side_by_side(job.predict, read, job.predictor.parallel)) as predicted,
+        progress('Images', len(sources), 'images', note) as bar,
+    ):
+        for (source, frame), labels in predicted:
+            if isinstance(labels, str):
+                result.failures.append(labels)
             else:
                 writer.submit(_write_image, job, source, frame, labels, result)
             done += 1

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 # FFmpeg prints dozens of lines about a damaged clip; this module reports the damage in one sentence.
@@ -21,7 +22,7 @@ os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 import cv2
 import numpy as np
 
-from mmseg_erfnet.deploy.overlap import Behind, ahead
+from mmseg_erfnet.deploy.overlap import Behind, ahead, side_by_side
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import Source, find_sources
 from mmseg_erfnet.errors import DataError, UsageError
@@ -506,15 +507,30 @@ def _run(
         painted or contextlib.nullcontext(),
         Behind() as writer,
         contextlib.closing(ahead(frames, stopped)) as items,
+        contextlib.closing(
+            side_by_side(partial(_predict, predictor), _marked(items, every), predictor.parallel)
+        ) as predicted,
         progress(shown(Path(clip.source.name).name), total, 'frames') as bar,
     ):
-        for seconds, frame in items:
-            if count % every == 0 or labels.shape != frame.shape[:2]:
-                labels = predictor.predict(frame)
+        for (seconds, frame, _), found in predicted:
+            labels = labels if found is None else found
             writer.submit(_write_frame, predictor, frame, labels, seconds, count, painted, folders, record)
             count += 1
             bar.update()
     return count
+
+
+def _marked(items: Iterable[tuple[float, np.ndarray]], every: int) -> Iterator[tuple[float, np.ndarray, bool]]:
+    """Add whether a frame is predicted: every N-th one, and each whose size differs from the one before."""
+    shape = None
+    for number, (seconds, frame) in enumerate(items):
+        yield seconds, frame, number % every == 0 or frame.shape != shape
+        shape = frame.shape
+
+
+def _predict(predictor: Predictor, item: tuple[float, np.ndarray, bool]) -> np.ndarray | None:
+    _, frame, wanted = item
+    return predictor.predict(frame) if wanted else None
 
 
 def _write_frame(

@@ -39,8 +39,10 @@ def test_the_tool_is_compared_with_the_model_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark.Predictor, 'predict', lambda self, frame: seen.append(1) or predict(self, frame))
     result = benchmark.benchmark_video(model, str(clip), threads=1, rounds=2, frames=5, codec='mp4v')
     assert (result['frames'], result['size'], len(result['alone']), len(result['tool'])) == (5, [72, 96], 2, 2)
-    # One round warms up; each has the frames once for the model and once for the tool.
-    assert len(seen) == 3 * 2 * 5
+    # One round warms up; each has the frames twice for the model and once for the tool.
+    assert len(seen) == 3 * 3 * 5
+    assert len(result['side_by_side']) == 2
+    assert result['parallel'] == 1, 'with one thread'
     assert result['ratio'] == pytest.approx(np.median(np.divide(result['tool'], result['alone'])))
     assert benchmark.video_line(result).startswith('erfnet_camvid11.xml on clip.webm, 96x72, written as mp4v: predict ')
 

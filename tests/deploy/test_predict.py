@@ -80,8 +80,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
-def test_folder(folder, tmp_path):
-    result = predict(predictor(), str(folder), tmp_path / 'out')
+@pytest.mark.parametrize('parallel', [1, 4])
+def test_folder(parallel, folder, tmp_path):
+    model = predictor()
+    model.parallel = parallel
+    result = predict(model, str(folder), tmp_path / 'out')
     assert (result.failures, result.kept, result.stopped) == ([], 0, False)
     names = ['0', '1', '2', '3', 'below/4', 'below/5']
     assert written(tmp_path / 'out') == [f'{kind}/{name}.png' for kind in ('labels', 'painted') for name in names]
@@ -490,12 +493,14 @@ from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.cli import predict as tool
 
 class Slow:
+    parallel = 2
+
     def run(self, frames):
         time.sleep(0.05)
         print('frame', flush=True)
         return np.zeros(frames.shape[:3], np.uint8)
 
-tool._predictor = lambda model, args: Predictor.of(
+tool._predictor = lambda model, args, side_by_side: Predictor.of(
     'slow', Slow(), dict(classes=['dark', 'bright'], palette=[[0, 0, 200], [200, 0, 0]], output='labels', size=None,
     batch=None))
 tool.main(sys.argv[1:])

@@ -10,6 +10,7 @@ import pytest
 from helpers.small_models import exported
 
 from mmseg_erfnet.deploy import Predictor, backends
+from mmseg_erfnet.deploy.overlap import side_by_side
 from mmseg_erfnet.errors import DataError, UsageError
 
 openvino = pytest.importorskip('openvino')
@@ -91,6 +92,17 @@ def test_threads_share_a_model(suffix):
     assert all(map(np.array_equal, found[:6], expected))
     for one, labels in zip(frames, found, strict=True):
         assert np.array_equal(labels, predictor.predict(one))
+
+
+@FORMATS
+def test_frames_side_by_side_get_the_same_labels(suffix, monkeypatch):
+    one, many = (Predictor(model(suffix), threads=3, side_by_side=together) for together in (False, True))
+    assert (one.parallel, many.parallel) == (1, 3 if suffix == '.xml' else 1)
+    frames = [frame(40 + 8 * (seed % 3), 56, seed) for seed in range(12)]
+    for large in (backends.LARGE_PIXELS, 48 * 56):  # two sizes then run one at a time
+        monkeypatch.setattr(backends, 'LARGE_PIXELS', large)
+        for item, labels in side_by_side(many.predict, frames, many.parallel):
+            assert np.array_equal(labels, one.predict(item))
 
 
 @pytest.mark.parametrize('released', ['the elder first', 'in another thread'])
@@ -184,7 +196,7 @@ def test_options_are_checked(suffix, options, message):
 
 def test_frames_that_openvino_cannot_address_are_refused(monkeypatch):
     """With 11 classes in float32, 400x560 is the limit here. Beyond 2^31 bytes the process would end by a signal."""
-    monkeypatch.setattr(backends, 'CHECKED_PIXELS', 1)
+    monkeypatch.setattr(backends, 'LARGE_PIXELS', 1)
     monkeypatch.setattr(backends, 'OPENVINO_LIMIT', 4 * 11 * 400 * 560 + 1)
     predictor = Predictor(model())
     assert predictor.predict(frame(400, 560)).shape == (400, 560)

@@ -122,8 +122,10 @@ def test_h264_is_what_browsers_decode(tmp_path):
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ('h264', 'yuv420p')
 
 
-def test_each_nth_frame_is_computed_and_its_labels_are_held(tmp_path):
+@pytest.mark.parametrize('parallel', [1, 3])
+def test_each_nth_frame_is_computed_and_its_labels_are_held(parallel, tmp_path):
     model = predictor()
+    model.parallel = parallel
     result = predict_video(model, clip(tmp_path / 'x.mp4', 20), None, {'labels': tmp_path / 'labels'}, every=4)
     assert (result.frames, model._backend.calls) == (20, 5)
     means = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED).mean() for path in sorted((tmp_path / 'labels').iterdir())]
