@@ -178,7 +178,6 @@ def _passed_on(found: Iterator) -> Iterator:
 
 def _datasets(cfg, model) -> Iterator:
     """Yield findings on each split, and return by split the datasets that can be built."""
-    from mmengine.config import Config
 
     datasets = {}
     for part in ('train', 'val', 'test'):
@@ -188,7 +187,7 @@ def _datasets(cfg, model) -> Iterator:
         if part == 'test' and loader == cfg.get('val_dataloader'):
             yield Finding('test', 'the same as val')
             continue
-        dataset = yield from _passed_on(_split(part, Config(deepcopy(loader.to_dict())), model, cfg))
+        dataset = yield from _passed_on(_split(part, model, cfg))
         if dataset is not None:
             datasets[part] = dataset
     return datasets
@@ -240,15 +239,14 @@ def _optimizer(cfg, model) -> Iterator[Finding]:
         yield Finding('optimizer', *_apart(error, "correct the config's `optim_wrapper`", cfg))
 
 
-def _split(part: str, loader, model, cfg) -> Iterator:
+def _split(part: str, model, cfg) -> Iterator:
     """Yield findings, and the dataset if it can be built."""
-    from mmseg.registry import DATASETS
-
+    from mmseg_erfnet.datasets.building import build_dataset
     from mmseg_erfnet.engine.preflight import check_classes
     from mmseg_erfnet.errors import UsageError
 
     try:
-        dataset = DATASETS.build(loader.dataset)
+        dataset = build_dataset(cfg, part)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
     except Exception as error:  # our own DataError, or anything from other code

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
+from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.deploy.metadata import files_of
 from mmseg_erfnet.deploy.runtime import Predictor
@@ -16,7 +17,6 @@ from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.export.int8 import scored_sample
 from mmseg_erfnet.export.torch_backend import torch_predictor
 from mmseg_erfnet.progress import progress
-from mmseg_erfnet.registry import DATASETS
 
 # For each suffix: the argument of export, the runtime, where it runs, and the distribution that it needs.
 FORMATS = {
@@ -56,9 +56,8 @@ def measure_formats(
     """
     threads = threads or cores()
     result = dict(machine=machine(), threads=threads, load=os.getloadavg()[0])
-    # Loading the model sets the registry scope in which the dataset's parts are found.
     reference = torch_predictor(cfg, checkpoint, 'cpu', threads, trust_checkpoint)
-    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
+    dataset = build_dataset(cfg, 'val')
     indices = evenly_spaced(len(dataset), images or len(dataset))
     predictors = {str(path): Predictor(path, threads=threads) for path in models}
     runs = {name: _Run(predictor) for name, predictor in {'': reference, **predictors}.items()}

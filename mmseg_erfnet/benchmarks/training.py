@@ -23,11 +23,12 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import MODELS
 from torch.multiprocessing import get_context
 from torch.nn.parallel import DistributedDataParallel
 
 from mmseg_erfnet.benchmarks.stock import stock_backbone
+from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 from mmseg_erfnet.engine.amp import use_amp
@@ -159,7 +160,7 @@ def _prepare(cfg: Config, folder: Path) -> tuple[Config, Config, str]:
     data, source = cfg.train_dataloader.dataset, 'the training set'
     loading = loading_steps(data.pipeline)
     try:
-        dataset = DATASETS.build(dict(data, pipeline=loading))
+        dataset = build_dataset(cfg, 'train', pipeline=loading)
     except (DataError, FileNotFoundError) as error:
         if 'CamVid' not in data.type:
             raise UsageError(
@@ -167,7 +168,7 @@ def _prepare(cfg: Config, folder: Path) -> tuple[Config, Config, str]:
                 'CamVid, which works on synthetic frames.'
             ) from error
         data.data_root = str(synthesize_camvid(folder / 'synthetic', FRAMES, SYNTHETIC_SIZE))
-        dataset, source = DATASETS.build(dict(data, pipeline=loading)), 'synthetic'
+        dataset, source = build_dataset(cfg, 'train', pipeline=loading), 'synthetic'
     data.indices = evenly_spaced(len(dataset), FRAMES)
     for kind in ('images', 'labels'):
         (folder / kind).mkdir()
@@ -241,7 +242,7 @@ def with_size(cfg: Config, size: tuple[int, int]) -> Config:
 def _pipeline_rate(cfg: Config, cache: int | None, samples: int) -> float:
     """Return samples per second on one core, after all frames have been read once."""
     options = {} if cache is None else dict(cache_gb=cache)
-    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, **options))
+    dataset = build_dataset(cfg, 'train', **options)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # as in a data loader's worker
     try:

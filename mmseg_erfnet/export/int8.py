@@ -13,6 +13,7 @@ import numpy as np
 from mmengine.config import Config
 from mmseg.datasets import BaseSegDataset
 
+from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import DataError, QuantizationError, UsageError
@@ -20,7 +21,6 @@ from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.export.graph import FrameResize, frame_resize
 from mmseg_erfnet.export.parity import read_frame
 from mmseg_erfnet.progress import progress
-from mmseg_erfnet.registry import DATASETS
 
 # NNCF's default for calibration.
 CALIBRATION_FRAMES = 300
@@ -76,7 +76,7 @@ def export_int8(
         QuantizationError: The loss exceeds the limit, or a score is NaN.
     """
     check_data(cfg)
-    validation = DATASETS.build(dict(cfg.val_dataloader.dataset))
+    validation = build_dataset(cfg, 'val')
     frames = calibration_frames(cfg, quantizer.frames, scale)
 
     def score_of(candidate: object, what: str) -> dict:
@@ -119,12 +119,13 @@ def check_data(cfg: Config) -> None:
         UsageError: The config has no training or validation set.
         DataError: The data are not where the config says.
     """
-    for loader, purpose in (('train_dataloader', 'calibrated'), ('val_dataloader', 'scored')):
-        if not cfg.get(loader):
+    for part, purpose in (('train', 'calibrated'), ('val', 'scored')):
+        if not cfg.get(f'{part}_dataloader'):
             raise UsageError(
-                f'The config has no {loader}, and int8 is {purpose} on its images: export with a config that has one.'
+                f'The config has no {part}_dataloader, and int8 is {purpose} on its images: export with a config that '
+                'has one.'
             )
-        DATASETS.build(dict(cfg[loader].dataset))
+        build_dataset(cfg, part)
 
 
 def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES, scale: float = 1.0) -> list[np.ndarray]:
@@ -135,7 +136,7 @@ def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES, scale: flo
         number: Maximum number of images.
         scale: Factor on that size. If the test pipeline has no resize, the model itself scales.
     """
-    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset))
+    dataset = build_dataset(cfg, 'train')
     resize = frame_resize(cfg, scale)
     frames = []
     for index in evenly_spaced(len(dataset), number):

@@ -13,13 +13,14 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from mmseg_erfnet.datasets.base import read_bytes
+from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.datasets.pipelines import LOADING_STEPS, evenly_spaced, step_name
 from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import DataError, ParityError
 from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, test_pipeline
 from mmseg_erfnet.images import check_frame
-from mmseg_erfnet.registry import DATASETS, TRANSFORMS
+from mmseg_erfnet.registry import TRANSFORMS
 
 # Largest allowed difference of float32 logits from PyTorch's. Labels may differ where two classes are this close.
 LOGIT_TOLERANCE = 1e-3
@@ -30,8 +31,7 @@ RESIZED_DISAGREEMENT = 1e-3
 def sample_frames(cfg: Config, number: int) -> list[np.ndarray]:
     """Return evenly spaced frames of a config's test set, or synthetic frames if its data are not available."""
     try:
-        loader = cfg.get('test_dataloader') or cfg.val_dataloader
-        dataset = DATASETS.build(dict(loader.dataset))
+        dataset = build_dataset(cfg, 'test' if cfg.get('test_dataloader') else 'val')
         return [read_frame(dataset.get_data_info(index)['img_path']) for index in evenly_spaced(len(dataset), number)]
     except (DataError, FileNotFoundError):
         return [render((360, 480), seed=0, index=index)[0][..., ::-1].copy() for index in range(number)]

@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
 
+from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.datasets.statistics import LabelStatistics, class_weights, label_statistics, median_frequency_weights
 from mmseg_erfnet.datasets.wrappers import frames_of, inner_configs, inner_datasets
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.files import check_targets, write_bytes, write_text
-from mmseg_erfnet.registry import DATASETS
 from mmseg_erfnet.reports.page import Report, is_report, jpeg
 from mmseg_erfnet.text import listed
 from mmseg_erfnet.visualization.charts import NARROW, WIDTH, class_bars, png, share_violins, weight_bars
@@ -82,8 +81,7 @@ def write_dataset_report(
     if cfg.get('train_dataloader') is None:
         raise UsageError('the config has no train_dataloader; there is no training set to report on.')
     _check_folder(out)
-    init_default_scope(cfg.get('default_scope', 'mmseg'))
-    train = DATASETS.build(cfg.train_dataloader.dataset)
+    train = build_dataset(cfg, 'train')
     statistics, missing = _count(cfg, train, workers)
     counted = statistics['train']
     if not counted.pixels.sum():
@@ -248,7 +246,7 @@ def _other(cfg: Config, split: str) -> BaseSegDataset | None:
     inner = [inner_configs(cfg[f'{name}_dataloader'].dataset) for name in splits]
     places = [[tuple(str(part.get(key)) for key in keys) for part in parts] for parts in inner]
     place = splits.index(split)
-    return None if places[place] in places[:place] else DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+    return None if places[place] in places[:place] else build_dataset(cfg, split)
 
 
 def _absent(statistics: LabelStatistics) -> list[str]:
