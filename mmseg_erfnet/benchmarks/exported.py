@@ -53,14 +53,19 @@ def benchmark_models(
         frames = np.stack([cv2.resize(frame, size[::-1]) for frame in noise])
         functions = {name: partial(predictor.predict_batch, frames) for name, predictor in predictors.items()}
         seconds = interleaved(functions, rounds)
-        rows = [_row(name, values, batch) for name, values in seconds.items()]
+        files = [Path(name).name for name in seconds]
+        # Files of one name are told apart by their folders.
+        rows = [
+            _row(file if files.count(file) == 1 else name, values, batch)
+            for file, (name, values) in zip(files, seconds.items(), strict=True)
+        ]
         result['sizes'].append(dict(size=list(size), rows=rows))
     return result
 
 
 def _row(name: str, seconds: list[float], batch: int) -> dict:
     median, p90 = np.percentile(seconds, [50, 90]) * 1e3
-    return dict(name=Path(name).name, median=median, p90=p90, min=min(seconds) * 1e3, fps=batch / median * 1e3)
+    return dict(name=name, median=median, p90=p90, min=min(seconds) * 1e3, fps=batch / median * 1e3)
 
 
 def models_table(result: dict) -> str:

@@ -1,5 +1,7 @@
 """The speed of exported models: what is counted, and the tool's throughput beside the model's."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +30,14 @@ def test_models_are_measured_without_a_config():
             assert row['min'] <= row['median'] <= row['p90']
             assert row['fps'] == pytest.approx(2000 / row['median'])
     assert benchmark.models_table(result).count('| erfnet_camvid11.onnx | ') == 2
+
+
+def test_models_of_one_name_are_told_apart(tmp_path):
+    (tmp_path / 'other').mkdir()
+    model, onnx = models()
+    other = shutil.copy(onnx, tmp_path / 'other')
+    (part,) = benchmark.benchmark_models([model, onnx, other], [(40, 56)], threads=1, rounds=1)['sizes']
+    assert [row['name'] for row in part['rows']] == ['erfnet_camvid11.xml', onnx, other]
 
 
 def test_the_tool_is_compared_with_the_model_alone(tmp_path, monkeypatch):
