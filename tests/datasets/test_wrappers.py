@@ -61,7 +61,7 @@ def test_training_with_all_hooks(config, tmp_path):
     runner = train(cfg)
     assert runner.iter == 8  # (3 + 2 * 6) / 2
     assert (tmp_path / 'timelapse/train.gif').is_file()
-    assert 'train/mIoU' in (next(tmp_path.glob('*/*.log'))).read_text()
+    assert '9 training frames without augmentation: mIoU ' in next(tmp_path.glob('*/*.log')).read_text()
 
 
 def test_configs_are_seen_through_and_stay_as_they_are():
