@@ -126,7 +126,10 @@ def target(out: Path, layout: Layout) -> Iterator[Target]:
     """
     if out.exists() and not out.is_dir():
         raise DataError(f'{out} is a file; choose another folder.')
-    make_folder(out.parent)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(out, error) from error
     said = f'{out} is being prepared by another process; wait for it, or choose another --out.'
     lock = out.with_name(f'.{out.name}.lock')
     try:
