@@ -1,6 +1,8 @@
 """README and docs: the options of every command exist, examples run, and every linked file exists."""
 
 import argparse
+import ast
+import importlib
 import re
 import shlex
 import shutil
@@ -82,6 +84,15 @@ def test_readme_is_short():
     assert len(lines) <= 150
     code = [line for language in ('bash', 'python') for block in blocks(README, language) for line in block.split('\n')]
     assert max(map(len, code)) <= 100
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_python_examples_are_python_and_import_what_exists(page):
+    for block in blocks(page, 'python'):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith('mmseg_erfnet'):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), block
 
 
 @pytest.fixture
