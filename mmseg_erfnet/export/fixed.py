@@ -204,7 +204,9 @@ class LiteRTQuantizer:
 
         operations, recipe = qtyping.TFLOperationName, recipe_manager.RecipeManager()
         recipe.add_static_config('.*', operations.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
-        for operation in (operations.INPUT, operations.OUTPUT, operations.RESIZE_BILINEAR):
+        # The converter puts a transposition between the last resize and the output.
+        kept = operations.INPUT, operations.OUTPUT, operations.RESIZE_BILINEAR, operations.TRANSPOSE
+        for operation in kept:
             recipe.add_quantization_config('.*', operation, algorithm_key='no_quantize')
         ((name, signature),) = Interpreter(model_content=self.model).get_signature_list().items()
         (argument,) = signature['inputs']
