@@ -190,6 +190,7 @@ class LiteRTQuantizer:
     """
 
     frames = 100  # the calibration takes a second per frame
+    restores = False
 
     def __init__(self, path: Path) -> None:
         contents = read_files(path)
@@ -214,9 +215,6 @@ class LiteRTQuantizer:
             quantizer_ = quantizer.Quantizer(self.model, recipe.get_quantization_recipe())
             pictures = [{argument: self._backend.place(frame)[None]} for frame in frames]
             return bytes(quantizer_.quantize(quantizer_.calibrate({name: pictures})).quantized_model)
-
-    def restore(self, frames: list[np.ndarray], validation: object, max_drop: float) -> None:
-        return None
 
     def save(self, model: bytes, path: Path, metadata: dict) -> None:
         # Where nothing resizes the frames, they must have the picture's size.

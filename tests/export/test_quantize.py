@@ -3,31 +3,29 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.small_models import checkpoint, config, workshop
+from helpers.small_models import SCALE, checkpoint, config, workshop
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
+from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.deploy.metadata import files_of
 from mmseg_erfnet.engine.launch import evaluate
 from mmseg_erfnet.errors import DataError, QuantizationError, UsageError
-from mmseg_erfnet.registry import DATASETS
+from mmseg_erfnet.models.building import load_segmentor
 
 openvino = pytest.importorskip('openvino')
+pytest.importorskip('nncf')
 quantize = pytest.importorskip('mmseg_erfnet.export.quantize')
 int8 = pytest.importorskip('mmseg_erfnet.export.int8')
 export = pytest.importorskip('mmseg_erfnet.export.exporter')
 torch_backend = pytest.importorskip('mmseg_erfnet.export.torch_backend')
 
-
-@pytest.fixture(autouse=True)
-def scope():
-    """That of a Runner, for this file alone."""
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        yield
+from nncf.quantization.algorithms.accuracy_control.evaluator import Evaluator  # noqa: E402
+from nncf.quantization.algorithms.accuracy_control.openvino_backend import OVPreparedModel  # noqa: E402
 
 
 def small(name: str) -> Config:
@@ -41,7 +39,7 @@ def small(name: str) -> Config:
 def test_scores_are_those_of_testing(name):
     """At the size of the labels' own (11 classes), and at the size to which the config resizes them (32)."""
     cfg = small(name)
-    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
+    dataset = build_dataset(cfg, 'val')
     found = int8.score(torch_backend.torch_predictor(cfg, str(checkpoint(name))), dataset)
     expected = evaluate(small(name), str(checkpoint(name)))
     # The resize of the predictions is that of PyTorch in both; of frames, OpenCV's and PyTorch's.
@@ -51,13 +49,13 @@ def test_scores_are_those_of_testing(name):
 
 def test_a_scored_frame_has_the_size_of_its_labels():
     for name, size in (('erfnet_camvid', (256, 256)), ('erfnet_camvid11', (96, 128))):
-        frame, labels = int8.scored_sample(DATASETS.build(dict(small(name).val_dataloader.dataset)), 0)
+        frame, labels = int8.scored_sample(build_dataset(small(name), 'val'), 0)
         assert frame.shape == (*size, 3)
         assert labels.shape == size
     cfg = small('erfnet_camvid')
     cfg.val_dataloader.dataset.pipeline[2].size = (40, 40)
     with pytest.raises(DataError, match=r'\(40, 40\)'):
-        int8.scored_sample(DATASETS.build(dict(cfg.val_dataloader.dataset)), 0)
+        int8.scored_sample(build_dataset(cfg, 'val'), 0)
 
 
 def test_calibration_is_on_training_images_at_the_networks_size():
@@ -74,7 +72,7 @@ class Fake:
     frames, model = 3, 'float'
 
     def __init__(self, restored: object = None) -> None:
-        self.restored, self.limits = restored, []
+        self.restored, self.limits, self.restores = restored, [], restored is not None
 
     def quantize(self, frames):
         return 'int8'
@@ -105,7 +103,7 @@ def test_a_model_that_loses_too_much_is_not_kept(tmp_path, scored):
     with pytest.raises(QuantizationError, match=r'fp32 60.00, int8 59.00: more than 0.3 points are lost'):
         int8.export_int8(fake, tmp_path / 'model.xml', {}, small('erfnet_camvid11'), report=lines.append)
     assert fake.limits == [0.3]
-    assert lines == ['int8 loses 10.00 points of mIoU; leaving layers in float']
+    assert lines == ['int8 loses 10.00 points of mIoU; leaving layers in float, which takes minutes']
     assert not list(tmp_path.iterdir())
     # Where a format cannot leave layers in float, the first result counts.
     scored(60.0, 59.0)
@@ -140,6 +138,20 @@ def test_nncf_is_told_what_may_be_lost(monkeypatch):
     assert options['max_drop'] == pytest.approx(0.003)
 
 
+def test_nncf_ranks_layers_by_what_the_validation_returns():
+    cfg = config('erfnet_camvid11', **{SCALE: (128, 96)})  # the frames' own size
+    model = export._Model(cfg, load_segmentor(cfg, str(checkpoint('erfnet_camvid11'))), None, None, None)
+    quantizer, dataset = model.quantizer(Path('x.xml')), build_dataset(cfg, 'val', indices=2)
+    validate = quantize._validation(dataset)
+    prepared = OVPreparedModel(quantizer.model)
+    # Otherwise, it would compare outputs, and run the model on the numbers of the images.
+    assert Evaluator.determine_mode(prepared, quantize.nncf.Dataset(range(2)), validate)
+    score, accuracies = validate(prepared.model_for_inference, [0, 1])
+    expected = int8.score(torch_backend.torch_predictor(cfg, str(checkpoint('erfnet_camvid11'))), dataset)
+    assert 100 * score == pytest.approx(expected['mIoU'], abs=0.1)
+    assert 100 * np.mean(accuracies) == pytest.approx(expected['aAcc'], abs=2)  # images have unequal void
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['openvino', 'onnx'])
 def test_int8_is_scored_and_says_so(kind, tmp_path):
@@ -157,7 +169,7 @@ def test_int8_is_scored_and_says_so(kind, tmp_path):
     )
     floating, quantised = map(Predictor, files)
     metrics = quantised.metadata['int8']
-    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
+    dataset = build_dataset(cfg, 'val')
     assert metrics['validation_images'] == len(dataset)
     assert metrics['int8']['mIoU'] == pytest.approx(int8.score(quantised, dataset)['mIoU'], abs=0.1)
     assert metrics['fp32']['mIoU'] == pytest.approx(int8.score(floating, dataset)['mIoU'], abs=0.1)
