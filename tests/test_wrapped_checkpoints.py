@@ -70,6 +70,7 @@ def test_exported_models(files, tmp_path):
     assert np.array_equal(wrapped, plain)
 
 
+@pytest.mark.slow
 def test_averages_do_not_get_in_the_way_of_a_test(files, tmp_path):
     """EMAHook tests its own model, into which MMEngine loads no weights if test-time augmentation wraps the network."""
     scores = []

@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from mmseg_erfnet.benchmarks import training as benchmark
+from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.engine.launch import load_config
 from mmseg_erfnet.engine.memory import keep_freed_memory
 from mmseg_erfnet.errors import UsageError
@@ -60,7 +61,7 @@ def test_both_see_the_same_frames_and_labels(name, tmp_path):
     cfg, stock, source = benchmark._prepare(config(name), tmp_path)
     assert source == 'synthetic'
     ours, stocks = (
-        benchmark.DATASETS.build(dict(c.train_dataloader.dataset, pipeline=steps))
+        build_dataset(c, 'train', pipeline=steps)
         for c, steps in ((cfg, cfg.train_pipeline[:2]), (stock, stock.train_dataloader.dataset.pipeline[:2]))
     )
     assert len(ours) == len(stocks) > 0

@@ -138,6 +138,7 @@ def test_nncf_is_told_what_may_be_lost(monkeypatch):
     assert options['max_drop'] == pytest.approx(0.003)
 
 
+@pytest.mark.slow
 def test_nncf_ranks_layers_by_what_the_validation_returns():
     cfg = config('erfnet_camvid11', **{SCALE: (128, 96)})  # the frames' own size
     model = export._Model(cfg, load_segmentor(cfg, str(checkpoint('erfnet_camvid11'))), None, None, None)
