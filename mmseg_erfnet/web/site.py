@@ -53,10 +53,10 @@ def build_site(model: str | Path, out: str | Path, runtime: str | Path | None = 
     # index.html comes last, when everything that it loads is there.
     pages = sorted(PAGE.iterdir(), key=lambda path: path.name == 'index.html')
     files |= {'model.onnx': content} | {path.name: path.read_bytes() for path in pages}
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    check_targets([out / name for name in files], ours=lambda path: _hash_of(path) in [*written, *hashes.values()])
     # The earlier hashes are kept, because a build that is interrupted leaves files of the earlier one.
-    write_json(out / DESCRIPTION, description | dict(written=sorted({*written, *hashes.values()})))
+    known = {*written, *(hashlib.sha256(data).hexdigest() for data in files.values())}
+    check_targets([out / name for name in files], ours=lambda path: _hash_of(path) in known)
+    write_json(out / DESCRIPTION, description | dict(written=sorted(known)))
     for name, data in files.items():
         write_bytes(out / name, data)
     return out / 'index.html'
