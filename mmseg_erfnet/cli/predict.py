@@ -1,10 +1,10 @@
 """Predict images, folders, videos, cameras and streams.
 
     python tools/predict.py photo.jpg                                 with the model that comes with the package
-    python tools/predict.py erfnet.xml drive/ --out predicted         a folder; run it again to continue
+    python tools/predict.py erfnet.xml frames/ --out predicted        a folder; run it again to continue
     python tools/predict.py erfnet.xml drive.mp4                      a video; also a camera (0) or a stream (rtsp://...)
-    python tools/predict.py erfnet.xml 'drive/*_left.png' --write labels
-    python tools/predict.py configs/erfnet_camvid11.py best.pth drive/              without an export
+    python tools/predict.py erfnet.xml 'frames/*_left.png' --write labels
+    python tools/predict.py configs/erfnet_camvid11.py best.pth frames/             without an export
     ... --scale 1.25                                                  then at a larger size: more accurate, slower
     ... --shard 3/8                                                   the third of eight shards
 

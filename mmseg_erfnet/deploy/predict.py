@@ -76,7 +76,7 @@ def predict(
 
     Args:
         predictor: A model whose output is labels.
-        inputs: Images, folders with images and clips at any depth, patterns such as ``'drive/*.png'``, clips,
+        inputs: Images, folders with images and clips at any depth, patterns such as ``'frames/*.png'``, clips,
             addresses, camera numbers.
         out: Folder for the results.
         contents: Any of 'labels', 'painted' and 'video'. By default, labels and painted for images, video for clips

@@ -357,13 +357,13 @@ def test_groups_stay_together(tmp_path):
     source = tmp_path / 'source'
     for index in range(30):
         frame, ids = scene(index)
-        put(source / f'images/drive{index % 5}/{index:03}.png', frame)
-        put(source / f'masks/drive{index % 5}/{index:03}.png', ids)
+        put(source / f'images/sequence{index % 5}/{index:03}.png', frame)
+        put(source / f'masks/sequence{index % 5}/{index:03}.png', ids)
     prepared = prepare_dataset(source, tmp_path / 'out')
     assert 'The split was drawn with seed 0 by 5 groups.' in str(prepared)
-    drives = {part: {name.partition('/')[0] for name in names} for part, names in prepared.splits.items()}
-    assert set(drives) == {'train', 'val', 'test'}
-    assert sum(map(len, drives.values())) == 5
+    sequences = {part: {name.partition('/')[0] for name in names} for part, names in prepared.splits.items()}
+    assert set(sequences) == {'train', 'val', 'test'}
+    assert sum(map(len, sequences.values())) == 5
     dataset = FolderDataset(data_root=str(tmp_path / 'out'), ann_file='splits/train.txt', pipeline=LOAD)
     assert len(dataset) == len(prepared.splits['train'])
 
