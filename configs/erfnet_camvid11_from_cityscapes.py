@@ -1,6 +1,6 @@
 """ERFNet on CamVid in SegNet's protocol (360x480, 11 classes), fine-tuned from MMSegmentation's Cityscapes weights.
 
-What: the second stage of `erfnet_camvid11.py`, starting from MMSegmentation's published ERFNet without its classifier
+What: the schedule of `erfnet_camvid11.py`, starting from MMSegmentation's published ERFNet without its classifier
     (19 classes there, 11 here). Similar networks gain 5 to 6 points from pretraining on Cityscapes.
 Costs: as `erfnet_camvid11.py`, plus a download of 8 MB.
 Score to expect: no mIoU yet, as it has not been run; a test loads random weights of the same shapes.

@@ -1,6 +1,6 @@
 """ERFNet on CamVid in SegNet's protocol, trained on train and val together: 468 frames, as in the best known results.
 
-What: the second stage of `erfnet_camvid11.py` on train and val, from the same first stage, which saw only train.
+What: the schedule of `erfnet_camvid11.py` on train and val, from the same first stage, which saw only train.
     Nothing is selected: there is no validation, and the last checkpoint is the result. `tools/test.py` scores the test
     split, 233 frames.
 Costs: 60,840 crops of 360x480: 5 hours on one CPU core with AMX and `--amp`.

@@ -33,7 +33,13 @@ def commands(page) -> list[str]:
     return [line.split(' #')[0].strip() for line in text.splitlines() if line.strip() and not line.startswith('#')]
 
 
-COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
+def inline_commands(page) -> list[str]:
+    """The commands with arguments in a page's sentences."""
+    spans = re.findall(r'`((?:mmseg-erfnet|python tools/\w+\.py) [^`]+ [^`]+)`', page.read_text())
+    return [' '.join(span.split()) for span in spans]
+
+
+COMMANDS = [(page, command) for page in PAGES for command in (*commands(page), *inline_commands(page))]
 
 
 class Parsed(Exception):

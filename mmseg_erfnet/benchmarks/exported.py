@@ -170,7 +170,7 @@ def video_line(result: dict) -> str:
     height, width = result['size']
     ratios = np.divide(result['tool'], result['alone'])
     return (
-        f'{result["model"]} on {result["clip"]}, {width}x{height}, written as {result["codec"]}: predict '
+        f'{result["model"]} on {result["clip"]}, {height}x{width}, written as {result["codec"]}: predict '
         f'{np.median(result["tool"]):.1f} frames/s, the model alone {np.median(result["alone"]):.1f} frame by frame '
         f'and {np.median(result["side_by_side"]):.1f} with {result["parallel"]} side by side; ratio to frame by frame '
         f'{result["ratio"]:.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds of {result["frames"]} '

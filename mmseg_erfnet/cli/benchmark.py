@@ -13,7 +13,7 @@
 The result is a table in Markdown. The measurements of all rows are interleaved, so compare only rows of the same run.
 Each row of `inference` gives the median and the 90th percentile of the latency from a uint8 frame to uint8 labels, and
 the latency of the network alone. "Of the limit" is the time that the multiply-accumulates would take at the best
-throughput that this machine reached in that precision, divided by the time measured.
+throughput that this machine reached in that precision, divided by the median latency from frame to labels.
 """
 
 import argparse

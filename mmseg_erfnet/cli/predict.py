@@ -5,14 +5,14 @@
     python tools/predict.py erfnet.xml drive.mp4                      a video; also a camera (0) or a stream (rtsp://...)
     python tools/predict.py erfnet.xml 'frames/*_left.png' --write labels
     python tools/predict.py configs/erfnet_camvid11.py best.pth frames/             without an export
-    ... --scale 1.25                                                  then at a larger size: more accurate, slower
-    ... --shard 3/8                                                   the third of eight shards
+    ... --scale 1.25              with a config and checkpoint: a larger input, more accurate, slower
+    ... --shard 3/8               the third of eight shards
 
 MODEL is a file written by tools/export.py, or a config and a checkpoint; it is recognised by its suffix. Results are
 label maps (PNG, the grey value is the class id), painted pictures with a legend, and, for videos and cameras, a painted
 video that plays in browsers. An existing result of the same input and model is kept; any other existing file is never
 replaced. Inputs that cannot be read completely are listed at the end, and the exit status is then 1. Ctrl-C stops a
-camera; it also stops a video, and keeps the part that is done.
+camera or a video; the part that is already written is kept.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--device', help="device of the model's backend (default: CPU)")
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
     parser.add_argument(
-        '--precision', choices=('f32', 'bf16'), help='precision of an OpenVINO model (default: see Predictor)'
+        '--precision', choices=('f32', 'bf16'), help='precision of an OpenVINO model (default: f32; for an int8 model, bf16 if the CPU supports it)'
     )
     parser.add_argument(
         '--scale',

@@ -1,6 +1,6 @@
 """Make a file for release from the checkpoint of a run: weights only, convolutions in float16.
 
-    python tools/publish_checkpoint.py work_dirs/erfnet_camvid11/epoch_1000.pth weights/erfnet_camvid11_train.pth
+    python tools/publish_checkpoint.py work_dirs/erfnet_camvid11/epoch_130.pth weights/erfnet_camvid11_train.pth
 
 Also writes NAME.log.json next to it, with the losses, learning rates and scores that the run logged. Prints the size
 and the SHA-256 for model-index.yml. With --export CONFIG, it also writes the models that run without PyTorch,

@@ -22,4 +22,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--runtime', type=Path, metavar='DIR', help='unpacked onnxruntime-web to use instead of npm')
     args = parser.parse_args(argv)
     page = build_site(args.model or default_model(), args.out, args.runtime)
-    print(f'{page} was written. Open it through a file server: python -m http.server --directory {page.parent}')
+    print(f'{page} was written. Serve it over HTTP: python -m http.server --directory {page.parent}')

@@ -1,4 +1,4 @@
-"""Write the page, the model and the runtime into a folder that any file server can serve."""
+"""Write the page, the model and the runtime into a folder that any web server can serve."""
 
 import hashlib
 import json

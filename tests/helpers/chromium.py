@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through its DevTools protocol over two pipes, and a file server on the loopback."""
+"""A headless Chromium, driven through its DevTools protocol over two pipes, and a web server on the loopback."""
 
 import base64
 import contextlib

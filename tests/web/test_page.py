@@ -129,7 +129,7 @@ def test_webgpu_gives_the_same_labels(site, street, tmp_path):
 def test_a_page_opened_as_a_file_says_how_to_open_it(site, tmp_path):
     with Chromium(tmp_path / 'profile') as page:
         page.open((site / 'index.html').as_uri())
-        page.wait_for('/file server/.test(document.querySelector("#status.error")?.textContent)')
+        page.wait_for('/served over HTTP/.test(document.querySelector("#status.error")?.textContent)')
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(site, street, tmp_path):

@@ -102,7 +102,7 @@ def write_config(prepared: Prepared, path: Path) -> str:
     start = (
         f'fine-tunes {_short(weights)}' if weights else 'trains from scratch, because the package contains no weights'
     )
-    return f'{path} {start} at {width}x{height} pixels.\n{following}'
+    return f'{path} {start} at {height}x{width} pixels.\n{following}'
 
 
 def _short(path: Path) -> str:

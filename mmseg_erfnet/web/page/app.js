@@ -236,12 +236,12 @@ async function openFile(file) {
 
 const CAMERA_ERRORS = {
   NotAllowedError: 'Access to the camera was denied: allow it in the browser’s settings for this page.',
-  NotReadableError: 'The camera is in use or does not answer: close the other program, or connect the camera again.',
+  NotReadableError: 'The camera is in use or does not answer: close other programs that use it, or connect the camera again.',
 };
 
 async function useCamera() {
   const mine = stop();
-  if (!navigator.mediaDevices) throw new Error('Browsers allow the camera only on https pages and on localhost: open the page there.');
+  if (!navigator.mediaDevices) throw new Error('Browsers allow the camera only on https pages and on localhost: serve the page over https, or open it on localhost.');
   const video = newVideo();
   say('Waiting for the camera.');
   try {

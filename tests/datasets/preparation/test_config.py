@@ -26,7 +26,7 @@ def test_the_config(prepared, tmp_path):
     path = config_path(prepared.out)
     assert path == Path('configs/streets.py')
     said = write_config(prepared, path)
-    assert 'erfnet_camvid11_trainval.pth at 64x48 pixels' in said
+    assert 'erfnet_camvid11_trainval.pth at 48x64 pixels' in said
     text = path.read_text()
     assert len(text.splitlines()) <= 12
     assert max(map(len, text.splitlines())) <= 120
