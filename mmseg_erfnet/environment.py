@@ -24,7 +24,7 @@ DISTRIBUTIONS = (
     'openvino',
     'nncf',
 )
-CPU_FLAGS = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8', 'asimd')
+CPU_FLAGS = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8', 'asimd', 'bf16')
 
 
 def version(distribution: str) -> str | None:

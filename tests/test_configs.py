@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
 from mmseg_erfnet.datasets import CamVid11Dataset, standard_split
+from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.datasets.statistics import class_weights, label_statistics
 from mmseg_erfnet.engine.launch import evaluate, train
 from mmseg_erfnet.engine.schedule import shorten
@@ -26,6 +27,16 @@ def test_says_what_it_is(name):
     assert 'mIoU' in text, 'the docstring says what score to expect'
     for paragraph in ('What:', 'Costs:', 'Score to expect:', 'Run:'):
         assert f'\n{paragraph} ' in text
+
+
+@pytest.mark.parametrize('name', [name for name in CONFIGS if 'camvid11' in name])
+def test_segnets_protocol_has_one_size_whatever_that_of_the_frames(name, small_config):
+    """Here 96x128 instead of 720x960, and 72x96 instead of 360x480."""
+    cfg = small_config(name)
+    cfg.test_dataloader.dataset.ann_file = 'splits/train.txt'
+    sample = build_dataset(cfg, 'test')[0]
+    assert tuple(sample['inputs'].shape[1:]) == sample['data_samples'].ori_shape == (72, 96)
+    assert sample['data_samples'].gt_sem_seg.shape == (72, 96)
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.deploy.metadata import files_of
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.environment import cores, machine, version
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
-from mmseg_erfnet.export.int8 import scored_sample
+from mmseg_erfnet.export.int8 import ScoredImages
 from mmseg_erfnet.export.torch_backend import torch_predictor
 from mmseg_erfnet.progress import progress
 
@@ -57,13 +56,13 @@ def measure_formats(
     threads = threads or cores()
     result = dict(machine=machine(), threads=threads, load=os.getloadavg()[0])
     reference = torch_predictor(cfg, checkpoint, 'cpu', threads, trust_checkpoint)
-    dataset = build_dataset(cfg, 'val')
-    indices = evenly_spaced(len(dataset), images or len(dataset))
+    validation = ScoredImages(cfg)
+    indices = evenly_spaced(len(validation), images or len(validation))
     predictors = {str(path): Predictor(path, threads=threads) for path in models}
     runs = {name: _Run(predictor) for name, predictor in {'': reference, **predictors}.items()}
     with progress('Formats', len(indices), 'images') as bar:
         for index in indices:
-            frame, labels = scored_sample(dataset, index)
+            frame, labels = validation[index]
             expected = runs[''].add(frame, labels, None)
             for name in predictors:
                 runs[name].add(frame, labels, expected)

@@ -111,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--device', help="device of the model's backend (default: CPU)")
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
     parser.add_argument(
-        '--precision', choices=('f32', 'bf16'), help='precision of an OpenVINO model (default: f32; for an int8 model, bf16 if the CPU supports it)'
+        '--precision',
+        choices=('f32', 'bf16'),
+        help='precision of an OpenVINO model (default: f32; for an int8 model, bf16 if the CPU supports it)',
     )
     parser.add_argument(
         '--scale',

@@ -53,12 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--duplicates',
         choices=('error', 'drop'),
         default='error',
-        help="'drop' removes frames from train that are also in val or test",
+        help="'drop' removes frames from train that are also in val or test, and frames that are in both val and test "
+        'from the larger of the two',
     )
     args = parser.parse_args(argv)
 
     require_mmseg()
-    from mmseg_erfnet.datasets.preparation import config_path, prepare_dataset, write_config
+    from mmseg_erfnet.datasets.preparation import check_config, config_path, prepare_dataset, write_config
 
     try:
         path = config_path(args.out)
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.unknown,
             args.orientation,
             args.duplicates,
+            check=lambda classes: check_config(path, args.out, len(classes.names)),
         )
         print(prepared)
         print(write_config(prepared, path))

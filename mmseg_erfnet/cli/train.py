@@ -41,5 +41,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmseg_erfnet.engine.launch import load_config, summary, train
 
     cfg = load_config(args.config, args.work_dir, parse_options(args.cfg_options), args.launcher)
-    signals.end_on_signals(lambda: state_of_run(cfg.work_dir))
+    signals.end_on_signals(lambda: state_of_run(cfg))
     print(summary(train(cfg, args.amp, args.resume, args.epochs, args.trust_checkpoint)))

@@ -106,11 +106,13 @@ def random_split(names: Iterable[str], val: int = 128, seed: int = 0) -> tuple[l
         The names for training and those for validation, each sorted.
 
     Raises:
-        UsageError: There is a duplicate name, or no frames are left for training.
+        UsageError: There is a duplicate name, fewer than two, or no frames are left for training.
     """
     names = list(names)
     if len(set(names)) != len(names):
         raise UsageError('random_split needs each name once.')
+    if len(names) < 2:
+        raise UsageError(f'a split needs at least two frames, but there is {len(names)}; add more.')
     if not 0 < val < len(names):
         raise UsageError(f'cannot validate on {val} of {len(names)} frames; choose val from 1 to {len(names) - 1}.')
     drawn = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())

@@ -31,10 +31,15 @@ def fast_bfloat16() -> bool:
     return bool({'avx512_bf16', 'amx_bf16', 'bf16'} & set(machine()['flags']))
 
 
+def _gpu_has_bfloat16() -> bool:
+    """Return whether the GPU computes in bfloat16. Older ones, up to Turing, emulate it, slower than float32."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def amp_advice() -> tuple[bool, str]:
     """Return whether ``--amp`` is worthwhile on this machine, and a sentence that explains why."""
     if torch.cuda.is_available():
-        kind = 'bfloat16' if torch.cuda.is_bf16_supported() else 'float16 with loss scaling'
+        kind = 'bfloat16' if _gpu_has_bfloat16() else 'float16 with loss scaling'
         return True, f'--amp trains in {kind} on the GPU.'
     if fast_bfloat16():
         return True, '--amp trains in bfloat16, for which this CPU has instructions.'
@@ -55,7 +60,7 @@ def use_amp(cfg: Config) -> Config:
     ours = 'mmseg_erfnet.BFloat16OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', ours):
         raise UsageError(f'--amp cannot replace an optim_wrapper of type {kind}; set the type in the config.')
-    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+    if torch.cuda.is_available() and not _gpu_has_bfloat16():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_distributed, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import BaseLoop, Runner
 
 from mmseg_erfnet.engine import resuming
-from mmseg_erfnet.engine.resuming import STEP, check_resumable
+from mmseg_erfnet.engine.resuming import RunFiles, check_resumable
 from mmseg_erfnet.errors import StorageError, UsageError
 from mmseg_erfnet.files import TEMPORARY, is_regular, make_folder, remove_unfinished, storage_error, write_bytes
 from mmseg_erfnet.models.building import check_pretrained, common_part, unwrapped
@@ -46,60 +47,86 @@ class AtomicBackend(LocalBackend):
 register_backend('atomic', AtomicBackend, force=True)
 
 
-def run_checkpoints(work_dir: str | Path) -> list[Path]:
-    """Return the checkpoints directly in a run's folder from which it can be resumed, the newest last.
+Run = str | os.PathLike | Config | Runner  # a run, by its work dir, its config or its runner
 
-    They are regular files named ``epoch_N.pth`` or ``iter_N.pth``. If both kinds exist, the kind that was written last
-    counts as newer.
+
+def run_checkpoints(run: Run) -> list[Path]:
+    """Return the checkpoints of a run from which it can be resumed, the newest last.
+
+    They are regular files named ``epoch_N.pth`` or ``iter_N.pth``, or by the checkpoint hook's ``filename_tmpl``. If
+    several kinds exist, the kind that was written last counts as newer.
     """
-    found = {'epoch': [], 'iter': []}
+    files = RunFiles.of(run)
+    found = {pattern: [] for pattern in files.steps}
     try:
-        for path in Path(work_dir).iterdir():
-            match = STEP.fullmatch(path.name)
-            if match and is_regular(path):
-                found[match[1]].append((int(match[2]), path))
+        for path in Path(files.folder).iterdir():
+            for pattern, paths in found.items():
+                if (match := pattern.fullmatch(path.name)) and is_regular(path):
+                    paths.append((int(match[1]), path))
     except OSError:
         pass  # the folder does not exist or cannot be read
     kinds = sorted((max(paths)[1].lstat().st_mtime, sorted(paths)) for paths in found.values() if paths)
     return [path for _, paths in kinds for _, path in paths]
 
 
-def best_checkpoints(work_dir: str | Path) -> list[Path]:
-    """Return the best checkpoints in a run's folder: regular files named ``best_*.pth``."""
-    return sorted(path for path in Path(work_dir).glob('best_*.pth') if is_regular(path))
+def best_checkpoints(run: Run) -> list[Path]:
+    """Return the best checkpoints of a run: regular files named ``best_*.pth``."""
+    return sorted(path for path in Path(RunFiles.of(run).folder).glob('best_*.pth') if is_regular(path))
 
 
-def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the checkpoint in a work dir from which its run resumes, or None if there is none.
+def latest_checkpoint(run: Run) -> str | None:
+    """Return the checkpoint from which a run resumes, or None if there is none.
 
-    It is the file that ``last_checkpoint`` names. Only the name counts, not the rest of the path, so that a copied or
-    moved folder finds its own file rather than the original's. If ``last_checkpoint`` is damaged or names a missing
-    file, it is the newest checkpoint.
+    It is the file that ``last_checkpoint`` in the work dir names. Only the name counts, not the rest of the path, so
+    that a copied or moved folder finds its own file rather than the original's. If ``last_checkpoint`` is damaged or
+    names a missing file, it is the newest checkpoint.
     """
-    found = run_checkpoints(work_dir)
-    pointer = Path(work_dir, 'last_checkpoint')
-    if is_regular(pointer):
-        try:
-            with pointer.open('rb') as file:
-                named = Path(file.read(8192).decode(errors='replace').strip()).name
-        except OSError:
-            named = ''
-        found += [path for path in found if path.name == named]
+    found, named = run_checkpoints(run), _named_last(run)
+    found += [path for path in found if path.name == named.name]
     return str(found[-1]) if found else None
 
 
-def state_of_run(work_dir: str | Path) -> str:
+def checkpoint_to_resume(run: Run) -> str | None:
+    """Return :func:`latest_checkpoint`, or None if the run has not saved any.
+
+    Raises:
+        UsageError: ``last_checkpoint`` names a file that exists, but not where this config saves its checkpoints.
+    """
+    found, named = latest_checkpoint(run), _named_last(run)
+    if found is None and named.suffix and is_regular(named):
+        files = RunFiles.of(run)
+        raise UsageError(
+            f'The last checkpoint in {files.work_dir} is {named}, but this config saves checkpoints in {files.folder} '
+            f'as {Path(files.template or "epoch_{}.pth").name}: use the config of that run, resume with --resume '
+            f'{named}, or choose another --work-dir.'
+        )
+    return found
+
+
+def _named_last(run: Run) -> Path:
+    """Return what ``last_checkpoint`` in the work dir names; an empty path if it is damaged or missing."""
+    pointer = Path(RunFiles.of(run).work_dir, 'last_checkpoint')
+    try:
+        if is_regular(pointer):
+            with pointer.open('rb') as file:
+                return Path(file.read(8192).decode(errors='replace').strip())
+    except OSError:
+        pass
+    return Path()
+
+
+def state_of_run(run: Run) -> str:
     """Return a sentence that names the checkpoint from which a run can be resumed."""
-    last = latest_checkpoint(work_dir)
-    return f'The last checkpoint is {last}.' if last else 'There is no checkpoint yet.'
+    found = latest_checkpoint(run)
+    return f'The last checkpoint is {found}.' if found else 'There is no checkpoint yet.'
 
 
 @contextmanager
-def full_disk_reported(work_dir: str | Path) -> Iterator[None]:
+def full_disk_reported(run: Run) -> Iterator[None]:
     """Turn a disk-full error inside the context into one sentence that names the last checkpoint.
 
     Args:
-        work_dir: The run's folder.
+        run: The run.
 
     Raises:
         StorageError: The disk is full, or the quota is exhausted.
@@ -110,8 +137,8 @@ def full_disk_reported(work_dir: str | Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         if not isinstance(error, StorageError):
-            error = storage_error(error.filename or work_dir, error)
-        found = StorageError(f'{error} {state_of_run(work_dir)}')
+            error = storage_error(error.filename or RunFiles.of(run).work_dir, error)
+        found = StorageError(f'{error} {state_of_run(run)}')
         found.resumable = True
         raise found from error
 
@@ -119,21 +146,24 @@ def full_disk_reported(work_dir: str | Path) -> Iterator[None]:
 # --- One training run per folder --------------------------------------------------------------------------------------
 
 
-def check_new_run(work_dir: str | Path, resume: object) -> None:
-    """Refuse to start a new run in a folder that holds the checkpoints of another.
+def check_new_run(run: Run, resume: bool | str | os.PathLike | None) -> None:
+    """Refuse to start a run in a folder that holds the checkpoints of another.
 
     Args:
-        work_dir: The run's folder.
-        resume: Whether the run is continued.
+        run: The run.
+        resume: Whether the run is continued, or the checkpoint from which it is continued.
 
     Raises:
         UsageError: It would mix two runs.
     """
-    found = [] if resume else [*best_checkpoints(work_dir), *run_checkpoints(work_dir)]
+    files = RunFiles.of(run)
+    if isinstance(resume, (str, os.PathLike)):
+        resume = Path(resume).parent.resolve() == Path(files.folder).resolve()
+    found = [] if resume else [*best_checkpoints(run), *run_checkpoints(run)]
     if found:
         raise UsageError(
-            f'{work_dir} holds {found[-1].name} of an earlier run: continue that run with --resume, or start another '
-            'in a folder of its own with --work-dir.'
+            f'{files.folder} holds {found[-1].name} of an earlier run: continue that run with --resume, or start '
+            'another in a folder of its own with --work-dir.'
         )
 
 
@@ -208,23 +238,23 @@ class WorkDirLock:
 
 
 @contextmanager
-def own_work_dir(work_dir: str | Path, resume: object, launcher: str = 'none') -> Iterator[None]:
+def own_work_dir(run: Run, resume: bool | str | os.PathLike | None, launcher: str = 'none') -> Iterator[None]:
     """Hold the lock of a work dir while training in it: see :class:`WorkDirLock` and :func:`check_new_run`.
 
     Args:
-        work_dir: The run's folder; created if it does not exist.
-        resume: Whether the run is continued.
+        run: The run, whose folder is created if it does not exist.
+        resume: Whether the run is continued, or the checkpoint from which it is continued.
         launcher: What started the processes; only the first process takes the lock.
 
     Raises:
         UsageError: The folder is in use, or holds the checkpoints of an earlier run.
         StorageError: The folder cannot be written.
     """
-    lock = WorkDirLock(work_dir)
+    lock = WorkDirLock(RunFiles.of(run).work_dir)
     if _is_first(launcher):
         lock.acquire()
     try:
-        check_new_run(work_dir, resume)
+        check_new_run(run, resume)
         yield
     except BaseException:
         lock.forget_if_alone()
@@ -268,7 +298,7 @@ def prepare_loading(runner: Runner) -> None:
         CheckpointError: An ``init_cfg`` names weights that cannot be loaded or do not fit.
     """
     if runner._resume and runner._load_from is None:
-        runner._load_from = latest_checkpoint(runner.work_dir)
+        runner._load_from = checkpoint_to_resume(runner)
         if runner._load_from is None:
             runner._resume = False
             runner.logger.info(f'There is no checkpoint in {runner.work_dir} to resume from: starting a new run.')

@@ -22,7 +22,12 @@ from mmengine.runner import Runner
 
 from mmseg_erfnet.engine.amp import amp_advice, to_channels_last, use_amp
 from mmseg_erfnet.engine.argument_types import check_numbers
-from mmseg_erfnet.engine.checkpointing import full_disk_reported, latest_checkpoint, own_work_dir
+from mmseg_erfnet.engine.checkpointing import (
+    checkpoint_to_resume,
+    full_disk_reported,
+    latest_checkpoint,
+    own_work_dir,
+)
 from mmseg_erfnet.engine.config_file import check_entries, read_config, require_entries, stated_costs
 from mmseg_erfnet.engine.feeding import copy_without_waiting, feed_gpu, use_fused_optimizer
 from mmseg_erfnet.engine.log_processor import decimals
@@ -35,13 +40,12 @@ from mmseg_erfnet.engine.schedule import shorten
 from mmseg_erfnet.engine.shared_memory import LOADERS, fit_loaders
 from mmseg_erfnet.engine.tta import use_tta
 from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.evaluation import scoring_arguments
 from mmseg_erfnet.files import check_targets, folder_for, write_bytes, write_text
 from mmseg_erfnet.models.checkpoints import install_safe_loading
 
 # Not used in a test: the first needs a training loop; the averages of the second are already in the checkpoint.
 TRAINING_HOOKS = tuple(f'{scope}{name}' for name in ('EarlyStoppingHook', 'EMAHook') for scope in ('', 'mmengine.'))
-METRICS = ('SegmentationMetric', 'IoUMetric')
-METRIC_ARGUMENTS = ('ignore_index', 'iou_metrics', 'nan_to_num', 'beta')
 
 
 def load_config(path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none') -> Config:
@@ -111,7 +115,7 @@ def _set_rendezvous(launcher: str) -> None:
         for target, name in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
             os.environ[target] = os.environ[name]
         os.environ.setdefault('MASTER_PORT', '29500')
-        if launcher == 'slurm':
+        if launcher == 'slurm' and 'SLURM_NODELIST' in os.environ:
             # "node[01-04,07]" or "a,b": the first node is where rank 0 runs.
             first = re.sub(r'\[(\d+)[^]]*\]', r'\1', os.environ['SLURM_NODELIST'])
             os.environ.setdefault('MASTER_ADDR', first.split(',')[0])
@@ -187,8 +191,9 @@ def _train(cfg: Config, amp: bool, resume: bool | str, epochs: int | None) -> Ru
     if costs and epochs is None and not cfg.get('resume'):
         notes.append(f'The whole schedule costs: {costs}')
     _check_load_from(cfg)
-    lock = own_work_dir(cfg.work_dir, resume or cfg.get('resume'), cfg.get('launcher', 'none'))
-    with full_disk_reported(cfg.work_dir), writing_reported(cfg.work_dir), lock:
+    continued = cfg.get('resume') and (cfg.get('load_from') or True)
+    lock = own_work_dir(cfg, continued or bool(resume), cfg.get('launcher', 'none'))
+    with full_disk_reported(cfg), writing_reported(cfg.work_dir), lock:
         runner = SafeRunner.from_cfg(cfg)
         check_training(cfg, runner)
         for note in notes:
@@ -215,7 +220,10 @@ def _resume(cfg: Config, resume: bool | str) -> list[str]:
     restarted can use the same command every time.
     """
     named = isinstance(resume, str)
-    checkpoint = resume if named and not Path(resume).is_dir() else latest_checkpoint(resume if named else cfg.work_dir)
+    if named:
+        checkpoint = latest_checkpoint(resume) if Path(resume).is_dir() else resume
+    else:
+        checkpoint = checkpoint_to_resume(cfg)
     if checkpoint is None:
         if named:
             raise UsageError(
@@ -319,7 +327,7 @@ def _evaluate(
         use_tta(cfg, tta_scales)
     dataset = cfg.test_dataloader.dataset
     cfg.test_evaluator = dict(
-        **_metric_arguments(cfg.get('test_evaluator')),
+        **scoring_arguments(cfg.get('test_evaluator')),
         type='mmseg_erfnet.SegmentationMetric',
         out_file=str(Path(cfg.work_dir) / 'metrics.json'),
         out_meta=dict(
@@ -355,14 +363,6 @@ def _evaluate(
             # A copy that is kept: the next test replaces the file in the work dir.
             write_bytes(Path(runner.log_dir) / 'metrics.json', (Path(cfg.work_dir) / 'metrics.json').read_bytes())
     return metrics
-
-
-def _metric_arguments(evaluator: object) -> dict:
-    """Return the arguments of the config's own metric (ours or MMSegmentation's) that affect scoring."""
-    for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
-        if isinstance(metric, dict) and str(metric.get('type')).rpartition('.')[2] in METRICS:
-            return {name: metric[name] for name in METRIC_ARGUMENTS if name in metric}
-    return {}
 
 
 class _TestRunner(SafeRunner):

@@ -9,9 +9,11 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.logging import HistoryBuffer
@@ -26,26 +28,56 @@ from mmseg_erfnet.models.building import unwrapped
 from mmseg_erfnet.models.checkpoints import check_fit, is_finite, kind_of
 from mmseg_erfnet.text import listed
 
-STEP = re.compile(r'(epoch|iter)_(\d{1,12})\.pth')
+STEPS = (r'epoch_(\d{1,12})\.pth', r'iter_(\d{1,12})\.pth')
 BEST = re.compile(r'best_[^/\\]+\.pth')
 AGAIN = 'or start a new run from its weights with --cfg-options load_from=FILE and another --work-dir'
 
 
-def own_folder(runner: Runner) -> str:
-    """Return the folder to which a runner's ``CheckpointHook`` writes."""
-    work_dir = str(runner.work_dir)
-    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
-    out_dir = getattr(hook, 'out_dir', None)
-    if out_dir is None or str(out_dir) == work_dir:
-        return work_dir
-    # before_train joins the two paths, once.
-    return str(out_dir) if hasattr(hook, 'file_backend') else os.path.join(str(out_dir), Path(work_dir).name)
+@dataclass(frozen=True)
+class RunFiles:
+    """Where the checkpoints of a run are, and what they are called.
+
+    Attributes:
+        work_dir: The run's folder, which contains ``last_checkpoint``.
+        folder: The folder of its checkpoints: the work dir, or one inside the checkpoint hook's ``out_dir``.
+        template: The checkpoint hook's ``filename_tmpl``, if the config has one.
+    """
+
+    work_dir: str
+    folder: str
+    template: str | None = None
+
+    @classmethod
+    def of(cls, run: str | os.PathLike | Config | Runner) -> 'RunFiles':
+        """Return the places of a run, given its runner, its config or, if these options are unused, its folder."""
+        if isinstance(run, (str, os.PathLike)):
+            return cls(str(run), str(run))
+        work_dir = str(run.work_dir)
+        if isinstance(run, Config):
+            hook = (run.get('default_hooks') or {}).get('checkpoint') or {}
+            out_dir, template = hook.get('out_dir'), hook.get('filename_tmpl')
+        else:
+            hook = next((hook for hook in run.hooks if isinstance(hook, CheckpointHook)), None)
+            out_dir, template = getattr(hook, 'out_dir', None), getattr(hook, 'filename_tmpl', None)
+        if out_dir is None or str(out_dir) == work_dir:
+            return cls(work_dir, work_dir, template)
+        # MMEngine's before_train joins the two paths, once.
+        joined = hasattr(hook, 'file_backend')
+        return cls(work_dir, str(out_dir) if joined else os.path.join(str(out_dir), Path(work_dir).name), template)
+
+    @property
+    def steps(self) -> list[re.Pattern]:
+        """The patterns of the names of its checkpoints, each with a group for the step."""
+        own = [re.escape(self.template).replace(r'\{\}', r'(\d{1,12})')] if isinstance(self.template, str) else []
+        return [re.compile(pattern) for pattern in dict.fromkeys((*STEPS, *own))]
+
+    def is_step(self, name: str) -> bool:
+        """Return whether a name is that of a checkpoint of the run, other than its best."""
+        return any(pattern.fullmatch(name) for pattern in self.steps)
 
 
-def is_own_checkpoint(folder: str | Path, path: object, names: re.Pattern = BEST) -> bool:
-    """Return whether a path is a regular file directly in a folder, named like a checkpoint of the run."""
-    if not isinstance(path, str) or not names.fullmatch(Path(path).name):
-        return False
+def is_own_file(folder: str | Path, path: str) -> bool:
+    """Return whether a path is a regular file directly in a folder."""
     return Path(path).parent.absolute() == Path(folder).absolute() and is_regular(path)
 
 
@@ -291,19 +323,21 @@ def _check_hub(runner: Runner, hub: object) -> None:
         if not isinstance(hub.get(part), dict) or not all(isinstance(key, str) for key in hub[part]):
             _refuse(f'message_hub.{part}')
     hub['log_scalars'] = {key: value for key, value in hub['log_scalars'].items() if isinstance(value, HistoryBuffer)}
-    folder, info = own_folder(runner), hub['runtime_info']
+    files, info = RunFiles.of(runner), hub['runtime_info']
     for key in [key for key in info if key in OWN_FACTS]:
         del info[key]
     _check_kept(info)
     for key in [key for key in info if key.startswith(('best_ckpt', 'last_ckpt'))]:
-        names = BEST if key.startswith('best_ckpt') else STEP
-        own = os.path.join(folder, Path(info[key]).name) if isinstance(info[key], str) else None
-        if is_own_checkpoint(folder, own, names):
+        name = Path(info[key]).name if isinstance(info[key], str) else ''
+        fits = BEST.fullmatch(name) if key.startswith('best_ckpt') else files.is_step(name)
+        if fits and is_own_file(files.folder, own := os.path.join(files.folder, name)):
             info[key] = own
         else:
             del info[key]
             if key.startswith('best_ckpt') and is_main_process():
-                runner.logger.info(f'The best checkpoint so far is not in {folder}; the next better one will be saved.')
+                runner.logger.info(
+                    f'The best checkpoint so far is not in {files.folder}; the next better one will be saved.'
+                )
     # MMEngine fixes once whether a key is saved; a different value would end the run at the key's next update.
     known = runner.message_hub._resumed_keys
     present = info.keys() | hub['log_scalars'].keys() | runner.message_hub.runtime_info.keys()

@@ -19,6 +19,22 @@ from mmseg_erfnet.files import make_folder, write_bytes, write_json
 from mmseg_erfnet.registry import METRICS
 
 IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
+SCORING = ('ignore_index', 'iou_metrics', 'nan_to_num', 'beta')
+
+
+def scoring_arguments(evaluator: object) -> dict:
+    """Return the arguments that affect scoring of a config's evaluator, if it is our metric or MMSegmentation's.
+
+    Args:
+        evaluator: ``val_evaluator`` or ``test_evaluator`` of a config: a metric, a list of metrics, or None.
+    """
+    for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+        if isinstance(metric, dict) and str(metric.get('type')).rpartition('.')[2] in (
+            'SegmentationMetric',
+            'IoUMetric',
+        ):
+            return {name: metric[name] for name in SCORING if name in metric}
+    return {}
 
 
 @METRICS.register_module()

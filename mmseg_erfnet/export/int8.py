@@ -4,7 +4,7 @@
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,13 +17,50 @@ from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import DataError, QuantizationError, UsageError
-from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
+from mmseg_erfnet.evaluation import confusion_matrix, scores, scoring_arguments
 from mmseg_erfnet.export.graph import FrameResize, frame_resize
 from mmseg_erfnet.export.parity import read_frame
 from mmseg_erfnet.progress import progress
 
 # NNCF's default for calibration.
 CALIBRATION_FRAMES = 300
+
+
+class ScoredImages(Sequence):
+    """The validation images of a config: frames, uint8 (H, W, 3), and labels, uint8 (H, W), at the size of scoring.
+
+    Args:
+        cfg: The config. Labels that its evaluator ignores become 255.
+        options: Options of the dataset.
+    """
+
+    def __init__(self, cfg: Config, **options) -> None:
+        self.dataset = build_dataset(cfg, 'val', **options)
+        self.ignore_index = scoring_arguments(cfg.get('val_evaluator')).get('ignore_index', 255)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        frame, labels = scored_sample(self.dataset, index)
+        return frame, np.where(labels == self.ignore_index, np.uint8(255), labels)
+
+
+def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a frame and its labels, both at the size at which the config scores.
+
+    This is the image's own size if the labels have it, else the size to which the pipeline resizes both.
+    """
+    data = dataset[index]
+    labels = data['data_samples'].gt_sem_seg.data[0].numpy()
+    path = dataset.get_data_info(index)['img_path']
+    for frame in (read_frame(path), data['inputs'].permute(1, 2, 0).numpy()):
+        if frame.shape[:2] == labels.shape:
+            return np.ascontiguousarray(frame), labels
+    raise DataError(
+        f'{path}: its labels are {labels.shape} at the end of the pipeline, which is the size of neither the image '
+        'nor the processed image.'
+    )
 
 
 class Quantizer(Protocol):
@@ -42,7 +79,7 @@ class Quantizer(Protocol):
     def quantize(self, frames: list[np.ndarray]) -> object:
         """Return the model in int8, all layers quantised, calibrated on frames, uint8 (H, W, 3)."""
 
-    def restore(self, frames: list[np.ndarray], validation: BaseSegDataset, max_drop: float) -> object:
+    def restore(self, frames: list[np.ndarray], validation: ScoredImages, max_drop: float) -> object:
         """Return the model with the most sensitive layers in float; only called if ``restores`` is true."""
 
     def save(self, model: object, path: Path, metadata: dict) -> None:
@@ -78,7 +115,7 @@ def export_int8(
         QuantizationError: The loss exceeds the limit, or a score is NaN.
     """
     check_data(cfg)
-    validation = build_dataset(cfg, 'val')
+    validation = ScoredImages(cfg)
     frames = calibration_frames(cfg, quantizer.frames, scale)
 
     def score_of(candidate: object, what: str) -> dict:
@@ -148,29 +185,12 @@ def calibration_frames(cfg: Config, number: int = CALIBRATION_FRAMES, scale: flo
     return frames
 
 
-def scored_sample(dataset: BaseSegDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a frame and its labels, both at the size at which the config scores.
-
-    This is the image's own size if the labels have it, else the size to which the pipeline resizes both.
-    """
-    data = dataset[index]
-    labels = data['data_samples'].gt_sem_seg.data[0].numpy()
-    path = dataset.get_data_info(index)['img_path']
-    for frame in (read_frame(path), data['inputs'].permute(1, 2, 0).numpy()):
-        if frame.shape[:2] == labels.shape:
-            return np.ascontiguousarray(frame), labels
-    raise DataError(
-        f'{path}: its labels are {labels.shape} at the end of the pipeline, which is the size of neither the image '
-        'nor the processed image.'
-    )
-
-
-def score(predictor: Predictor, dataset: BaseSegDataset, what: str = 'Scored') -> dict:
+def score(predictor: Predictor, images: ScoredImages, what: str = 'Scored') -> dict:
     """Score a model that returns labels; return the metrics of :func:`mmseg_erfnet.evaluation.scores.scores`."""
     confusion = 0
-    with progress(what, len(dataset), 'images') as bar:
-        for index in range(len(dataset)):
-            frame, labels = scored_sample(dataset, index)
+    with progress(what, len(images), 'images') as bar:
+        for index in range(len(images)):
+            frame, labels = images[index]
             confusion += confusion_matrix(labels, predictor.predict(frame), len(predictor.classes))
             bar.update()
     return scores(confusion)

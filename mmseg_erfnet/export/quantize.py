@@ -7,12 +7,11 @@ import nncf
 import numpy as np
 import onnx
 import openvino
-from mmseg.datasets import BaseSegDataset
 
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
 from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
 from mmseg_erfnet.export.formats import save, save_openvino, to_openvino
-from mmseg_erfnet.export.int8 import CALIBRATION_FRAMES, scored_sample
+from mmseg_erfnet.export.int8 import CALIBRATION_FRAMES, ScoredImages
 
 # Asymmetric activations. The convolutions that resize the logits (see graph.labels_of_doubled) stay in float, so that
 # the logits do too.
@@ -41,7 +40,7 @@ class OpenVINOQuantizer:
         return quantize(self.model, [frame[None] for frame in frames])
 
     @signal_stack_kept()
-    def restore(self, frames: list[np.ndarray], validation: BaseSegDataset, max_drop: float) -> openvino.Model:
+    def restore(self, frames: list[np.ndarray], validation: ScoredImages, max_drop: float) -> openvino.Model:
         return nncf.quantize_with_accuracy_control(
             self.model,
             nncf.Dataset([frame[None] for frame in frames]),
@@ -115,13 +114,13 @@ def quantize(model: openvino.Model, batches: Sequence[np.ndarray]) -> openvino.M
     return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), **OPTIONS)
 
 
-def _validation(dataset: BaseSegDataset) -> Callable:
+def _validation(images: ScoredImages) -> Callable:
     def validate(model: openvino.CompiledModel, indices: list[int]) -> tuple[float, list[float]]:
         """Return the mIoU, and the pixel accuracy of each image, by which NNCF ranks the layers; from 0 to 1."""
         confusion, accuracies = 0, []
         for index in indices:
-            frame, labels = scored_sample(dataset, index)
-            found = confusion_matrix(labels, model(frame[None])[0][0], len(dataset.metainfo['classes']))
+            frame, labels = images[index]
+            found = confusion_matrix(labels, model(frame[None])[0][0], len(images.dataset.metainfo['classes']))
             accuracies.append(float(np.trace(found) / max(found.sum(), 1)))
             confusion += found
         return scores(confusion)['mIoU'] / 100, accuracies

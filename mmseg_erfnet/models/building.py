@@ -1,6 +1,7 @@
 """Build a model from a config and a checkpoint. Only this module loads a checkpoint's weights into a model."""
 
 from collections.abc import Collection, Iterator
+from copy import deepcopy
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
@@ -239,7 +240,7 @@ def load_segmentor(cfg: Config, checkpoint: str | None, trust: bool = False) -> 
         CheckpointError: The checkpoint cannot be loaded or does not fit.
         UsageError: The number of classes differs between dataset and model.
     """
-    cfg = cfg.copy()
+    cfg = deepcopy(cfg)  # init_model changes entries of the model
     model = revert_sync_batchnorm(init_model(cfg, None, device='cpu'))
     model.dataset_meta = {}
     if checkpoint is not None:

@@ -330,7 +330,7 @@ def _shrink(image: np.ndarray, labels: np.ndarray, width: int) -> tuple[np.ndarr
     size = width, round(labels.shape[0] * width / labels.shape[1])
     return (
         cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA),
-        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST),
+        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
     )
 
 

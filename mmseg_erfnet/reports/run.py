@@ -299,4 +299,4 @@ def _shrink(labels: np.ndarray, width: int) -> np.ndarray:
     if labels.shape[1] <= width:
         return labels
     size = width, round(labels.shape[0] * width / labels.shape[1])
-    return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)

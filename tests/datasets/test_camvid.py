@@ -86,6 +86,8 @@ def test_random_split_is_573_and_128_and_the_same_everywhere():
         random_split(['a', 'a', 'b'], val=1)
     with pytest.raises(UsageError, match='choose val from 1 to 1'):
         random_split(['a', 'b'], val=2)
+    with pytest.raises(UsageError, match='at least two frames, but there is 1'):
+        random_split(['a'], val=1)
 
 
 def test_frames_and_labels_are_paired(synthetic_camvid):

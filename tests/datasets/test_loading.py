@@ -104,11 +104,23 @@ def test_labels_are_compared_with_the_file_not_with_the_resized_frame(painted, i
 
 
 def test_resized_labels_set_the_size_of_the_score(painted, ids):
-    expected = cv2.resize(ids, (16, 8), interpolation=cv2.INTER_NEAREST)
+    expected = cv2.resize(ids, (16, 8), interpolation=cv2.INTER_NEAREST_EXACT)
     results = {'seg_map_path': painted, 'seg_fields': [], 'ori_shape': SHAPE, 'img_shape': SHAPE}
     resized = LoadSegLabels(size=(16, 8)).transform(dict(results))
     np.testing.assert_array_equal(resized['gt_seg_map'], expected)
     assert resized['ori_shape'] == (8, 16)
+
+
+def test_resized_labels_lie_on_the_frame(tmp_path):
+    """Frames are resized by their pixels' centres. Half of this one is class 1; a shift would show."""
+    label = np.zeros((48, 60), np.uint8)
+    label[:, 30:] = 1
+    cv2.imwrite(str(tmp_path / 'label.png'), label)
+    results = {'seg_map_path': str(tmp_path / 'label.png'), 'seg_fields': [], 'ori_shape': label.shape}
+    resized = LoadSegLabels(palette=None, size=(20, 16)).transform(results)['gt_seg_map']
+    frame = cv2.resize(label * 255, (20, 16), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(resized, frame > 127)
+    np.testing.assert_array_equal(resized, resized[:, ::-1] ^ 1)
 
 
 def test_unknown_colours_are_an_error_or_ignored(painted, ids):

@@ -4,8 +4,9 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from torch import nn
 
-from mmseg_erfnet import doctor
+from mmseg_erfnet import doctor, environment
 from mmseg_erfnet.engine import amp
+from mmseg_erfnet.engine.amp import use_amp
 from mmseg_erfnet.engine.launch import train
 from mmseg_erfnet.errors import UsageError
 
@@ -46,6 +47,22 @@ def test_without_torchs_probes_the_flags_count(cpu, monkeypatch):
     assert not amp.fast_bfloat16()
     monkeypatch.setattr(amp, 'machine', lambda: dict(flags=['avx512f', 'avx512_bf16']))
     assert amp.fast_bfloat16()
+
+
+def test_an_arm_cpu_says_it_in_its_features(cpu, monkeypatch, tmp_path):
+    cpu(avx512=False)
+    monkeypatch.setattr(amp.platform, 'machine', lambda: 'aarch64')
+    for features, fast in (('fp asimd bf16', True), ('fp asimd', False)):
+        monkeypatch.setattr(environment.Path, 'read_text', lambda path, text=features: f'Features\t: {text}\n')
+        assert amp.fast_bfloat16() is fast
+
+
+@pytest.mark.parametrize(('native', 'kind'), [(True, 'BFloat16OptimWrapper'), (False, 'AmpOptimWrapper')])
+def test_a_gpu_that_only_emulates_bfloat16_trains_in_float16(monkeypatch, native, kind):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation=True: including_emulation or native)
+    assert use_amp(Config(dict(optim_wrapper=dict(type='OptimWrapper')))).optim_wrapper.type.endswith(kind)
+    assert ('bfloat16' in amp.amp_advice()[1]) is native
 
 
 def test_a_cpu_without_it_trains_in_float32_and_says_so(cpu, small_config, tmp_path):

@@ -100,8 +100,23 @@ def test_a_new_run_in_the_folder_of_another_is_refused(tmp_path):
         check_new_run(tmp_path, resume=False)
     touched(tmp_path, 'epoch_1.pth')
     check_new_run(tmp_path, resume=True)
+    check_new_run(tmp_path, resume=tmp_path / 'epoch_1.pth')
     with pytest.raises(UsageError, match=r'holds epoch_1\.pth of an earlier run: .* --resume, .* with --work-dir\.$'):
         check_new_run(tmp_path, resume=False)
+
+
+def test_a_run_resumed_in_the_folder_of_another_writes_nothing(small_config, tmp_path):
+    mine, other = tmp_path / 'mine', tmp_path / 'other'
+    for folder in (mine, other):
+        folder.mkdir()
+        touched(folder, 'epoch_1.pth', 'best_mIoU_epoch_1.pth')
+    for options in (dict(resume=str(other / 'epoch_1.pth')), dict(resume=str(other))):
+        with pytest.raises(UsageError, match=r'mine holds epoch_1\.pth of an earlier run'):
+            train(small_config('erfnet_camvid', mine), **options)
+    cfg = small_config('erfnet_camvid', mine, resume=True, load_from=str(other / 'epoch_1.pth'))
+    with pytest.raises(UsageError, match=r'mine holds epoch_1\.pth of an earlier run'):
+        train(cfg)
+    assert {path.name for path in mine.iterdir()} == {'epoch_1.pth', 'best_mIoU_epoch_1.pth', LOCK}
 
 
 def test_training_anew_in_the_folder_of_a_run_writes_nothing(small_config, tmp_path):
@@ -287,12 +302,22 @@ def test_nothing_in_a_checkpoint_runs(run, tmp_path, kind):
 
 @pytest.mark.parametrize('kind', RUNNERS)
 def test_where_there_is_nothing_to_resume_training_starts(tmp_path, kind):
-    touched(tmp_path, 'elsewhere.pth')
     (tmp_path / 'run').mkdir()
-    (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'elsewhere.pth'))
+    (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'removed.pth'))
     runner = tiny_run(tmp_path / 'run', 1, kind=kind, resume=True)
     runner.train()
     assert runner.epoch == 1
+
+
+@pytest.mark.parametrize('kind', RUNNERS)
+def test_a_last_checkpoint_elsewhere_is_neither_used_nor_passed_over(tmp_path, kind):
+    touched(tmp_path, 'elsewhere.pth')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'elsewhere.pth'))
+    with pytest.raises(
+        UsageError, match=r'is .*/elsewhere\.pth, but this config saves checkpoints in .*/run as epoch_'
+    ):
+        tiny_run(tmp_path / 'run', 1, kind=kind, resume=True).train()
 
 
 def test_averaged_weights_resume_bit_for_bit(tmp_path):

@@ -1,6 +1,7 @@
 """Runs as a user starts them: they do not mix, and say what they have done."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mmseg.registry import MODELS
 
 from mmseg_erfnet.engine.config_file import stated_costs
 from mmseg_erfnet.engine.feeding import feed_gpu, use_fused_optimizer
-from mmseg_erfnet.engine.launch import evaluate, load_config, summary, train
+from mmseg_erfnet.engine.launch import _set_rendezvous, evaluate, load_config, summary, train
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.errors import StorageError, UsageError
 
@@ -174,3 +175,36 @@ def test_loading_a_config_starts_no_processes():
         cfg = load_config(str(ROOT / 'configs' / 'erfnet_camvid.py'), launcher='pytorch')
         assert cfg.launcher == 'pytorch'
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ('nodes', 'given', 'address'),
+    [
+        ('node[01-04,07]', None, 'node01'),
+        ('a,b', None, 'a'),
+        ('a,b', 'c', 'c'),
+        (None, 'c', 'c'),
+    ],
+)
+def test_slurms_first_node_is_where_processes_meet(monkeypatch, nodes, given, address):
+    names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_PORT', 'MASTER_ADDR', 'SLURM_NODELIST')
+    for name in names:
+        monkeypatch.setenv(name, '')  # restored after the test
+        monkeypatch.delenv(name)
+    for name, value in dict(SLURM_PROCID='3', SLURM_NTASKS='8', SLURM_LOCALID='1').items():
+        monkeypatch.setenv(name, value)
+    for name, value in dict(SLURM_NODELIST=nodes, MASTER_ADDR=given).items():
+        if value:
+            monkeypatch.setenv(name, value)
+    _set_rendezvous('slurm')
+    assert [os.environ[name] for name in ('MASTER_ADDR', 'RANK', 'LOCAL_RANK')] == [address, '3', '1']
+
+
+def test_slurm_without_nodes_is_a_sentence(monkeypatch):
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_PORT', 'MASTER_ADDR', 'SLURM_NODELIST'):
+        monkeypatch.setenv(name, '')
+        monkeypatch.delenv(name)
+    for name in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'):
+        monkeypatch.setenv(name, '1')
+    with pytest.raises(UsageError, match='finds no RANK and MASTER_ADDR'):
+        _set_rendezvous('slurm')

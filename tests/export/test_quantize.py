@@ -39,12 +39,19 @@ def small(name: str) -> Config:
 def test_scores_are_those_of_testing(name):
     """At the size of the labels' own (11 classes), and at the size to which the config resizes them (32)."""
     cfg = small(name)
-    dataset = build_dataset(cfg, 'val')
-    found = int8.score(torch_backend.torch_predictor(cfg, str(checkpoint(name))), dataset)
+    found = int8.score(torch_backend.torch_predictor(cfg, str(checkpoint(name))), int8.ScoredImages(cfg))
     expected = evaluate(small(name), str(checkpoint(name)))
     # The resize of the predictions is that of PyTorch in both; of frames, OpenCV's and PyTorch's.
     for figure in ('mIoU', 'aAcc'):
         assert found[figure] == pytest.approx(expected[figure], abs=0.1)
+
+
+def test_labels_that_the_evaluator_ignores_are_not_scored():
+    cfg = small('erfnet_camvid11')
+    labels = int8.ScoredImages(cfg)[0][1]
+    ignored = int(np.bincount(labels[labels != 255]).argmax())
+    cfg.val_evaluator.ignore_index = ignored
+    np.testing.assert_array_equal(int8.ScoredImages(cfg)[0][1], np.where(labels == ignored, 255, labels))
 
 
 def test_a_scored_frame_has_the_size_of_its_labels():
@@ -142,7 +149,7 @@ def test_nncf_is_told_what_may_be_lost(monkeypatch):
 def test_nncf_ranks_layers_by_what_the_validation_returns():
     cfg = config('erfnet_camvid11', **{SCALE: (128, 96)})  # the frames' own size
     model = export._Model(cfg, load_segmentor(cfg, str(checkpoint('erfnet_camvid11'))), None, None, None)
-    quantizer, dataset = model.quantizer(Path('x.xml')), build_dataset(cfg, 'val', indices=2)
+    quantizer, dataset = model.quantizer(Path('x.xml')), int8.ScoredImages(cfg, indices=2)
     validate = quantize._validation(dataset)
     prepared = OVPreparedModel(quantizer.model)
     # Otherwise, it would compare outputs, and run the model on the numbers of the images.
@@ -170,7 +177,7 @@ def test_int8_is_scored_and_says_so(kind, tmp_path):
     )
     floating, quantised = map(Predictor, files)
     metrics = quantised.metadata['int8']
-    dataset = build_dataset(cfg, 'val')
+    dataset = int8.ScoredImages(cfg)
     assert metrics['validation_images'] == len(dataset)
     assert metrics['int8']['mIoU'] == pytest.approx(int8.score(quantised, dataset)['mIoU'], abs=0.1)
     assert metrics['fp32']['mIoU'] == pytest.approx(int8.score(floating, dataset)['mIoU'], abs=0.1)

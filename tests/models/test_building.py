@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from conftest import ROOT
 from helpers.base_tester import build
 from torch import nn
 
+from mmseg_erfnet.engine.launch import load_config
 from mmseg_erfnet.errors import CheckpointError
-from mmseg_erfnet.models.building import check_pretrained, load_weights
+from mmseg_erfnet.models.building import check_pretrained, load_segmentor, load_weights
 from mmseg_erfnet.models.checkpoints import load_checkpoint_file
 
 SMALL = dict(enc_stage_non_bottlenecks=(1, 2), enc_non_bottleneck_dilations=(2, 4), dec_stages_non_bottleneck=(1, 1))
@@ -99,6 +101,13 @@ def test_wrong_types(tmp_path, content, said):
 
 def start(model: nn.Module, content: dict) -> str:
     return load_weights(model, content, partly=True)
+
+
+def test_the_callers_config_is_left_alone():
+    cfg = load_config(str(ROOT / 'configs' / 'erfnet_camvid11.py'))
+    before = cfg.pretty_text
+    load_segmentor(cfg, None)
+    assert cfg.pretty_text == before
 
 
 def test_the_same_network():

@@ -18,11 +18,11 @@ train_pipeline = [
     dict(type='mmseg_erfnet.RandomNoise', prob=0.2),
     dict(type='mmseg_erfnet.PackSegInputs'),
 ]
-# The label is loaded after the resize, so it keeps its own size, and predictions are scored at that size.
+# Scored at 360x480, whatever the size of the frames: the official archives have 720x960.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='mmseg_erfnet.LoadSegLabels'),
+    dict(type='mmseg_erfnet.LoadSegLabels', size=scale),
     dict(type='mmseg_erfnet.PackSegInputs'),
 ]
 # For MMSegmentation's own tools: an image and its mirror image. tools/test.py derives the same from `test_pipeline`.

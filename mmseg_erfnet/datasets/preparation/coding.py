@@ -13,7 +13,6 @@ from mmseg_erfnet.errors import DataError
 from mmseg_erfnet.text import listed
 
 MAX_COLOURS = 64  # without a list of classes, more colours than this are not taken for classes
-SHOWN = 5
 BINARY = {0, 255}
 CLASSES_REMEDY = 'write a classes.csv with the header name,r,g,b (or name,value) into the source, or give --classes'
 

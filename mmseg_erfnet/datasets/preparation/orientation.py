@@ -12,6 +12,7 @@ from mmseg_erfnet.images import PNG_SIGNATURE
 
 UPRIGHT = 1
 ORIENTATION_TAG = 0x0112
+KINDS = {1: 'B', 3: 'H', 4: 'I'}  # TIFF's BYTE, SHORT, which EXIF demands, and LONG
 
 
 def take_orientation(data: bytes) -> tuple[int, bytes]:
@@ -24,11 +25,11 @@ def take_orientation(data: bytes) -> tuple[int, bytes]:
     place = _place(data)
     if place is None:
         return UPRIGHT, data
-    order, start = place
-    (value,) = struct.unpack_from(f'{order}H', data, start)
+    form, start = place
+    (value,) = struct.unpack_from(form, data, start)
     if not 1 < value <= 8:
         return UPRIGHT, data
-    return value, data[:start] + struct.pack(f'{order}H', UPRIGHT) + data[start + 2 :]
+    return value, data[:start] + struct.pack(form, UPRIGHT) + data[start + struct.calcsize(form) :]
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -51,7 +52,7 @@ def _in_png(data: bytes) -> tuple[int, bytes]:
         end = start + 12 + length
         if name == b'eXIf' and end <= len(data):
             place = _in_tiff(data, start + 8, end - 4)
-            value = struct.unpack_from(f'{place[0]}H', data, place[1])[0] if place else UPRIGHT
+            value = struct.unpack_from(place[0], data, place[1])[0] if place else UPRIGHT
             return (value if 1 <= value <= 8 else UPRIGHT), data[:start] + data[end:]
         if name == b'IEND':
             break
@@ -60,10 +61,13 @@ def _in_png(data: bytes) -> tuple[int, bytes]:
 
 
 def _place(data: bytes) -> tuple[str, int] | None:
-    """Byte order and position of the value in a file other than PNG."""
+    """Format, for `struct`, and position of the value in a file other than PNG."""
     if data[:2] == b'\xff\xd8':
         start = 2
         while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != 0xDA:
+            if data[start + 1] == 0xFF:  # any number of them may precede a marker
+                start += 1
+                continue
             (length,) = struct.unpack_from('>H', data, start + 2)
             if data[start + 1] == 0xE1 and data[start + 4 : start + 10] == b'Exif\0\0':
                 return _in_tiff(data, start + 10, min(start + 2 + length, len(data)))
@@ -92,6 +96,6 @@ def _in_tiff(data: bytes, start: int, end: int) -> tuple[str, int] | None:
     (count,) = struct.unpack_from(f'{order}H', data, at)
     for entry in range(at + 2, min(at + 2 + 12 * count, end - 11), 12):
         tag, kind = struct.unpack_from(f'{order}HH', data, entry)
-        if tag == ORIENTATION_TAG and kind == 3:
-            return order, entry + 8
+        if tag == ORIENTATION_TAG and kind in KINDS:
+            return f'{order}{KINDS[kind]}', entry + 8
     return None

@@ -198,7 +198,8 @@ def _matched(frames: dict[tuple, SourceFile], labels: dict[tuple, SourceFile]) -
 def proper_name(name: str) -> str:
     """Return a name that is valid as a line of a split list and as a file name on every system.
 
-    Control characters and those that Windows forbids become _; leading and trailing blanks are removed.
+    Control characters and those that Windows forbids become _; leading and trailing blanks are removed, and each part
+    is cut to `NAME_LIMIT` bytes.
 
     Args:
         name: The name, with folders separated by /.
@@ -209,7 +210,8 @@ def proper_name(name: str) -> str:
         text = ''.join(letter if letter.isprintable() and letter not in '\\:*?"<>|\ufffd' else '_' for letter in text)
         text = text.strip() or '_'
         text = f'_{text[1:]}' if text.startswith('.') else text
-        parts.append(text.encode()[:NAME_LIMIT].decode(errors='ignore'))
+        # The cut may divide a character, whose rest is dropped, or leave a blank at the end.
+        parts.append(text.encode()[:NAME_LIMIT].decode(errors='ignore').rstrip())
     return '/'.join(parts)
 
 

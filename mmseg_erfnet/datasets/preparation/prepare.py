@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +88,7 @@ def prepare_dataset(
     unknown: str = 'error',
     orientation: str = 'auto',
     duplicates: str = 'error',
+    check: Callable[[Classes], None] | None = None,
 ) -> Prepared:
     """Read the export of a labelling tool, check it, and write it as `images/ labels/ classes.csv splits/`.
 
@@ -104,10 +105,12 @@ def prepare_dataset(
         unknown: `error`, or `ignore` to write values and colours without a class as 255.
         orientation: Whether labels were drawn on frames as `shown` or as `stored`, if frames have an EXIF orientation;
             or `auto`.
-        duplicates: `error`, or `drop` to remove frames from train that are also in val or test.
+        duplicates: `error`, or `drop` to remove frames from train that are also in val or test, and frames that are in
+            both val and test from the larger of the two (from test if they have the same number of pictures).
+        check: Called with the classes before anything is written; what it raises ends the preparation.
 
     Raises:
-        DataError: A file, a pair, a list or a split is invalid; the message names it.
+        DataError: A file, a pair, a list or a split is invalid, or there is only one class; the message names it.
         UsageError: An argument is wrong, or another process is preparing the same folder.
         StorageError: `out` cannot be written; it is left unchanged.
     """
@@ -128,7 +131,9 @@ def prepare_dataset(
         with target(out, Layout()) as made:
             looks = first_look(pairs, orientation)
             coding = decide([look.content for look in looks], export.classes, export.listed_in)
-            coding = _without(coding, ignore)
+            coding = _without(coding, ignore, export.listed_in)
+            if check is not None:
+                check(coding.classes)
             digests = {pair.name: look.digest for pair, look in zip(pairs, looks, strict=True)}
             splits, notes = choose_splits(export, digests, seed)
             splits, dropped = without_duplicates(splits, digests, duplicates)
@@ -196,19 +201,30 @@ def unknown_said(pair: Pair, odd: str, listed_in: str) -> str:
     )
 
 
-def _without(coding: Coding, ignore: Sequence[str]) -> Coding:
-    """Return a coding in which some classes are ignored."""
+def _without(coding: Coding, ignore: Sequence[str], listed_in: str) -> Coding:
+    """Return a coding in which some classes are ignored.
+
+    Raises:
+        DataError: The source has a single class.
+        UsageError: `ignore` names something else, or leaves fewer than two classes.
+    """
     strange = [name for name in ignore if name not in coding.classes.names]
     if strange:
         raise UsageError(
             f'--ignore names {listed(strange)}, which is not a class; the classes are '
             f'{listed(coding.classes.names, 20)}.'
         )
+    if len(coding.classes.names) < 2:
+        raise DataError(
+            f'{listed_in or "the source"} has a single class, {coding.classes.names[0]}, but training needs at least '
+            'two; add a class for all other pixels, such as background.'
+        )
     if not ignore:
         return coding
     kept = [place for place, name in enumerate(coding.classes.names) if name not in ignore]
-    if not kept:
-        raise UsageError('--ignore leaves no class; leave one out.')
+    if len(kept) < 2:
+        left = f'only the class {coding.classes.names[kept[0]]}' if kept else 'no class'
+        raise UsageError(f'--ignore leaves {left}, but training needs at least two classes; ignore fewer.')
     new = {old: place for place, old in enumerate(kept)}
     palette = coding.classes.palette
 
@@ -284,20 +300,21 @@ def _groups(export: Export, names: Sequence[str], digests: dict[str, str]) -> di
 def without_duplicates(splits: Splits, digests: dict[str, str], duplicates: str) -> tuple[Splits, list[str]]:
     """Check that no picture is in two splits.
 
+    Frames are removed from train if they are also in val or test. Frames in both val and test are removed from the
+    split with more pictures, or from test if both have the same number: so val never becomes empty.
+
     Returns:
         The splits, without duplicates if `duplicates` is `drop`, and notes on them for the user.
 
     Raises:
-        DataError: A picture is in two splits, and `duplicates` is `error`.
+        DataError: A picture is in two splits, and `duplicates` is `error`; or all of train is in val or test.
     """
-    held = {digests[name]: (part, name) for part in ('val', 'test') for name in splits.get(part, ())}
-    splits, said = dict(splits), []
-    for part, others in (('train', ('val', 'test')), ('val', ('test',))):
-        twins = {
-            name: held[digests[name]]
-            for name in splits.get(part, ())
-            if digests[name] in held and held[digests[name]][0] in others and held[digests[name]][1] != name
-        }
+    pictures = {part: {digests[name] for name in splits.get(part, ())} for part in ('val', 'test')}
+    smaller, larger = sorted(pictures, key=lambda part: len(pictures[part]))  # val, test if both are equally large
+    kept, said = dict(splits), []
+    for part, others in (('train', ('val', 'test')), (larger, (smaller,))):
+        held = {digests[name]: (other, name) for other in others for name in splits.get(other, ())}
+        twins = {name: held[digests[name]] for name in splits.get(part, ()) if digests[name] in held}
         if twins and duplicates == 'error':
             name, (other, twin) = next(iter(twins.items()))
             raise DataError(
@@ -305,11 +322,14 @@ def without_duplicates(splits: Splits, digests: dict[str, str], duplicates: str)
                 f'inflates the scores; remove them from one split, or use --duplicates drop to remove them from {part}.'
             )
         if twins:
-            splits[part] = [name for name in splits[part] if name not in twins]
-            said.append(f'{len(twins)} frames were removed from {part}, because they are also in {listed(others)}.')
-    if not splits.get('train'):
+            kept[part] = [name for name in splits[part] if name not in twins]
+            found = ' or '.join(other for other in others if any(digests[name] in pictures[other] for name in twins))
+            said.append(f'{len(twins)} frames were removed from {part}, because they are also in {found}.')
+    if not kept.get('train'):
         raise DataError('all frames of train are also in val or test; make another split.')
-    return {part: names for part, names in splits.items() if names}, said
+    if 'test' in kept and not kept['test']:
+        said.append('No frames are left for test, so the config tests on val.')
+    return {part: names for part, names in kept.items() if names}, said
 
 
 def counted_notes(export: Export, looks: Sequence[Look], unknown: int) -> list[str]:

@@ -75,7 +75,7 @@ def called(names: Iterable[str]) -> dict[str, str]:
 
 
 def listed_splits(files: Iterable[SourceFile], names: Iterable[str]) -> tuple[Splits, list[str]]:
-    """Read the split lists of a source: `train.txt`, `valid.txt`, ..., or a table with a column `split`.
+    """Read the split lists of a source: `train.txt`, `valid.txt`, ...; see `split_column` for tables.
 
     Returns:
         The frames of each listed split, and the lines that do not name a frame.

@@ -22,7 +22,6 @@ from mmseg_erfnet.progress import progress
 from mmseg_erfnet.text import listed
 
 THREADS = 4
-SHOWN = 5
 SPLIT_FILES = ('train', 'val', 'test', 'trainval')
 Item = TypeVar('Item')
 Result = TypeVar('Result')

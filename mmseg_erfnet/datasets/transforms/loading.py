@@ -96,7 +96,8 @@ class LoadSegLabels(BaseTransform):
             )
         labels = self._checked_classes(labels, stored, path)
         if self.size is not None:
-            labels = cv2.resize(labels, self.size, interpolation=cv2.INTER_NEAREST)
+            # INTER_NEAREST takes the upper left pixel of those that a pixel covers, half a pixel off the frame.
+            labels = cv2.resize(labels, self.size, interpolation=cv2.INTER_NEAREST_EXACT)
             results['ori_shape'] = labels.shape
         results['gt_seg_map'] = labels
         results.setdefault('seg_fields', []).append('gt_seg_map')

@@ -59,7 +59,7 @@ class FiniteLossHook(Hook):
             if not -float('inf') < loss < float('inf'):
                 raise DivergenceError(
                     f'The loss is {loss} at iteration {iteration + 1} (epoch {epoch + 1}) on {listed(files, 16)}. '
-                    f'Nothing has been saved since. {state_of_run(runner.work_dir)} If these files and their labels '
+                    f'Nothing has been saved since. {state_of_run(runner)} If these files and their labels '
                     'are correct, lower the learning rate (optim_wrapper.optimizer.lr) or clip the gradient '
                     '(optim_wrapper.clip_grad).'
                 )

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmseg_erfnet.engine.hooks.drawing import DrawingHook
 from mmseg_erfnet.engine.samples import label_map
 from mmseg_erfnet.environment import describe_environment
-from mmseg_erfnet.evaluation.scores import confusion_matrix, scores
+from mmseg_erfnet.evaluation import confusion_matrix, scores, scoring_arguments
 from mmseg_erfnet.files import write_json
 from mmseg_erfnet.registry import HOOKS
 from mmseg_erfnet.reports.history import NUMBER_FILE, is_logged, next_number
@@ -63,15 +63,16 @@ class ReportHook(DrawingHook):
             return
         self.collecting = False
         with self.harmless(runner, 'The best and the worst images'):
-            self._collect(outputs, len(runner.test_dataloader.dataset.metainfo['classes']))
+            ignored = scoring_arguments(runner.cfg.get('test_evaluator')).get('ignore_index', 255)
+            self._collect(outputs, len(runner.test_dataloader.dataset.metainfo['classes']), ignored)
             self.collecting = True
 
-    def _collect(self, outputs: Sequence, num_classes: int) -> None:
+    def _collect(self, outputs: Sequence, num_classes: int, ignore_index: int) -> None:
         for sample in outputs:
             if 'gt_sem_seg' not in sample:
                 continue
             prediction, ground_truth = label_map(sample.pred_sem_seg), label_map(sample.gt_sem_seg)
-            metrics = scores(confusion_matrix(ground_truth, prediction, num_classes))
+            metrics = scores(confusion_matrix(ground_truth, prediction, num_classes, ignore_index))
             if not np.isnan(metrics['mIoU']):
                 self.examples.append(
                     dict(

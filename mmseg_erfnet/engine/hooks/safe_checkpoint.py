@@ -21,7 +21,7 @@ from mmseg_erfnet.engine.checkpointing import (
     check_schedules,
     prepare_loading,
 )
-from mmseg_erfnet.engine.resuming import is_own_checkpoint
+from mmseg_erfnet.engine.resuming import is_own_file
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.checkpoints import make_plain
@@ -49,7 +49,7 @@ class _LateRemoval:
 
     def isfile(self, path: str) -> bool:
         if '://' not in self.folder:
-            return is_own_checkpoint(self.folder, path, self.names)
+            return bool(self.names.fullmatch(Path(path).name)) and is_own_file(self.folder, path)
         name = path.removeprefix(self.folder).lstrip('/')
         return path.startswith(self.folder) and bool(self.names.fullmatch(name)) and self.backend.isfile(path)
 

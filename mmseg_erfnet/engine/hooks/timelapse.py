@@ -1,5 +1,7 @@
 """Timelapse of the predictions during training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import master_only
+from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmseg_erfnet.datasets.pipelines import evenly_spaced
@@ -22,6 +25,19 @@ from mmseg_erfnet.visualization.painting import colour_map, legend
 
 GAP = 4  # pixels between pictures
 MAX_PICTURES = 120  # per animation: more would only take memory
+
+
+@contextmanager
+def _averages(runner: Runner) -> Iterator[None]:
+    """Put the averaged weights into the model, if the run averages: those are validated and published."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    for hook in hooks:
+        hook.before_val_epoch(runner)
+    try:
+        yield
+    finally:
+        for hook in reversed(hooks):
+            hook.after_val_epoch(runner)
 
 
 @HOOKS.register_module()
@@ -93,7 +109,7 @@ class TimelapseHook(DrawingHook):
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         if self.every_n_epochs(runner, self.every) or self.is_last_train_epoch(runner):
-            with self.harmless(runner, f'The timelapse after epoch {runner.epoch + 1}'):
+            with self.harmless(runner, f'The timelapse after epoch {runner.epoch + 1}'), _averages(runner):
                 self._predict(runner, runner.epoch + 1)
 
     @torch.no_grad()
@@ -108,7 +124,7 @@ class TimelapseHook(DrawingHook):
         finally:
             runner.model.train(training)
 
-    def _row(self, pictures: list[np.ndarray], interpolation: int = cv2.INTER_NEAREST) -> np.ndarray:
+    def _row(self, pictures: list[np.ndarray], interpolation: int = cv2.INTER_NEAREST_EXACT) -> np.ndarray:
         shrunk = [cv2.resize(picture, self.size, interpolation=interpolation) for picture in pictures]
         gap = np.full((self.size[1], GAP, 3), 255, np.uint8)
         return np.hstack([part for picture in shrunk for part in (picture, gap)][:-1])

@@ -10,6 +10,7 @@ from mmseg_erfnet.datasets.wrappers import inner_configs, with_pipeline
 from mmseg_erfnet.engine.hooks.drawing import is_due
 from mmseg_erfnet.engine.log_processor import decimals, step_of
 from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.evaluation import scoring_arguments
 from mmseg_erfnet.progress import progress
 from mmseg_erfnet.registry import DATASETS, HOOKS
 
@@ -29,8 +30,9 @@ class TrainScoreHook(Hook):
         UsageError: An argument is less than 1.
     """
 
-    # Before the checkpoint hook, so that all metrics of an epoch are logged by the time its checkpoint exists.
-    priority = 'LOW'
+    # Before EMAHook takes the validated averages out of the model, and before the checkpoint hook, so that all metrics
+    # of an epoch are logged by the time its checkpoint exists.
+    priority = 'ABOVE_NORMAL'
 
     def __init__(self, num_images: int = 100, interval: int | None = None) -> None:
         if num_images < 1 or (interval is not None and interval < 1):
@@ -48,7 +50,10 @@ class TrainScoreHook(Hook):
         frames = Subset(dataset, evenly_spaced(len(dataset), self.num_images))
         loader = {**validation.to_dict(), 'dataset': frames}
         self.dataloader = Runner.build_dataloader(loader, seed=runner.seed)
-        self.evaluator = runner.build_evaluator(dict(type='mmseg_erfnet.SegmentationMetric', with_table=False))
+        arguments = scoring_arguments(runner.cfg.get('val_evaluator'))
+        self.evaluator = runner.build_evaluator(
+            dict(arguments, type='mmseg_erfnet.SegmentationMetric', with_table=False)
+        )
         self.evaluator.dataset_meta = dataset.metainfo
 
     @torch.no_grad()

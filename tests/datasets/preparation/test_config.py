@@ -1,5 +1,6 @@
 """The config that is written: short, complete, fitted to the pictures, and never written over."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmseg_erfnet import configs
-from mmseg_erfnet.datasets.preparation import config_path, prepare_dataset, write_config
+from mmseg_erfnet.datasets.preparation import check_config, config_path, prepare_dataset, write_config
 from mmseg_erfnet.datasets.preparation.config import config_text, network_size
 from mmseg_erfnet.datasets.statistics import class_weights, label_statistics
 from mmseg_erfnet.errors import UsageError
@@ -59,6 +60,53 @@ def test_a_config_that_is_there_stays(prepared):
     path.write_text('model = dict()\n')
     with pytest.raises(UsageError, match=r'configs/streets\.py exists and was not written by prepare_dataset'):
         config_path(prepared.out)
+
+
+def test_a_config_of_another_data_set(prepared):
+    """`new/streets` does not get the config that trains on `data/streets`."""
+    path = config_path(prepared.out)
+    write_config(prepared, path)
+    said = r"configs/streets\.py exists and trains on data/streets, not on new/streets; .* data_root = 'new/streets' in"
+    with pytest.raises(UsageError, match=said):
+        config_path(Path('new/streets'))
+    with pytest.raises(UsageError, match=said):
+        write_config(replace(prepared, out=Path('new/streets')), path)
+    with pytest.raises(
+        UsageError, match=r'streets\.py exists and is for 5 classes, but the data set has 2; .*move the'
+    ):
+        check_config(path, prepared.out, 2)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UsageError, match=r'streets\.py cannot be read \(Is a directory\); choose another --out'):
+        config_path(prepared.out)
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('data_root, size =', 'size ='),
+        ("data_root, size = 'data/streets', (48, 64)", "data_root = './data/../data/streets'\nsize = [48, 64]"),
+        ("'data/streets', (", "__import__('sys').exit('executed'), ("),
+        ("'data/streets', (", "'{{ fileDirname }}/streets', ("),
+        ('num_classes=5', 'num_classes=len(names)'),
+        ('num_classes=5', 'num_classes=3'),  # a metainfo that names three of the five classes
+        ('resize = ', 'resize = = '),
+    ],
+)
+def test_an_edited_config_goes_on(prepared, old, new):
+    path = config_path(prepared.out)
+    write_config(prepared, path)
+    edited = path.read_text().replace(old, new)
+    assert new in edited
+    path.write_text(edited)
+    assert config_path(prepared.out) == path
+    assert write_config(prepared, path).endswith('Next: mmseg-erfnet train configs/streets.py')
+    assert path.read_text() == edited
+
+
+def test_the_name_of_a_folder_cannot_end_the_first_line(prepared):
+    text = config_text(replace(prepared, out=Path('data/a\nb\udcff')), 'data/streets', None)
+    assert text.startswith(r'# a\nb\xff: 5 classes, 6 training frames. Written by prepare_dataset')
 
 
 def test_without_weights(prepared, monkeypatch):

@@ -1,6 +1,7 @@
 """One's own data: from each form that is recognised, from broken ones, by two processes at a time, on a full disk."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from helpers.tools import run_tool
 
 from mmseg_erfnet.datasets import FolderDataset
 from mmseg_erfnet.datasets.preparation import prepare_dataset
+from mmseg_erfnet.datasets.preparation.orientation import take_orientation
+from mmseg_erfnet.datasets.preparation.pairs import _unique, proper_name
 from mmseg_erfnet.datasets.preparation.writing import Target
 from mmseg_erfnet.datasets.transforms import LoadSegLabels
 from mmseg_erfnet.errors import DataError, StorageError, UsageError
@@ -188,6 +191,20 @@ def test_classes_that_do_not_count(tmp_path):
         prepare_dataset(tmp_path / 'source', tmp_path / 'other', ignore=['sea'])
 
 
+def test_one_class_is_refused(tmp_path):
+    source = exports.plain(tmp_path / 'source', 'binary')
+    with pytest.raises(UsageError, match=r'--ignore leaves only the class foreground, but training needs at least two'):
+        prepare_dataset(source, tmp_path / 'out', ignore=['background'])
+    with pytest.raises(UsageError, match=r'--ignore leaves no class, but training needs at least two classes'):
+        prepare_dataset(source, tmp_path / 'out', ignore=['background', 'foreground'])
+    painted = exports.labelme_json(tmp_path / 'labelme')
+    with pytest.raises(
+        DataError, match=r'--classes has a single class, road, but training .* add a class for all other'
+    ):
+        prepare_dataset(painted, tmp_path / 'out', classes='road')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['labelme', 'source']
+
+
 def test_labels_that_leave_open_what_they_mean(tmp_path):
     source = exports.plain(tmp_path / 'values')
     for path in (source / 'masks').iterdir():
@@ -244,6 +261,28 @@ def test_orientation(orientation, drawn_on, tmp_path):
         found = cv2.imread(str(path), flags)
         assert found.shape[:2] == turn(ids).shape
         assert np.abs(found.astype(int) - turn(frame)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        (b'\xff\xe1', b'\xff\xff\xe1'),  # a fill byte before the marker
+        (b'\1\x12\0\3\0\0\0\1\0\6\0\0', b'\1\x12\0\4\0\0\0\1\0\0\0\6'),  # 32 bits instead of 16
+    ],
+    ids=['fill', 'long'],
+)
+def test_unusual_exif(old, new, tmp_path):
+    frame, ids = scene(0)
+    data = exports.exif_jpeg(frame, 6)
+    assert data.count(old) == 1
+    data = data.replace(old, new)
+    _, rest = take_orientation(data)
+    assert take_orientation(rest) == (1, rest)
+    source = exports.plain(tmp_path / 'source', number=4)
+    put(source / f'images/{name_of(0)}.jpg', data)
+    put(source / f'masks/{name_of(0)}.png', ids.swapaxes(0, 1)[:, ::-1])
+    prepare_dataset(source, tmp_path / 'out')
+    assert cv2.imread(str(tmp_path / f'out/images/{name_of(0)}.png')).shape[:2] == ids.shape[::-1]
 
 
 def test_orientation_of_both(tmp_path):
@@ -335,7 +374,20 @@ def test_links_and_pipes(tmp_path):
     assert prepare_dataset(source, tmp_path / 'out').frames == 10
 
 
-@pytest.mark.parametrize('name', ['a b', ' edge ', 'line\nbreak', 'tab\there', 'Ünïcödé', b'not-utf-8-\xff', 'x' * 240])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'a b',
+        ' edge ',
+        'line\nbreak',
+        'tab\there',
+        'Ünïcödé',
+        b'not-utf-8-\xff',
+        'x' * 240,
+        'x' * 199 + ' y',
+        'x' + 'é' * 120,
+    ],
+)
 def test_names(name, tmp_path):
     """Whatever a frame is called, it comes in a split that loads."""
     source = exports.plain(tmp_path / 'source', number=4)
@@ -348,6 +400,13 @@ def test_names(name, tmp_path):
         dataset = FolderDataset(data_root=str(tmp_path / 'out'), ann_file=f'splits/{part}.txt', pipeline=LOAD)
         assert len(dataset) == len(names)
         assert all(dataset[index]['gt_seg_map'].shape == exports.SIZE for index in range(len(dataset)))
+
+
+def test_names_that_differ_only_behind_the_cut():
+    taken, names = set(), ['x' * 199 + ' y', 'x' * 199 + ' z', 'x' * 199]
+    found = [_unique(proper_name(name), taken) for name in names]
+    assert found == ['x' * 199, 'x' * 199 + '_2', 'x' * 199 + '_3']
+    assert proper_name('x' + 'é' * 120) == 'x' + 'é' * 99
 
 
 # Splits
@@ -416,6 +475,41 @@ def test_the_same_picture_in_two_splits(tmp_path):
     prepared = prepare_dataset(source, tmp_path / 'out', duplicates='drop')
     assert {part: len(names) for part, names in prepared.splits.items()} == {'train': 5, 'val': 2, 'test': 3}
     assert '1 frames were removed from train' in str(prepared)
+
+
+@pytest.mark.parametrize(
+    ('val', 'test', 'kept', 'said'),
+    [
+        ((6, 7), (6, 7), {'train': 6, 'val': 2}, '2 frames were removed from test, because they are also in val.'),
+        ((6,), (6, 7), {'train': 6, 'val': 1, 'test': 1}, '1 frames were removed from test'),
+        (
+            (6, 7),
+            (7,),
+            {'train': 6, 'val': 1, 'test': 1},
+            '1 frames were removed from val, because they are also in te',
+        ),
+        (
+            (5, 6, 7),
+            (5, 8),
+            {'train': 5, 'val': 2, 'test': 2},
+            'removed from train, because they are also in val or test',
+        ),
+    ],
+)
+def test_duplicates_never_empty_val(val, test, kept, said, tmp_path):
+    for part, indices in (('train', range(6)), ('valid', val), ('test', test)):
+        for index in indices:
+            frame, ids = scene(index)
+            put(tmp_path / f'source/{part}/images/{part}{index}.png', frame)
+            put(tmp_path / f'source/{part}/masks/{part}{index}.png', ids)
+    with pytest.raises(DataError, match=r'--duplicates drop to remove them from (train|val|test)\.'):
+        prepare_dataset(tmp_path / 'source', tmp_path / 'out')
+    prepared = prepare_dataset(tmp_path / 'source', tmp_path / 'out', duplicates='drop')
+    assert {part: len(names) for part, names in prepared.splits.items()} == kept
+    assert said in str(prepared)
+    assert ('No frames are left for test, so the config tests on val.' in str(prepared)) == ('test' not in kept)
+    numbers = [{name[-1] for name in names} for names in prepared.splits.values()]
+    assert len(set().union(*numbers)) == sum(map(len, numbers))
 
 
 def test_the_same_picture_twice_comes_into_one_split(tmp_path):
@@ -515,3 +609,13 @@ def test_tool(tmp_path, monkeypatch, capsys):
     assert 'configs/taken.py exists and was not written by prepare_dataset' in ended.sentence
     assert not (tmp_path / 'data/taken').exists()
     assert 'does not exist' in run_tool('prepare_dataset', 'nowhere', '--out', 'data/x').sentence
+    capsys.readouterr()
+    # A folder of the same name elsewhere, and one that is prepared anew with fewer classes.
+    ended = run_tool('prepare_dataset', 'export', '--out', 'new/my.streets')
+    assert 'configs/my_streets.py exists and trains on data/my.streets, not on new/my.streets' in ended.sentence
+    shutil.rmtree('data/my.streets')
+    ended = run_tool('prepare_dataset', 'export', '--out', 'data/my.streets', '--ignore', 'sky')
+    assert 'configs/my_streets.py exists and is for 5 classes, but the data set has 4' in ended.sentence
+    assert 'Next' not in capsys.readouterr().out
+    assert not (tmp_path / 'new').exists()
+    assert not (tmp_path / 'data/my.streets').exists()

@@ -93,6 +93,13 @@ def test_a_test_scores_as_the_config_says(kind, tested):
     assert len([name for name in metrics if name.startswith('Dice/')]) == 32
 
 
+def test_images_are_scored_with_the_evaluators_ignore_index(tested):
+    evaluator = dict(type='mmseg_erfnet.SegmentationMetric', ignore_index=0)
+    work_dir, metrics = tested(test_evaluator=evaluator, **{'test_dataloader.dataset.indices': 1})
+    [example] = json.loads((work_dir / 'examples' / 'index.json').read_text())
+    assert example['mIoU'] == pytest.approx(metrics['mIoU'])
+
+
 def oracle_run(small_config, **options):
     cfg = small_config('erfnet_camvid', drawing=True, **options)
     cfg.model = dict(type='mmseg_erfnet.Oracle', data_preprocessor=cfg.model.data_preprocessor)

@@ -10,10 +10,10 @@ import torch
 from helpers.tiny_run import tiny_run
 from mmengine.runner import Runner
 
-from mmseg_erfnet.engine.checkpointing import AtomicBackend
+from mmseg_erfnet.engine.checkpointing import AtomicBackend, check_new_run, latest_checkpoint
 from mmseg_erfnet.engine.hooks.safe_checkpoint import _LateRemoval
 from mmseg_erfnet.engine.runner import SafeRunner
-from mmseg_erfnet.errors import CheckpointError
+from mmseg_erfnet.errors import CheckpointError, UsageError
 
 SCORES = {1: 0.1, 2: 0.5, 3: 0.3, 4: 0.8, 5: 0.7}
 
@@ -33,6 +33,21 @@ def test_an_own_name_for_checkpoints(tmp_path):
     options = dict(max_keep_ckpts=1, filename_tmpl='step-{}.ckpt.pth')
     tiny_run(tmp_path, 5, SCORES, checkpoint=options).train()
     assert names(tmp_path) == {'best_score_step-4.ckpt.pth', 'step-5.ckpt.pth'}
+    runner = tiny_run(tmp_path, 7, {**SCORES, 6: 0.1, 7: 0.1}, checkpoint=options, resume=True)
+    assert latest_checkpoint(runner) == str(tmp_path / 'step-5.ckpt.pth')
+    with pytest.raises(UsageError, match=r'holds step-5\.ckpt\.pth of an earlier run'):
+        check_new_run(runner, resume=False)
+    runner.train()
+    assert names(tmp_path) == {'best_score_step-4.ckpt.pth', 'step-7.ckpt.pth'}
+
+
+def test_checkpoints_under_another_name_are_not_passed_over(tmp_path):
+    tiny_run(tmp_path, 1, checkpoint=dict(filename_tmpl='step-{}.pth')).train()
+    with pytest.raises(
+        UsageError, match=r'is .*step-1\.pth, but this config saves .* as epoch_\{\}\.pth: use the config'
+    ):
+        tiny_run(tmp_path, 2, resume=True).train()
+    assert names(tmp_path) == {'step-1.pth'}
 
 
 def test_a_folder_of_its_own_for_checkpoints(tmp_path):
@@ -40,8 +55,7 @@ def test_a_folder_of_its_own_for_checkpoints(tmp_path):
     tiny_run(tmp_path / 'run', 2, SCORES, checkpoint=options).train()
     folder = tmp_path / 'elsewhere' / 'run'
     assert names(folder) == {'best_score_epoch_2.pth', 'epoch_2.pth'}
-    path = str(folder / 'epoch_2.pth')
-    tiny_run(tmp_path / 'run', 4, SCORES, checkpoint=options, resume=True, load_from=path).train()
+    tiny_run(tmp_path / 'run', 4, SCORES, checkpoint=options, resume=True).train()
     assert names(folder) == {'best_score_epoch_4.pth', 'epoch_4.pth'}
 
 
