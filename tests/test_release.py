@@ -46,10 +46,24 @@ def test_the_models_of_a_release_come_from_the_published_file(source, tmp_path, 
 
     exporter = pytest.importorskip('mmseg_erfnet.export.exporter')
     monkeypatch.setattr(exporter, 'export_release', export_release)
+    monkeypatch.setattr(exporter, 'check_data', lambda cfg: None)
     target, config = tmp_path / 'out.pth', ROOT / 'configs/erfnet_camvid11.py'
     assert run_tool('publish_checkpoint', source, target, '--export', config).status == 0
     assert exported == [(11, str(target), tmp_path)]
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / 'out.onnx')
+
+
+def test_a_release_that_cannot_be_exported_publishes_nothing(source, tmp_path, monkeypatch):
+    exporter = pytest.importorskip('mmseg_erfnet.export.exporter')
+    target, config = tmp_path / 'out.pth', ROOT / 'configs/erfnet_camvid11.py'
+    nowhere = [f'{part}_dataloader.dataset.data_root={tmp_path}' for part in ('train', 'val')]
+    ended = run_tool('publish_checkpoint', source, target, '--export', config, '--cfg-options', *nowhere)
+    assert (ended.status, 'cannot be read' in ended.sentence) == (1, True)
+    monkeypatch.setattr(exporter, 'check_data', lambda cfg: None)
+    (tmp_path / 'out.onnx').write_text('a model of the user')
+    ended = run_tool('publish_checkpoint', source, target, '--export', config)
+    assert (ended.status, 'out.onnx exists, and is not a result' in ended.sentence) == (1, True)
+    assert {path.name for path in tmp_path.iterdir()} == {'a.pth', 'out.onnx'}
 
 
 def test_what_is_no_checkpoint_publishes_nothing(tmp_path):

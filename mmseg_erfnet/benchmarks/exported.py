@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmseg_erfnet.benchmarks.timing import interleaved
+from mmseg_erfnet.benchmarks.timing import interleaved, latency
 from mmseg_erfnet.deploy.overlap import side_by_side
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.sources import find_sources
@@ -56,16 +56,11 @@ def benchmark_models(
         files = [Path(name).name for name in seconds]
         # Files of one name are told apart by their folders.
         rows = [
-            _row(file if files.count(file) == 1 else name, values, batch)
+            dict(name=file if files.count(file) == 1 else name, **latency(values, batch))
             for file, (name, values) in zip(files, seconds.items(), strict=True)
         ]
         result['sizes'].append(dict(size=list(size), rows=rows))
     return result
-
-
-def _row(name: str, seconds: list[float], batch: int) -> dict:
-    median, p90 = np.percentile(seconds, [50, 90]) * 1e3
-    return dict(name=name, median=median, p90=p90, min=min(seconds) * 1e3, fps=batch / median * 1e3)
 
 
 def models_table(result: dict) -> str:

@@ -2,9 +2,9 @@
 
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_erfnet.benchmarks import ROWS
 from mmseg_erfnet.benchmarks.stock import stock_backbone
-from mmseg_erfnet.benchmarks.timing import BURST
+from mmseg_erfnet.benchmarks.timing import interleaved, latency
 from mmseg_erfnet.deploy.backends import OnnxRuntime, OpenVINO
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.deploy.signal_stack import signal_stack_kept
@@ -116,7 +116,7 @@ class _Run:
         self.name, self.device, self.precision = name, device, precision
         # In an exported file, the network cannot be run separately.
         self.functions = dict(frame_to_labels=frame_to_labels) | (dict(network=network) if network else {})
-        self.seconds: dict[str, list[float]] = {what: [] for what in self.functions}
+        self.seconds: dict[str, list[float]] = {}
 
 
 # --- Rows -------------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def _prepare(
     if 'compiled' in rows:
         yield from _compiled_run('PyTorch, ours, compiled', folded, inputs, image, report)
     if any(row.startswith(('onnxruntime', 'openvino')) for row in rows):
-        yield from _exported_runs(folded, inputs, image, frames, threads, rows, report)
+        yield from _exported_runs(folded, inputs, image, frames, threads, rows)
     if 'cuda' in rows and torch.cuda.is_available():
         yield _segmentor_run('PyTorch, MMSegmentation, CUDA', deepcopy(stock), inputs, image, GPU)
         yield _graph_run('PyTorch, ours, folded, CUDA', folded, inputs, image, GPU)
@@ -272,7 +272,6 @@ def _exported_runs(  # noqa: C901 (a row each)
     calibration: np.ndarray,
     threads: int,
     rows: Sequence[str],
-    report: Callable[[str], None],
 ) -> Iterator[_Run]:
     models = to_onnx(folded, inputs.shape[1:3], len(inputs)), trace(Network(folded), image, ['logits'], {})
     image = image.numpy()
@@ -326,29 +325,23 @@ def cpu_precisions() -> list[str]:
 
 def _measure(runs: Sequence[_Run], convolutions: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """Interleave all rows and the convolutions of :func:`matrix_convolutions`; return the latter's best throughput."""
-    rates: dict[str, list[float]] = {name: [] for name in convolutions}
-    for round_ in range(rounds + 1):
-        for run in runs:
-            for what, function in run.functions.items():
-                function()
-                for _ in range(BURST):
-                    started = time.perf_counter()
-                    function()
-                    # The first round warms up caches, threads and clocks.
-                    if round_:
-                        run.seconds[what].append(time.perf_counter() - started)
-        for name, function in convolutions.items():
-            rates[name] += [function() for _ in range(BURST)][1:]
-    return {name: max(values) for name, values in rates.items()}
+    best = dict.fromkeys(convolutions, 0.0)
+
+    def convolve(name: str) -> None:
+        best[name] = max(best[name], convolutions[name]())
+
+    functions = {(run, what): function for run in runs for what, function in run.functions.items()}
+    seconds = interleaved(functions | {name: partial(convolve, name) for name in convolutions}, rounds)
+    for run, what in functions:
+        run.seconds[what] = seconds[run, what]
+    return best
 
 
 def _rows(runs: Sequence[_Run], batch: int, limits: dict[str, float], macs: int, checkpoint: str | None) -> list[dict]:
     rows, baselines = [], {}
     for run in runs:
         row = dict(name=run.name, device=run.device, precision=run.precision)
-        for what, seconds in run.seconds.items():
-            median, p90 = np.percentile(seconds, [50, 90]) * 1e3
-            row[what] = dict(median=median, p90=p90, min=min(seconds) * 1e3, fps=batch / median * 1e3)
+        row |= {what: latency(seconds, batch) for what, seconds in run.seconds.items()}
         labels = run.functions['frame_to_labels']()
         baseline, right = baselines.setdefault(run.device, (row, labels))
         row['ratio'] = baseline['frame_to_labels']['median'] / row['frame_to_labels']['median']
@@ -439,8 +432,8 @@ def table(result: dict) -> str:
             + ', '.join(f'{rate:.0f} in {name}' for name, rate in part['limits'].items())
             + ' x 10^9 per second',
             '',
-            '| | frame to labels, ms | p90 | frames/s | times the first | network alone, ms | of the limit |'
-            + (' labels equal |' if agreement else ''),
+            '| | frame to labels, ms | p90 | frames/s | times the first on the device | network alone, ms '
+            '| of the limit |' + (' labels equal |' if agreement else ''),
             '| --- |' + ' ---: |' * (6 + agreement),
         ]
         for row in part['rows']:

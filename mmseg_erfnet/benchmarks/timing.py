@@ -1,7 +1,9 @@
 """Interleaved timing."""
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import numpy as np
 
 # Runs per round: few, so that variations in the machine's speed affect everything that is measured alike.
 BURST = 5
@@ -24,3 +26,9 @@ def interleaved(functions: Mapping[Hashable, Callable[[], object]], rounds: int)
                 if round_:
                     seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+def latency(seconds: Sequence[float], batch: int) -> dict:
+    """Return ``median``, ``p90`` and ``min`` in milliseconds, and ``fps`` from the median, of runs on a batch."""
+    median, p90 = np.percentile(seconds, [50, 90]) * 1e3
+    return dict(median=median, p90=p90, min=min(seconds) * 1e3, fps=batch / median * 1e3)

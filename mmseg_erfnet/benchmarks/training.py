@@ -9,8 +9,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
+from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import cv2
@@ -33,8 +35,9 @@ from mmseg_erfnet.datasets.pipelines import evenly_spaced, loading_steps
 from mmseg_erfnet.datasets.synthetic import synthesize_camvid
 from mmseg_erfnet.engine.amp import use_amp
 from mmseg_erfnet.engine.memory import keep_freed_memory
+from mmseg_erfnet.engine.translation import translate
 from mmseg_erfnet.environment import cores
-from mmseg_erfnet.errors import DataError, UsageError
+from mmseg_erfnet.errors import DataError, UsageError, UserError
 from mmseg_erfnet.mmseg_import import call_quietly
 
 PARTS = ('data', 'forward', 'backward', 'optimiser')
@@ -54,7 +57,8 @@ def benchmark_training(
 ) -> dict:
     """Measure complete training, its parts, and the data pipelines alone.
 
-    Without a GPU, the last row trains with one process per thread, which share the batch.
+    Without a GPU, the last row trains with several processes, which share the batch: as many as divide it evenly, up to
+    one per thread.
 
     Args:
         cfg: The config. If its data are missing, a CamVid config is measured on synthetic frames of 360x480.
@@ -67,6 +71,9 @@ def benchmark_training(
         ``config``, ``batch``, ``size``, ``workers``, ``threads``, ``frames`` (their origin), ``rows`` and
         ``pipelines``. A row has ``name``, ``fps``, ``ratio`` to the first row, and the median milliseconds per image of
         each of :data:`PARTS`. A pipeline has ``name`` and ``fps`` on one core, based on CPU time.
+
+    Raises:
+        UserError: The data or the config cannot be used, or a process ends early.
     """
     threads = threads or cores()
     with tempfile.TemporaryDirectory() as folder:
@@ -79,8 +86,10 @@ def benchmark_training(
         }
         with ExitStack() as stack:
             trainers = {name: stack.enter_context(_started(row, ours, threads)) for name, (row, ours) in rows.items()}
-            if threads > 1 and not torch.cuda.is_available():
-                trainers[f'ours, --amp, {threads} processes'] = stack.enter_context(_group(amp, threads))
+            processes = 1 if torch.cuda.is_available() else _processes(cfg.train_dataloader.batch_size, threads)
+            if processes > 1:
+                group = stack.enter_context(_group(amp, processes, threads // processes))
+                trainers[f'ours, --amp, {processes} processes'] = group
             times = {name: [] for name in trainers}
             for round_ in range(rounds + 1):
                 for name, trainer in trainers.items():
@@ -114,6 +123,11 @@ def benchmark_training(
     )
 
 
+def _processes(batch: int, threads: int) -> int:
+    """Return the largest number of processes that divides the batch, at most one per thread."""
+    return max(number for number in range(1, min(batch, threads) + 1) if batch % number == 0)
+
+
 def benchmark_scaling(
     cfg: Config, threads: int | None = None, iterations: int = 2, report: Callable[[str], None] = print
 ) -> list[dict]:
@@ -121,6 +135,9 @@ def benchmark_scaling(
 
     Returns:
         For each point, ``batch`` (per process), ``workers``, ``size``, ``processes`` and ``fps``.
+
+    Raises:
+        UserError: As :func:`benchmark_training`.
     """
     threads = threads or cores()
     points = []
@@ -262,15 +279,34 @@ def _pipeline_rate(cfg: Config, cache: int | None, samples: int) -> float:
 class _Trainer:
     """The parent's handle to a process that runs :func:`_serve`."""
 
-    def __init__(self, connection: object) -> None:
-        self.connection = connection
+    def __init__(self, connection: object, process: object) -> None:
+        self.connection, self.process = connection, process
 
     def start(self, iterations: int) -> None:
-        self.connection.send(iterations)
+        # A process that has ended is noticed by what it does not send.
+        with suppress(ConnectionError):
+            self.connection.send(iterations)
 
     def finish(self) -> list[list[float]]:
-        """Return the time of each of :data:`PARTS` in seconds, for each iteration."""
-        return self.connection.recv()
+        """Return the time of each of :data:`PARTS` in seconds, for each iteration.
+
+        Raises:
+            UserError: The process has ended.
+        """
+        try:
+            found = self.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            self.process.join(timeout=10)
+            code = self.process.exitcode or 0
+            raise UsageError(
+                f'A training process of the benchmark was killed (signal {-code}), most likely for lack of memory: '
+                'lower the batch size.'
+                if code < 0
+                else f'A training process of the benchmark ended early (status {code}): see its own error above.'
+            ) from error
+        if isinstance(found, UserError):
+            raise found
+        return found
 
     def __call__(self, iterations: int) -> list[list[float]]:
         self.start(iterations)
@@ -283,13 +319,17 @@ class _Group(list):
     def __call__(self, iterations: int) -> list[list[float]]:
         for trainer in self:
             trainer.start(iterations)
-        first, *_ = [trainer.finish() for trainer in self]
-        return first
+        # In the order in which they are done: if one ends early, the others wait for it, or fail because of it.
+        found, left = {}, {trainer.connection: trainer for trainer in self}
+        while left:
+            for connection in sorted(wait(list(left)), key=lambda done: left[done].process.is_alive()):
+                found[connection] = left.pop(connection).finish()
+        return found[self[0].connection]
 
 
 @contextmanager
 def _group(cfg: Config, processes: int, threads: int = 1) -> Iterator[_Group]:
-    """Start processes that share the config's batch and exchange gradients."""
+    """Start processes that share the config's batch, which their number must divide, and exchange gradients."""
     cfg = deepcopy(cfg)
     cfg.train_dataloader.batch_size //= processes
     with socket.socket() as free:
@@ -310,7 +350,10 @@ def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] 
     process.start()
     far.close()
     try:
-        yield _Trainer(near)
+        yield _Trainer(near, process)
+    except BaseException:
+        process.kill()  # it may wait for one that has ended
+        raise
     finally:
         near.close()
         process.join(timeout=10)
@@ -318,7 +361,31 @@ def _started(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] 
 
 
 def _serve(connection: object, cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] | None) -> None:
-    """Train as many iterations as the parent requests, until it closes the connection."""
+    """Train as many iterations as the parent requests, until it closes the connection.
+
+    An error that the user can cause is sent to the parent, which raises it.
+    """
+
+    def requests() -> Iterator[int]:
+        with suppress(EOFError, ConnectionError):
+            while True:
+                yield connection.recv()
+
+    try:
+        iterate = _iteration(cfg, ours, threads, group)
+        for iterations in requests():
+            connection.send([iterate() for _ in range(iterations)])
+    except BrokenPipeError:  # the parent has ended
+        pass
+    except Exception as error:
+        found = translate(error, cfg)
+        if found is None:
+            raise
+        connection.send(found)
+
+
+def _iteration(cfg: Config, ours: bool, threads: int, group: tuple[str, int, int] | None) -> Callable[[], list[float]]:
+    """Return a function that trains one iteration; see :func:`_iterate`."""
     MMLogger.get_current_instance().setLevel('WARNING')  # otherwise, one line per parameter without weight decay
     warnings.simplefilter('ignore')  # about MMSegmentation's loss, and about workers with another start method
     set_multi_processing(**cfg.env_cfg.mp_cfg)
@@ -337,12 +404,7 @@ def _serve(connection: object, cfg: Config, ours: bool, threads: int, group: tup
         network = DistributedDataParallel(model)
     optimiser = build_optim_wrapper(model, cfg.optim_wrapper)
     batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
-    try:
-        while True:
-            iterations = connection.recv()
-            connection.send([_iterate(model, network, optimiser, batches, device) for _ in range(iterations)])
-    except EOFError:
-        pass
+    return partial(_iterate, model, network, optimiser, batches, device)
 
 
 def _iterate(model: object, network: object, optimiser: object, batches: object, device: str) -> list[float]:

@@ -11,15 +11,18 @@
     python tools/benchmark.py training configs/erfnet_camvid.py --overhead    CPU time of an iteration, by part
 
 The result is a table in Markdown. The measurements of all rows are interleaved, so compare only rows of the same run.
-Each row of `inference` gives the median and the 90th percentile of the latency from a uint8 frame to uint8 labels, and
-the latency of the network alone. "Of the limit" is the time that the multiply-accumulates would take at the best
-throughput that this machine reached in that precision, divided by the median latency from frame to labels.
+Each row of `inference` gives the median and the 90th percentile of the latency from a uint8 frame to uint8 labels, the
+speed as a multiple of the first row on the same device, CPU or CUDA, and the latency of the network alone. "Of the
+limit" is the time that the multiply-accumulates would take at the best throughput that this machine reached in that
+precision, divided by the median latency from frame to labels.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
+from types import ModuleType
 
 from mmseg_erfnet.benchmarks import ROWS, exported
 from mmseg_erfnet.cli.common import (
@@ -35,7 +38,7 @@ from mmseg_erfnet.deploy.backends import BACKENDS
 from mmseg_erfnet.deploy.shipped import default_model
 from mmseg_erfnet.deploy.video import CODECS
 from mmseg_erfnet.errors import UsageError
-from mmseg_erfnet.files import check_targets, write_json, write_text
+from mmseg_erfnet.files import check_targets, folder_for, replacing, shown, write_json, write_text
 from mmseg_erfnet.mmseg_import import export_packages, require_mmseg
 
 
@@ -79,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(text)
     if args.json:
         write_json(args.json, result)
+    if getattr(args, 'page', None):
+        # Read again, because the measurement takes minutes.
+        write_text(args.page, _formats_module().with_table(_read_page(args.page), result))
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -93,6 +99,22 @@ def _check_arguments(args: argparse.Namespace) -> None:
         named = [getattr(args, name, None) for name in ('config', 'checkpoint', 'video')]
         inputs = [*filter(None, named), *getattr(args, 'words', ()), *getattr(args, 'models', ())]
         check_targets([args.json], inputs, _is_result, 'json')
+        _check_writable(args.json)
+
+
+class _Rehearsed(Exception):
+    """A file could have been written."""
+
+
+def _check_writable(path: Path) -> None:
+    """Write a file up to its renaming, so that no measurement is lost because it cannot be written.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    with suppress(_Rehearsed), folder_for(path.parent), replacing(path) as temporary:
+        temporary.write_bytes(b'-')
+        raise _Rehearsed
 
 
 def _is_result(path: Path) -> bool:
@@ -191,19 +213,43 @@ def _video(args: argparse.Namespace, kinds: list[bool]) -> tuple[list, str]:
 
 
 def _formats(args: argparse.Namespace) -> tuple[dict, str]:
-    with export_packages():
-        from mmseg_erfnet.benchmarks.formats import END, formats_table, measure_formats, with_table
-
+    formats = _formats_module()
     cfg = read_config(args.config, args)
-    if args.page and not args.page.is_file():
-        raise UsageError(f'There is no page {args.page}; give docs/deploy.md.')
-    page = args.page.read_text() if args.page else END
-    if END not in page:
-        raise UsageError(f'{args.page} has no line {END}, before which the table goes; give docs/deploy.md.')
-    result = measure_formats(cfg, args.checkpoint, args.models, args.images, args.threads, args.trust_checkpoint)
     if args.page:
-        write_text(args.page, with_table(page, result))
-    return result, formats_table(result)
+        _read_page(args.page)
+        _check_writable(args.page)
+    result = formats.measure_formats(
+        cfg, args.checkpoint, args.models, args.images, args.threads, args.trust_checkpoint
+    )
+    return result, formats.formats_table(result)
+
+
+def _formats_module() -> ModuleType:
+    with export_packages():
+        from mmseg_erfnet.benchmarks import formats
+    return formats
+
+
+def _read_page(path: Path) -> str:
+    """Return the text of a page for the table of formats.
+
+    Raises:
+        UsageError: It cannot be read, is not UTF-8, or lacks the lines between which the table goes.
+    """
+    formats = _formats_module()
+    if not path.is_file():
+        raise UsageError(f'There is no page {shown(path)}; give docs/deploy.md.')
+    try:
+        page = path.read_bytes().decode()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or 'it is not UTF-8'
+        raise UsageError(f'The page {shown(path)} cannot be read ({reason}); give docs/deploy.md.') from error
+    if formats.END not in page.partition(formats.BEGIN)[2]:
+        raise UsageError(
+            f'{shown(path)} has no lines {formats.BEGIN} and {formats.END}, between which the table goes; give '
+            'docs/deploy.md.'
+        )
+    return page
 
 
 def _networks(args: argparse.Namespace) -> tuple[dict, str]:

@@ -30,9 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmseg_erfnet.release import publish
 
     cfg = args.export and load_config(args.export, options=parse_options(args.cfg_options))
-    print(publish(args.source, args.target, args.trust_checkpoint))
     if cfg:
         with export_packages():
-            from mmseg_erfnet.export.exporter import export_release
+            from mmseg_erfnet.export.exporter import check_release, export_release
+        check_release(cfg, str(args.target), args.target.parent)
+    print(publish(args.source, args.target, args.trust_checkpoint))
+    if cfg:
         for path in export_release(cfg, str(args.target), args.target.parent):
             print(path)

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmseg_erfnet.deploy.backend import Backend
 from mmseg_erfnet.deploy.metadata import REMEDY
-from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.errors import DataError, UsageError
 
 
 class _OnePicture(Backend):
@@ -42,8 +42,17 @@ class _OnePicture(Backend):
         return np.stack([self._labels(frame) for frame in frames])
 
     def place(self, frame: np.ndarray) -> np.ndarray:
-        """Return the network's input, float32 (3, h, w), for a frame, uint8 (H, W, 3): resized, at the top left."""
+        """Return the network's input, float32 (3, h, w), for a frame, uint8 (H, W, 3): resized, at the top left.
+
+        Raises:
+            DataError: Nothing resizes the frame, and it is larger than the input.
+        """
         height, width = self._placed_size(*frame.shape[:2])
+        if height > self.picture[0] or width > self.picture[1]:
+            raise DataError(
+                f'A frame of {height}x{width} does not fit into the input of the model, '
+                f'{self.picture[0]}x{self.picture[1]}: resize the frames, or export with a Resize in the test pipeline.'
+            )
         picture = np.empty((*self.picture, 3), np.float32)
         picture[:] = self._fill
         picture[:height, :width] = frame if frame.shape[:2] == (height, width) else cv2.resize(frame, (width, height))
@@ -93,7 +102,8 @@ class Ncnn(_OnePicture):
             self._net.opt.num_threads = threads
         for option in ('use_fp16_packed', 'use_fp16_storage', 'use_fp16_arithmetic', 'use_bf16_storage'):
             setattr(self._net.opt, option, False)
-        # As bytes, because a name need not be UTF-8.
+        # ncnn reads its files again, because its loading from memory in Python reports no errors. As bytes, because a
+        # name need not be UTF-8.
         if self._net.load_param(os.fsencode(path)) or self._net.load_model(os.fsencode(path.with_suffix('.bin'))):
             raise ValueError(path)
 

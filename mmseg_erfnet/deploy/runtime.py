@@ -59,7 +59,7 @@ class Predictor:
             )
         if threads is not None and threads < 1:
             raise UsageError(f'threads must be 1 or more: got {threads}.')
-        # Read once, so that the bytes that are checked are the bytes that run.
+        # Read once, so that the bytes that are checked are the bytes that run; only ncnn reads its files again.
         contents = read_files(path)
         sealed = check_seal(path, contents)
         # ncnn and LiteRT can crash on a file that is not a model.

@@ -1,6 +1,7 @@
 """The inputs of a prediction (images, clips and live sources) and the names of their results."""
 
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -69,7 +70,7 @@ def find_sources(
     Folders are searched recursively. Links to folders are followed, but each real folder is entered only once. Files
     and folders whose names begin with a dot are skipped, and so are those that only the Finder reads (`__MACOSX`). A
     source's name is its path below the folder or, for several inputs, below their common folder. If two names would be
-    equal, both keep their suffix.
+    equal, both keep their suffix; two streams keep the query of their address.
 
     Args:
         inputs: Paths of images, folders and clips; patterns; addresses, such as rtsp://; camera numbers.
@@ -77,7 +78,8 @@ def find_sources(
         is_result: Whether a file below an input is the result of an earlier run, which is also skipped.
 
     Raises:
-        UsageError: A file does not exist, or an input contains neither images nor clips.
+        UsageError: A file does not exist, an input contains neither images nor clips, or a camera or an address is
+            given twice.
     """
     live, groups = [], []
     for text in map(os.fspath, inputs):
@@ -92,19 +94,12 @@ def find_sources(
     for _, files in groups:
         kinds |= files
     named = _named(kinds, common)
-    numbers = Counter(source.name for source in live)
-    if any(number > 1 for number in numbers.values()):
-        raise UsageError(f'{live[0]} is given twice; give each camera and address once.')
-    taken = {source.name for source in named}
-    live = [replace(one, name=f'{one.name}.live') if one.name in taken else one for one in live]
-    return named + live
+    return named + _named_live(live, named)
 
 
 def _live(text: str) -> Source | None:
     if ADDRESS.match(text):
-        parts = urlsplit(text)
-        name = re.sub(r'[^\w.-]+', '_', parts.netloc.rpartition('@')[2] + parts.path).strip('_.')
-        return Source(text, name[:100] or 'stream', 'live')
+        return Source(text, _stream_name(text), 'live')
     mode = _mode(text)
     if text.isdecimal() and text.isascii() and mode is None:
         if int(text) > MAX_CAMERA:
@@ -115,8 +110,39 @@ def _live(text: str) -> Source | None:
     return None
 
 
+def _stream_name(address: str, query: bool = False) -> str:
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise UsageError(f'{shown(_without_password(address))} is not a valid address: correct it.') from error
+    text = parts.netloc.rpartition('@')[2] + parts.path + (f'_{parts.query}' if query else '')
+    return re.sub(r'[^\w.-]+', '_', text).strip('_.')[:100] or 'stream'
+
+
+def _named_live(live: list[Source], files: list[Source]) -> list[Source]:
+    """Cameras and streams with names of their own, which are neither a file's nor a folder's of files."""
+    places = Counter(source.place for source in live)
+    for source in live:
+        if places[source.place] > 1:
+            raise UsageError(f'{source} is given twice; give each camera and address once.')
+    for rename in (_with_query, _with_hash):
+        names = Counter(source.name for source in live)
+        live = [replace(one, name=rename(one)) if names[one.name] > 1 else one for one in live]
+    taken = {os.fspath(path) for source in files for path in (Path(source.name), *Path(source.name).parents)}
+    return [replace(one, name=f'{one.name}.live') if one.name in taken else one for one in live]
+
+
+def _with_query(source: Source) -> str:
+    return _stream_name(source.place, query=True) if ADDRESS.match(source.place) else source.name
+
+
+def _with_hash(source: Source) -> str:
+    # Of the address, not a number, so that a stream's name does not depend on the order.
+    return f'{source.name}_{hashlib.blake2b(os.fsencode(source.place), digest_size=4).hexdigest()}'
+
+
 def _without_password(address: str) -> str:
-    return re.sub(r'//[^/@]*@', '//', address)
+    return re.sub(r'//[^/?#]*@', '//', address)
 
 
 def _mode(path: str) -> int | None:

@@ -18,7 +18,14 @@ from mmseg_erfnet.deploy.backends import BACKENDS
 from mmseg_erfnet.deploy.metadata import OUTPUTS, files_of, is_part
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import ParityError, StorageError, UsageError
-from mmseg_erfnet.export.fixed import FIXED_FORMATS, LiteRTQuantizer, picture_size, require_packages, save_fixed
+from mmseg_erfnet.export.fixed import (
+    FIXED_FORMATS,
+    LiteRTQuantizer,
+    fixed_resize,
+    picture_size,
+    require_packages,
+    save_fixed,
+)
 from mmseg_erfnet.export.folding import fold
 from mmseg_erfnet.export.formats import save, to_onnx
 from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, frame_resize
@@ -39,7 +46,7 @@ from mmseg_erfnet.files import (
 from mmseg_erfnet.mmseg_import import export_packages
 from mmseg_erfnet.models.building import load_segmentor
 
-__all__ = ['FORMATS', 'ParityError', 'export', 'export_release', 'sample_frames']
+__all__ = ['FORMATS', 'ParityError', 'check_release', 'export', 'export_release', 'sample_frames']
 
 FORMATS = {'onnx': '.onnx', 'openvino': '.xml', **FIXED_FORMATS}
 INT8 = ('.onnx', '.xml', '.tflite')  # suffixes of the formats that have int8
@@ -181,8 +188,10 @@ class _Model:
 
     def write(self, path: Path, output: str, metadata: dict) -> None:
         if path.suffix in FIXED_FORMATS.values():
-            graph = FrameToLabels(self.folded, self.resize)
-            save_fixed(graph, picture_size(graph, self.resize, self.size), path, metadata)
+            resize = fixed_resize(self.resize, self.size)
+            graph = FrameToLabels(self.folded, resize)
+            picture = picture_size(graph, resize, self.size)
+            save_fixed(graph, picture, path, metadata | dict(resize=resize and vars(resize)))
             return
         # Given two outputs, OpenVINO's runtime computes only the one that is used; ONNX Runtime computes both.
         graph = FrameToLabels(self.folded, self.resize, output, with_own=path.suffix == '.xml')
@@ -203,7 +212,7 @@ class _Model:
 
     def check(self, path: Path, reference: Reference) -> str:
         if path.suffix in FIXED_FORMATS.values():
-            return check_parity(Predictor(path), BACKENDS[path.suffix](path).logits, reference)
+            return self._check_fixed(path, reference)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / path.name
             save(self.logits, file, {})
@@ -213,6 +222,15 @@ class _Model:
                 return backend.run(np.repeat(frame[None], self.batch or 1, 0))[0]
 
             return check_parity(Predictor(path, precision='f32'), logits_of, reference)
+
+    def _check_fixed(self, path: Path, reference: Reference) -> str:
+        predictor, resize = Predictor(path), fixed_resize(self.resize, self.size)
+        if resize != self.resize:
+            reference = Reference(self.cfg, self.segmentor, resize, reference.frames)
+        if resize:
+            # Compared at the network's size, because the runtime resizes as OpenCV does, which is not to the bit.
+            predictor.size = None
+        return check_parity(predictor, BACKENDS[path.suffix](path).logits, reference)
 
 
 @contextlib.contextmanager
@@ -248,6 +266,30 @@ def _publish(path: Path, out: Path) -> Path:
     return out / path.name
 
 
+def check_release(cfg: Config, checkpoint: str, out: str | Path) -> list[Path]:
+    """Refuse, before anything is written, a release that cannot be exported; see :func:`export_release`.
+
+    Args:
+        cfg: The config.
+        checkpoint: The published checkpoint, which need not exist yet.
+        out: Folder for the models.
+
+    Returns:
+        The ``.xml`` and the ``.onnx`` to write.
+
+    Raises:
+        UsageError: A package is missing, the config lacks a set, or a file that is not an exported model would be
+            replaced.
+        DataError: The data are not where the config says.
+    """
+    name = Path(checkpoint).stem
+    models = [Path(out) / file for file in (f'{name}_int8.xml', f'{name}.onnx')]
+    _check_request(('onnx', 'openvino'), 'labels', None, None, int8=True, max_drop=0)
+    _check_targets(models, filter(None, [cfg.filename, checkpoint]))
+    check_data(cfg)
+    return models
+
+
 def export_release(cfg: Config, checkpoint: str, out: str | Path, report: Callable[[str], None] = print) -> list[Path]:
     """Write the exported models of a release: int8 for OpenVINO, float32 for ONNX Runtime.
 
@@ -263,9 +305,9 @@ def export_release(cfg: Config, checkpoint: str, out: str | Path, report: Callab
     Raises:
         UserError: As :func:`export`.
     """
+    models, name = check_release(cfg, checkpoint, out), Path(checkpoint).stem
     with _unfinished(Path(out)) as folder:
-        name = Path(checkpoint).stem
         export(cfg, checkpoint, folder, ('onnx',), report=report, name=name)
         export(cfg, checkpoint, folder, ('openvino',), int8=True, report=report, name=name)
         # OpenVINO's float model is not shipped, because it equals the ONNX model.
-        return [_publish(folder / file, Path(out)) for file in (f'{name}_int8.xml', f'{name}.onnx')]
+        return [_publish(folder / path.name, Path(out)) for path in models]

@@ -95,23 +95,33 @@ def _replace_transposed(network: nn.Module) -> None:
                 setattr(parent, name, CutTransposed(layer))
 
 
-def picture_size(
-    graph: FrameToLabels, resize: FrameResize | FrameScale | None, size: tuple[int, int] | None
-) -> tuple[int, int]:
-    """Return the size of the picture that a model of one size takes.
+def fixed_resize(resize: FrameResize | FrameScale | None, size: tuple[int, int] | None) -> FrameResize | None:
+    """Return the resize of a model that takes frames of one size.
 
     Raises:
-        UsageError: Nothing fixes the size, or the runtime's resize of the logits would differ from the model's.
+        UsageError: Nothing fixes the size.
+    """
+    if size is None and not isinstance(resize, FrameResize):
+        raise UsageError('The formats ncnn and litert need a fixed size, and the config does not set one: give --size.')
+    return FrameResize(*resize(*size), keep_ratio=False) if isinstance(resize, FrameScale) else resize
+
+
+def picture_size(graph: FrameToLabels, resize: FrameResize | None, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size of the picture that a model of one size takes.
+
+    Args:
+        graph: The folded segmentor as a graph.
+        resize: From :func:`fixed_resize`.
+        size: The size of the frames; it counts where nothing resizes them.
+
+    Raises:
+        UsageError: The runtime's resize of the logits would differ from the model's.
     """
     if graph.align_corners:
         raise UsageError('The formats ncnn and litert need a head with align_corners=False: use onnx or openvino.')
-    if isinstance(resize, FrameResize):
-        height, width = resize.height, resize.width
-    elif size is not None:
-        height, width = resize(*size) if resize else size
-    else:
-        raise UsageError('The formats ncnn and litert need a fixed size, and the config does not set one: give --size.')
-    return tuple(-(-side // graph.multiple) * graph.multiple for side in (height, width))
+    # With keep_ratio, a frame may be smaller than these bounds.
+    seen = (resize.height, resize.width) if resize else size
+    return tuple(-(-side // graph.multiple) * graph.multiple for side in seen)
 
 
 def save_fixed(graph: FrameToLabels, picture: tuple[int, int], path: Path, metadata: dict) -> None:
@@ -197,7 +207,8 @@ class LiteRTQuantizer:
         self.model = contents['.tflite']
         self._backend = BACKENDS[path.suffix](path, contents=contents)
         about = json.loads(contents['.json'])
-        self._more = {name: about[name] for name in ('picture', 'fill', 'threshold')}
+        self._more = {name: about[name] for name in ('picture', 'fill', 'threshold', 'resize')}
+        self._size = about['size']
 
     def quantize(self, frames: list[np.ndarray]) -> bytes:
         from ai_edge_litert.interpreter import Interpreter
@@ -217,6 +228,6 @@ class LiteRTQuantizer:
             return bytes(quantizer_.quantize(quantizer_.calibrate({name: pictures})).quantized_model)
 
     def save(self, model: bytes, path: Path, metadata: dict) -> None:
-        # Where nothing resizes the frames, they must have the picture's size.
-        size = metadata['size'] if metadata['resize'] else self._more['picture']
+        # Where nothing resizes the frames, the model takes only those of its own size, in the scoring too.
+        size = metadata['size'] if self._more['resize'] else self._size
         _write(path, {path.suffix: model}, metadata | self._more | dict(size=size))

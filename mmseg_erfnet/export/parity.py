@@ -19,7 +19,7 @@ from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.deploy.runtime import Predictor
 from mmseg_erfnet.errors import DataError, ParityError
 from mmseg_erfnet.export.graph import FrameResize, FrameScale, FrameToLabels, test_pipeline
-from mmseg_erfnet.images import check_frame
+from mmseg_erfnet.images import check_frame, decode_frame
 from mmseg_erfnet.registry import TRANSFORMS
 
 # Largest allowed difference of float32 logits from PyTorch's. Labels may differ where two classes are this close.
@@ -38,17 +38,14 @@ def sample_frames(cfg: Config, number: int) -> list[np.ndarray]:
 
 
 def read_frame(path: str) -> np.ndarray:
-    """Return an image as uint8 (H, W, 3), BGR.
+    """Return an image as uint8 (H, W, 3), BGR, upright: both the pipeline and ``predict`` apply its EXIF orientation.
 
     Raises:
         DataError: It cannot be read, or is not an 8-bit colour image.
     """
     data = read_bytes(path)
     check_frame(data, path)
-    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if frame is None:
-        raise DataError(f'{path} is damaged and cannot be decoded; put the original file in its place.')
-    return frame
+    return decode_frame(data, path)
 
 
 @dataclass
@@ -198,8 +195,8 @@ def _run(graph: nn.Module, frame: np.ndarray) -> np.ndarray:
 def check_parity(predictor: Predictor, logits_of: Callable[[np.ndarray], np.ndarray], reference: Reference) -> str:
     """Compare an exported model with PyTorch.
 
-    Labels and logits are compared on frames of the network's own size, and also on one frame at its original size and
-    at a size that the network has to pad.
+    Labels and logits are compared on frames of the network's own size, and, unless the model takes only one size, also
+    on one frame at its original size and at a size that the network has to pad.
 
     Args:
         predictor: The model, with any output, in float32.
@@ -224,8 +221,11 @@ def check_parity(predictor: Predictor, logits_of: Callable[[np.ndarray], np.ndar
 
 
 def _sizes(predictor: Predictor, reference: Reference, frame: np.ndarray, first: bool) -> Iterable[tuple[int, int]]:
-    if predictor.size or 'picture' in predictor.metadata:
-        return [tuple(predictor.size or predictor.metadata['picture'])]
+    if predictor.size:
+        return [predictor.size]
+    if 'picture' in predictor.metadata:
+        # At the bounds of its resize, a model of one size neither resizes a frame nor pads it more than PyTorch does.
+        return [(reference.resize.height, reference.resize.width)]
     own = reference.own_size(frame)
     odd = max(frame.shape[0] - 5, 1), max(frame.shape[1] - 3, 1)
     return dict.fromkeys([own, frame.shape[:2], odd] if first else [own])

@@ -7,12 +7,13 @@ from pathlib import Path
 from mmseg_erfnet.configs import shipped_file
 from mmseg_erfnet.deploy.metadata import read_files
 from mmseg_erfnet.deploy.runtime import Predictor
+from mmseg_erfnet.deploy.shipped import FILES
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.files import check_targets, is_regular, write_bytes, write_json
 from mmseg_erfnet.web.runtime import VERSION, runtime_files
 
 PAGE = Path(__file__).parent / 'page'
-SHIPPED = 'erfnet_camvid11_trainval.onnx'
+SHIPPED = FILES['onnxruntime']
 # Marks a folder as written by this command; written first, so that an interrupted build can be repeated.
 DESCRIPTION = 'model.json'
 
@@ -73,7 +74,6 @@ def _describe(model: Path) -> tuple[dict, bytes]:
         classes=predictor.classes,
         palette=predictor.palette,
         size=predictor.size,
-        seen=predictor.metadata.get('resize'),
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         runtime=VERSION,

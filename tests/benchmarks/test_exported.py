@@ -54,7 +54,7 @@ def test_the_tool_is_compared_with_the_model_alone(tmp_path, monkeypatch):
     assert len(result['side_by_side']) == 2
     assert result['parallel'] == 1, 'with one thread'
     assert result['ratio'] == pytest.approx(np.median(np.divide(result['tool'], result['alone'])))
-    assert benchmark.video_line(result).startswith('erfnet_camvid11.xml on clip.webm, 96x72, written as mp4v: predict ')
+    assert benchmark.video_line(result).startswith('erfnet_camvid11.xml on clip.webm, 72x96, written as mp4v: predict ')
 
 
 def test_the_verb_takes_models_and_videos(tmp_path, capsys):

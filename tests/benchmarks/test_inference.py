@@ -30,6 +30,20 @@ def no_rates(monkeypatch):
     monkeypatch.setattr(benchmark, 'matrix_convolutions', lambda threads: dict(f32=lambda: 100.0))
 
 
+def test_rows_are_compared_with_the_first_on_their_device():
+    names = ('CPU', 'CPU', 'CUDA', 'CUDA')
+    runs = [benchmark._Run('x', lambda: np.zeros(1), lambda: None, device, 'f32') for device in names]
+    rates = iter(range(100))
+    assert benchmark._measure(runs, dict(f32=lambda: float(next(rates))), rounds=2) == dict(f32=17.0)
+    for run, median in zip(runs, (8, 4, 2, 1), strict=True):
+        assert {what: len(seconds) for what, seconds in run.seconds.items()} == dict(frame_to_labels=10, network=10)
+        run.seconds['frame_to_labels'] = [median / 1e3]
+    rows = benchmark._rows(runs, 2, dict(f32=1.0), 10**6, None)
+    assert [row['ratio'] for row in rows] == [1, 2, 1, 2]
+    assert rows[0]['frame_to_labels'] == dict(median=8, p90=8, min=8, fps=250)
+    assert [row['of_limit'] for row in rows] == [0.25, 0.5, None, None]
+
+
 @pytest.mark.slow  # exports in every format
 def test_rows_agree_and_are_compared_with_the_first(no_rates):
     threads = torch.get_num_threads()

@@ -1,15 +1,20 @@
 """The benchmark of training: what it runs, on synthetic frames where there are no data, and what it reports."""
 
+import os
+import signal
 import sys
+from contextlib import contextmanager
+from multiprocessing import Pipe, get_context
 
 import pytest
+import torch
 from conftest import ROOT
 
 from mmseg_erfnet.benchmarks import training as benchmark
 from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.engine.launch import load_config
 from mmseg_erfnet.engine.memory import keep_freed_memory
-from mmseg_erfnet.errors import UsageError
+from mmseg_erfnet.errors import DataError, UsageError
 
 
 def config(name: str, **options):
@@ -75,6 +80,73 @@ def test_both_see_the_same_frames_and_labels(name, tmp_path):
 def test_a_config_without_data_and_without_a_stand_in(tmp_path):
     with pytest.raises(UsageError, match='CityscapesDataset has no data here'):
         benchmark._prepare(config('erfnet_cityscapes'), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('batch', 'threads', 'row'),
+    [(16, 6, '4 processes'), (4, 8, '4 processes'), (15, 2, 'ours, --amp'), (16, 16, '16 processes')],
+)
+def test_processes_share_the_whole_batch(batch, threads, row, monkeypatch):
+    """An image takes 10 ms here, in however many processes."""
+    trained = []
+
+    @contextmanager
+    def started(cfg, ours, threads, group=None):
+        images = cfg.train_dataloader.batch_size
+        trained.append((images, threads, group and group[2]))
+        near, far = Pipe()
+        trainer = benchmark._Trainer(near, get_context().Process())
+        trainer.start = lambda iterations: far.send([[0, images / 100, 0, 0]] * iterations)
+        yield trainer
+
+    monkeypatch.setattr(benchmark, '_started', started)
+    monkeypatch.setattr(benchmark, '_pipeline_rate', lambda *arguments: 1.0)
+    monkeypatch.setattr(benchmark, '_prepare', lambda cfg, folder: (cfg, cfg, 'synthetic'))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    cfg = config('erfnet_camvid', **{'train_dataloader.batch_size': batch})
+    last = benchmark.benchmark_training(cfg, threads=threads, rounds=1)['rows'][-1]
+    images, each, processes = trained[-1]
+    processes = processes or 1
+    assert last['name'].endswith(row)
+    assert images * processes == batch
+    assert each * processes <= threads
+    assert last['fps'] == pytest.approx(100 * processes)
+
+
+@pytest.mark.parametrize(
+    ('end', 'sentence'),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), r'was killed \(signal 9\), most likely for lack of memory'),
+        (lambda: os._exit(3), r'ended early \(status 3\)'),
+    ],
+    ids=['killed', 'failed'],
+)
+def test_a_process_that_dies_is_one_sentence(end, sentence):
+    """Another one that waits for it does not hold up the error."""
+    waiting, other = Pipe()
+    near, far = Pipe()
+    process = get_context('fork').Process(target=end)
+    process.start()
+    far.close()
+    group = benchmark._Group([benchmark._Trainer(waiting, process), benchmark._Trainer(near, process)])
+    for _ in range(2):  # it may have ended before it is asked, too
+        with pytest.raises(UsageError, match=sentence):
+            group(1)
+    other.close()
+
+
+def test_an_error_of_the_users_reaches_the_parent(monkeypatch):
+    def damaged(*arguments):
+        raise DataError('x.png is damaged; restore it.')
+
+    near, far = Pipe()
+    monkeypatch.setattr(benchmark, '_iteration', lambda *arguments: damaged)
+    near.send(1)
+    benchmark._serve(far, config('erfnet_camvid'), True, 1, None)
+    with pytest.raises(DataError, match=r'x\.png is damaged'):
+        benchmark._Trainer(near, None).finish()
+    near.close()
+    benchmark._serve(far, config('erfnet_camvid'), True, 1, None)  # ends with its parent
 
 
 def test_size_reaches_the_pipeline(tmp_path):

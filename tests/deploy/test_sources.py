@@ -81,6 +81,31 @@ def test_live_sources(folder):
     assert names('7') == {'7': 'video'}, 'a file of that name goes first'
 
 
+def test_streams_have_names_of_their_own(folder):
+    assert names('0', 'rtsp://h/cam?ch=1', 'rtsp://h/cam?ch=2') == dict.fromkeys(
+        ('camera0', 'h_cam_ch_1', 'h_cam_ch_2'), 'live'
+    )
+    # What the query does not tell apart.
+    addresses = 'rtsp://a:1@h/cam', 'rtsp://b:2@h/cam', 'http://h/cam'
+    found = set(names(*addresses))
+    assert len(found) == 3
+    assert found == set(names(*reversed(addresses)))
+    assert all(name.startswith('h_cam_') for name in found)
+    # A clip's labels go into a folder of its name.
+    (folder / 'camera0').mkdir()
+    (folder / 'camera0/000000.png').touch()
+    assert 'camera0.live' in names(folder, '0')
+
+
+def test_what_is_given_twice_is_named(folder):
+    for inputs, twice in (
+        (('0', '0'), 'camera 0'),
+        (('0', 'rtsp://u:se@cret@h/cam?ch=1', 'rtsp://u:se@cret@h/cam?ch=1'), r'rtsp://h/cam\?ch=1'),
+    ):
+        with pytest.raises(UsageError, match=f'^{twice} is given twice'):
+            names(*inputs)
+
+
 def test_the_folder_of_the_results_is_left_out(folder):
     (folder / 'out/painted').mkdir(parents=True)
     (folder / 'out/painted/0.png').touch()
@@ -123,11 +148,10 @@ def test_what_is_not_there(folder, tmp_path):
         ('pipe.png', r'pipe\.png is not a regular file'),
         ('/dev/null', 'is not a regular file'),
         ('99999999999999999999', 'There is no camera'),
+        ('rtsp://u:secret@[host/cam', r'^rtsp://\[host/cam is not a valid address: correct it'),
     ):
         with pytest.raises(UsageError, match=sentence):
             find_sources([text])
-    with pytest.raises(UsageError, match='camera 0 is given twice'):
-        find_sources(['0', '0'])
 
 
 def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):

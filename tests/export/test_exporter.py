@@ -292,6 +292,25 @@ def test_files_of_others_are_not_replaced(name, tmp_path):
     export._check_targets([tmp_path / 'erfnet_camvid11.xml'], [])
 
 
+@pytest.mark.parametrize('name', ['net.onnx', 'net_int8.bin'])
+def test_a_release_replaces_no_files_of_others(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, 'export', lambda *arguments, **options: pytest.fail('it was exported'))
+    (tmp_path / name).write_bytes(b'a model of the user')
+    with pytest.raises(UsageError, match=rf'{name} exists, and is not a result'):
+        export.export_release(config('erfnet_camvid11'), str(tmp_path / 'net.pth'), tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'a model of the user']
+
+
+def test_a_release_replaces_an_earlier_one(tmp_path):
+    cfg, weights = config('erfnet_camvid11'), str(tmp_path / 'net.pth')
+    for suffix, kind in (('.onnx', '.onnx'), ('_int8.xml', '.xml'), ('_int8.bin', '.bin')):
+        (tmp_path / f'net{suffix}').write_bytes((exported() / f'erfnet_camvid11{kind}').read_bytes())
+    assert [path.name for path in export.check_release(cfg, weights, tmp_path)] == ['net_int8.xml', 'net.onnx']
+    cfg.train_dataloader = None
+    with pytest.raises(UsageError, match='has no train_dataloader'):
+        export.check_release(cfg, weights, tmp_path)
+
+
 def test_one_export_at_a_time_and_what_a_killed_one_left_is_removed(tmp_path):
     left = tmp_path / '.unfinished-abcdefgh' / 'erfnet_camvid11.bin'
     left.parent.mkdir()

@@ -10,6 +10,7 @@ from helpers.small_models import BINARY, RESIZE, SCALE, checkpoint, config, with
 
 from mmseg_erfnet.datasets.synthetic import render
 from mmseg_erfnet.deploy import Predictor
+from mmseg_erfnet.deploy.fixed import _OnePicture
 from mmseg_erfnet.deploy.metadata import OPEN_CHECKSUM, seal
 from mmseg_erfnet.errors import DataError, UsageError
 from mmseg_erfnet.models.building import load_segmentor
@@ -53,11 +54,51 @@ def test_the_size_is_fixed_by_the_config_or_by_hand():
     assert fixed.picture_size(graph, frame_resize(cfg), None) == (360, 480)
     assert fixed.picture_size(graph, frame_resize(cfg, 1.25), None) == (448, 600)
     assert fixed.picture_size(graph, None, (61, 99)) == (64, 104)
-    with pytest.raises(UsageError, match='give --size'):
-        fixed.picture_size(graph, None, None)
+    for resize in (None, frame_resize(without_resize(cfg), 1.25)):
+        with pytest.raises(UsageError, match='give --size'):
+            fixed.fixed_resize(resize, None)
     graph.align_corners = True
     with pytest.raises(UsageError, match='align_corners=False'):
         fixed.picture_size(graph, None, (64, 64))
+
+
+@pytest.mark.parametrize(('scale', 'resized'), [(0.5, (48, 64)), (1.5, (144, 192))])
+def test_a_scale_without_a_resize_is_described(scale, resized, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(exporter, 'save_fixed', lambda graph, *rest: written.append((graph.resize(96, 128), *rest)))
+    cfg = without_resize(config('erfnet_camvid11'))
+    model = exporter._Model(cfg, load_segmentor(cfg, None), frame_resize(cfg, scale), (96, 128), None)
+    model.write(tmp_path / 'x.param', 'labels', dict(resize=None))
+    resize = dict(height=resized[0], width=resized[1], keep_ratio=False)
+    assert written == [(resized, resized, tmp_path / 'x.param', dict(resize=resize))]
+
+
+class Placing(_OnePicture):
+    """The code around a network, without a network."""
+
+    def _open(self, path, contents, threads):
+        pass
+
+
+def test_a_frame_that_does_not_fit_is_named(tmp_path):
+    about = dict(picture=[16, 24], fill=[1, 2, 3], threshold=None, resize=None)
+    backend = Placing(tmp_path / 'x.tflite', contents={'.json': json.dumps(about).encode()})
+    assert backend.place(street(15, 24))[:, 15].tolist() == [[1] * 24, [2] * 24, [3] * 24]
+    with pytest.raises(DataError, match='A frame of 15x25 does not fit into the input of the model, 16x24'):
+        backend.place(street(15, 25))
+
+
+@pytest.mark.parametrize(('resize', 'size'), [(None, [13, 22]), (dict(height=8, width=9, keep_ratio=False), None)])
+def test_litert_in_int8_keeps_the_size_that_was_asked_for(resize, size, tmp_path, monkeypatch):
+    monkeypatch.setitem(fixed.BACKENDS, '.tflite', Placing)
+    about = dict(picture=[16, 24], fill=[0, 0, 0], threshold=None, resize=resize, size=[13, 22])
+    (tmp_path / 'x.tflite').write_bytes(b'float32')
+    (tmp_path / 'x.json').write_text(json.dumps(about))
+    # What the scoring asks for: frames of any size. An entry that only this format has is kept.
+    metadata = dict(checksum=OPEN_CHECKSUM, size=None, resize=None)
+    fixed.LiteRTQuantizer(tmp_path / 'x.tflite').save(b'int8', tmp_path / 'y.tflite', metadata)
+    found = json.loads((tmp_path / 'y.json').read_text())
+    assert (found['size'], found['resize'], found['picture']) == (size, resize, [16, 24])
 
 
 @pytest.mark.parametrize('name', ['ncnn', 'litert'])
@@ -102,6 +143,21 @@ def test_labels_are_those_of_pytorch(name, tmp_path):
         Predictor(path)
     with pytest.raises(UsageError, match='only on the CPU'):
         type(predictor._backend)(path, 'GPU')
+
+
+@pytest.mark.formats
+@pytest.mark.parametrize(
+    ('options', 'size'), [(dict(scale=0.5), (90, 130)), (dict(scale=1.5), (64, 96)), ({}, (90, 130))]
+)
+def test_a_size_may_differ_from_the_networks(options, size, tmp_path):
+    for package in fixed.PACKAGES['ncnn']:
+        pytest.importorskip(package)
+    cfg, weights = config('erfnet_camvid11', **{SCALE: (96, 72)}), checkpoint('erfnet_camvid11')
+    if options:
+        cfg = without_resize(cfg)
+    (path,) = exporter.export(cfg, weights, tmp_path, ('ncnn',), size=size, report=lambda line: None, **options)
+    expected = torch_predictor(cfg, weights, **options)
+    assert (Predictor(path, threads=1).predict(street(*size)) == expected.predict(street(*size))).mean() > 0.98
 
 
 @pytest.mark.formats

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from helpers.exports import exif_png
 from helpers.small_models import SCALE, checkpoint, config, workshop
 from mmengine.config import Config
 
+from mmseg_erfnet.datasets import FolderDataset
 from mmseg_erfnet.datasets.building import build_dataset
 from mmseg_erfnet.deploy import Predictor
 from mmseg_erfnet.deploy.metadata import files_of
@@ -37,7 +40,7 @@ def small(name: str) -> Config:
 
 @pytest.mark.parametrize('name', ['erfnet_camvid', 'erfnet_camvid11'])
 def test_scores_are_those_of_testing(name):
-    """At the size of the labels' own (11 classes), and at the size to which the config resizes them (32)."""
+    """At the sizes to which the configs resize the labels."""
     cfg = small(name)
     found = int8.score(torch_backend.torch_predictor(cfg, str(checkpoint(name))), int8.ScoredImages(cfg))
     expected = evaluate(small(name), str(checkpoint(name)))
@@ -55,14 +58,36 @@ def test_labels_that_the_evaluator_ignores_are_not_scored():
 
 
 def test_a_scored_frame_has_the_size_of_its_labels():
-    for name, size in (('erfnet_camvid', (256, 256)), ('erfnet_camvid11', (96, 128))):
-        frame, labels = int8.scored_sample(build_dataset(small(name), 'val'), 0)
+    as_stored = small('erfnet_camvid11')
+    as_stored.val_dataloader.dataset.pipeline[2].pop('size')
+    for cfg, size in (
+        (small('erfnet_camvid'), (256, 256)),
+        (small('erfnet_camvid11'), (360, 480)),
+        (as_stored, (96, 128)),
+    ):
+        frame, labels = int8.scored_sample(build_dataset(cfg, 'val'), 0)
         assert frame.shape == (*size, 3)
         assert labels.shape == size
     cfg = small('erfnet_camvid')
     cfg.val_dataloader.dataset.pipeline[2].size = (40, 40)
     with pytest.raises(DataError, match=r'\(40, 40\)'):
         int8.scored_sample(build_dataset(cfg, 'val'), 0)
+
+
+@pytest.mark.parametrize('steps', [[], [dict(type='mmseg.Resize', scale=(32, 48))]])
+def test_a_frame_with_an_exif_orientation_is_upright(steps, tmp_path):
+    """As in the pipeline and in `predict`."""
+    upright = np.random.default_rng(0).integers(0, 255, (60, 40, 3), dtype=np.uint8)
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'classes.csv').write_text('name,r,g,b\na,0,0,0\nb,255,0,0\n')
+    (tmp_path / 'images/x.png').write_bytes(exif_png(np.rot90(upright), 6))
+    cv2.imwrite(str(tmp_path / 'labels/x.png'), upright[..., 0] // 128)
+    ends = dict(type='mmseg_erfnet.LoadSegLabels', palette=None), dict(type='mmseg_erfnet.PackSegInputs')
+    pipeline = [dict(type='LoadImageFromFile'), *steps, *ends]
+    frame, labels = int8.scored_sample(FolderDataset(data_root=str(tmp_path), pipeline=pipeline), 0)
+    assert np.array_equal(frame, upright)
+    assert np.array_equal(labels, upright[..., 0] // 128)
 
 
 def test_calibration_is_on_training_images_at_the_networks_size():
@@ -165,6 +190,7 @@ def test_nncf_ranks_layers_by_what_the_validation_returns():
 def test_int8_is_scored_and_says_so(kind, tmp_path):
     lines = []
     cfg = small('erfnet_camvid11')
+    cfg.val_dataloader.dataset.pipeline[2].pop('size')  # scored at the size of the frames
     files = export.export(
         cfg,
         str(checkpoint('erfnet_camvid11')),
