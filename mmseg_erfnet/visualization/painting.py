@@ -157,7 +157,6 @@ def comparison(
     palette: Sequence[Sequence[int]],
     ground_truth: np.ndarray | None = None,
     ignore_index: int = 255,
-    with_errors: bool = False,
 ) -> np.ndarray:
     """Draw an image, its ground truth if there is one, and its prediction, with a legend of the classes that occur.
 
@@ -168,7 +167,6 @@ def comparison(
         palette: An RGB triple for each class.
         ground_truth: uint8 (H, W), or None.
         ignore_index: Label of pixels without a class.
-        with_errors: Add the :func:`error_map`, if there is a ground truth.
 
     Returns:
         BGR picture, uint8.
@@ -180,8 +178,6 @@ def comparison(
     pictures = {'input': image} | {
         title: overlay(image, labels, palette, ignore_index=ignore_index) for title, labels in maps.items()
     }
-    if with_errors and ground_truth is not None:
-        pictures['errors in red, not scored white'] = error_map(image, prediction, ground_truth, ignore_index)
     present = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
     present = [int(label) for label in present if label != ignore_index]
     return panel(pictures, legend(present, classes, palette, width=image.shape[1] * len(pictures)))

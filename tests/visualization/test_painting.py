@@ -49,12 +49,6 @@ def test_errors_are_red_and_unscored_pixels_white():
     assert unscored == [255, 255, 255]
 
 
-def test_comparison_can_show_the_errors():
-    labels = np.zeros((60, 80), np.uint8)
-    image = np.zeros((60, 80, 3), np.uint8)
-    assert comparison(image, labels, CLASSES, PALETTE, ground_truth=labels, with_errors=True).shape[1] == 320
-
-
 @pytest.mark.parametrize('width', [256, 1000, 6144])
 def test_legend_is_legible(width):
     strip = legend([0, 1, 2], CLASSES, PALETTE, width)

@@ -72,7 +72,8 @@ class ReportHook(DrawingHook):
             if 'gt_sem_seg' not in sample:
                 continue
             prediction, ground_truth = label_map(sample.pred_sem_seg), label_map(sample.gt_sem_seg)
-            metrics = scores(confusion_matrix(ground_truth, prediction, num_classes, ignore_index))
+            ground_truth = np.where(ground_truth == ignore_index, np.uint8(255), ground_truth)  # also in the pictures
+            metrics = scores(confusion_matrix(ground_truth, prediction, num_classes))
             if not np.isnan(metrics['mIoU']):
                 self.examples.append(
                     dict(
