@@ -9,6 +9,7 @@ Score to expect: the run is not finished. The current weights come from 256 epoc
     (LETNet) on test.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
      python tools/train.py configs/erfnet_camvid11.py --amp
+     with the first stage's weights from here: --cfg-options load_from=weights/erfnet_camvid11_stage1.pth
      without the first stage: --cfg-options load_from=None
 """
 
