@@ -7,7 +7,8 @@ Costs: 103,000 images and 280 validations: about 4 hours on two CPU cores with A
 Score to expect: that project reports 48.5 mIoU after 206 epochs, with absent classes counted as 0 (`mIoU_all` here),
     on 128 of the 701 frames drawn at random; `tools/prepare_camvid.py --split random` draws such a split. Consecutive
     frames are near copies, so a random split scores higher than the standard one. `--epochs 28` reached 24.6
-    `mIoU_present` on the standard split, over the 12 of 32 classes that occur in the frames used (docs/results.md).
+    `mIoU_present` on the standard split, over the 12 of 32 classes that occur in the frames used, scored by an earlier
+    version (docs/results.md).
 Run: python tools/train.py configs/erfnet_camvid.py
 """
 

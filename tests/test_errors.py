@@ -235,6 +235,14 @@ OPTIONS = {
         ['default_hooks.checkpoint.keep=3'],
         r'default_hooks\.checkpoint\.keep is not an argument of SafeCheckpointHook; remove it',
     ),
+    'hooks that are no dict': (
+        ['default_hooks=3'],
+        r"The config does not describe a valid run: 'int' object has no attribute 'items'; correct it",
+    ),
+    'checkpoint hook that is no dict': (
+        ['default_hooks.checkpoint=x'],
+        r'The config does not describe a valid run: hook should be an instance of Hook or dict, but got x; correct it',
+    ),
     'one name for all checkpoints': (
         ['default_hooks.checkpoint.filename_tmpl=last.pth'],
         r"default_hooks\.checkpoint\.filename_tmpl cannot be used: .* one \{\} .*: got 'last\.pth'; correct it",

@@ -15,7 +15,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import BaseLoop, Runner
 
 from mmseg_erfnet.engine import resuming
-from mmseg_erfnet.engine.resuming import RunFiles, check_resumable
+from mmseg_erfnet.engine.resuming import TEMPLATES, RunFiles, check_resumable
 from mmseg_erfnet.errors import StorageError, UsageError
 from mmseg_erfnet.files import TEMPORARY, is_regular, make_folder, remove_unfinished, storage_error, write_bytes
 from mmseg_erfnet.models.building import check_pretrained, common_part, unwrapped
@@ -97,7 +97,7 @@ def checkpoint_to_resume(run: Run) -> str | None:
         files = RunFiles.of(run)
         raise UsageError(
             f'The last checkpoint in {files.work_dir} is {named}, but this config saves checkpoints in {files.folder} '
-            f'as {Path(files.template or "epoch_{}.pth").name}: use the config of that run, resume with --resume '
+            f'as {files.template or TEMPLATES[0]}: use the config of that run, resume with --resume '
             f'{named}, or choose another --work-dir.'
         )
     return found

@@ -191,6 +191,7 @@ def _train(cfg: Config, amp: bool, resume: bool | str, epochs: int | None) -> Ru
     if costs and epochs is None and not cfg.get('resume'):
         notes.append(f'The whole schedule costs: {costs}')
     _check_load_from(cfg)
+    # --resume without a checkpoint starts a run; a best checkpoint may be left of it if it was stopped early.
     continued = cfg.get('resume') and (cfg.get('load_from') or True)
     lock = own_work_dir(cfg, continued or bool(resume), cfg.get('launcher', 'none'))
     with full_disk_reported(cfg), writing_reported(cfg.work_dir), lock:

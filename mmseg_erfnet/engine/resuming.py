@@ -28,9 +28,14 @@ from mmseg_erfnet.models.building import unwrapped
 from mmseg_erfnet.models.checkpoints import check_fit, is_finite, kind_of
 from mmseg_erfnet.text import listed
 
-STEPS = (r'epoch_(\d{1,12})\.pth', r'iter_(\d{1,12})\.pth')
+TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth')  # MMEngine's names of checkpoints
 BEST = re.compile(r'best_[^/\\]+\.pth')
 AGAIN = 'or start a new run from its weights with --cfg-options load_from=FILE and another --work-dir'
+
+
+def step_pattern(template: str) -> str:
+    """Return the pattern of the names that a ``filename_tmpl`` gives to checkpoints, with a group for the step."""
+    return re.escape(template).replace(r'\{\}', r'(\d{1,12})')
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,11 @@ class RunFiles:
             return cls(str(run), str(run))
         work_dir = str(run.work_dir)
         if isinstance(run, Config):
-            hook = (run.get('default_hooks') or {}).get('checkpoint') or {}
-            out_dir, template = hook.get('out_dir'), hook.get('filename_tmpl')
+            hooks = run.get('default_hooks')
+            hook = hooks.get('checkpoint') if isinstance(hooks, Mapping) else None
+            # Other types are refused when the hooks are built.
+            options = hook if isinstance(hook, Mapping) else {}
+            out_dir, template = options.get('out_dir'), options.get('filename_tmpl')
         else:
             hook = next((hook for hook in run.hooks if isinstance(hook, CheckpointHook)), None)
             out_dir, template = getattr(hook, 'out_dir', None), getattr(hook, 'filename_tmpl', None)
@@ -68,8 +76,8 @@ class RunFiles:
     @property
     def steps(self) -> list[re.Pattern]:
         """The patterns of the names of its checkpoints, each with a group for the step."""
-        own = [re.escape(self.template).replace(r'\{\}', r'(\d{1,12})')] if isinstance(self.template, str) else []
-        return [re.compile(pattern) for pattern in dict.fromkeys((*STEPS, *own))]
+        own = (self.template,) if isinstance(self.template, str) else ()
+        return [re.compile(step_pattern(template)) for template in dict.fromkeys((*TEMPLATES, *own))]
 
     def is_step(self, name: str) -> bool:
         """Return whether a name is that of a checkpoint of the run, other than its best."""

@@ -21,7 +21,7 @@ from mmseg_erfnet.engine.checkpointing import (
     check_schedules,
     prepare_loading,
 )
-from mmseg_erfnet.engine.resuming import is_own_file
+from mmseg_erfnet.engine.resuming import is_own_file, step_pattern
 from mmseg_erfnet.engine.runner import SafeRunner
 from mmseg_erfnet.errors import UsageError
 from mmseg_erfnet.models.checkpoints import make_plain
@@ -115,7 +115,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._lock.acquire()
         surplus = self._surplus(runner)
         super().before_train(runner)
-        step = re.escape(self.filename_tmpl).replace(r'\{\}', r'\d+')
+        step = step_pattern(self.filename_tmpl)
         names = re.compile(rf'{step}|best_[^/\\]+_{step}')
         self.file_backend = _LateRemoval(self.file_backend, str(self.out_dir), names)
         if is_main_process():
