@@ -3,10 +3,9 @@
 What: the second stage of the recipe: 130 epochs with crops of the whole frame, from the last checkpoint of
     `erfnet_camvid11_stage1.py`, 4e-4 to 0 by poly 0.9, with a moving average of the weights. The last checkpoint is
     the result.
-Costs: 47,710 crops of 360x480: 4 hours on one CPU core with AMX and `--amp`.
-Score to expect: the run is not finished. The current weights come from 256 epochs with smaller crops and reach 69.71
-    mIoU on val, 62.65 on test (docs/results.md). Others, trained on train and val, report 68.9 (FBSNet) and 70.5
-    (LETNet) on test.
+Costs: 47,710 crops of 360x480: 5 hours on one CPU core with AMX and `--amp`, beside another run.
+Score to expect: 72.34 mIoU on val, 72.89 with flip (docs/results.md). Others, trained on train and val, report 68.9
+    (FBSNet) and 70.5 (LETNet) on test.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
      python tools/train.py configs/erfnet_camvid11.py --amp
      with the first stage's weights from here: --cfg-options load_from=weights/erfnet_camvid11_stage1.pth
