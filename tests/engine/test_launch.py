@@ -12,6 +12,7 @@ from helpers.tools import ROOT, run_tool
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
+from mmseg_erfnet.datasets.camvid import standard_split
 from mmseg_erfnet.engine.config_file import stated_costs
 from mmseg_erfnet.engine.feeding import feed_gpu, use_fused_optimizer
 from mmseg_erfnet.engine.launch import _set_rendezvous, evaluate, load_config, summary, train
@@ -63,8 +64,13 @@ def test_weights_to_start_from_that_are_missing(oracle_config, tmp_path):
 
 
 def test_costs_of_a_schedule(tmp_path):
-    found = stated_costs(load_config(str(ROOT / 'configs/erfnet_camvid11.py')))
-    assert found == '47,710 crops of 360x480: 4 hours on one CPU core with AMX and `--amp`.'
+    cfg = load_config(str(ROOT / 'configs/erfnet_camvid11.py'))
+    frames_drawn = cfg.train_cfg.max_epochs * len(standard_split('train'))
+    assert stated_costs(cfg).startswith(f'{frames_drawn:,} crops of 360x480: ')
+    stated = '"""A recipe.\n\nCosts: 900 crops: 4 hours,\n  beside another run.\nScore to expect: 70.\n"""\n'
+    (tmp_path / 'stated.py').write_text(stated)
+    found = stated_costs(load_config(str(tmp_path / 'stated.py')))
+    assert found == '900 crops: 4 hours, beside another run.', 'in one line, without what follows'
     (tmp_path / 'own.py').write_text('model = dict()\n')
     assert stated_costs(load_config(str(tmp_path / 'own.py'))) is None
 
