@@ -13,14 +13,33 @@ TRAINING = ('torch', 'mmengine', 'mmcv', 'mmseg', 'matplotlib', 'PIL', 'tensorbo
 INSTALL_EXPORT = 'pip install "mmseg_erfnet[export]" (from a clone: pip install ".[export]")'
 
 
+def flush_denormals() -> None:
+    """Make the CPU treat denormal numbers as zero, in this thread and in the threads that it starts from now on.
+
+    L2 shrinks the weights of unused channels until they are denormal, and a CPU computes with such numbers in
+    microcode. Halfway through ``configs/erfnet_camvid.py``, 8 % of the weights are denormal: without this setting, a
+    forward pass of the backbone takes 13 times as long on one core, a training step 20 times in float32 and twice in
+    bfloat16.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    # NumPy 1 warns of this setting when something asks for the limits of a type.
+    warnings.filterwarnings('ignore', message='The value of the smallest subnormal')
+
+
 def import_mmseg() -> bool:
     """Import MMSegmentation without its warnings about missing packages that this project does not need.
+
+    The tools call this before PyTorch computes anything, so it also calls :func:`flush_denormals`: the threads of a
+    pool that exists already would keep their setting.
 
     Returns:
         Whether it can be imported. If not, tools/doctor.py reports the reason.
     """
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     try:
+        flush_denormals()
         with contextlib.redirect_stdout(io.StringIO()):
             import mmseg.datasets  # noqa: F401
     except Exception:  # an import can raise anything: a missing library, a version check

@@ -12,6 +12,7 @@ from mmengine.runner import CheckpointLoader, Runner
 
 from mmseg_erfnet.engine.checkpointing import check_loaded, check_schedules, prepare_loading, purpose_of_loading
 from mmseg_erfnet.errors import CheckpointError, UserError
+from mmseg_erfnet.mmseg_import import flush_denormals
 from mmseg_erfnet.models.building import load_weights
 
 # Messages of mmengine about itself, some 700 lines before the first iteration.
@@ -50,7 +51,11 @@ class SafeRunner(Runner):
         return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Set up the environment as MMEngine's ``Runner`` does, with a timestamp that is unique in this process."""
+        """Set up the environment as MMEngine's ``Runner`` does, with a timestamp that is unique in this process.
+
+        The CPU also treats denormal numbers as zero; see :func:`~mmseg_erfnet.mmseg_import.flush_denormals`.
+        """
+        flush_denormals()
         super().setup_env(env_cfg)
         second, number = self._timestamp, 1
         while any(name.endswith(self._timestamp) for name in (*MMLogger._instance_dict, *DefaultScope._instance_dict)):

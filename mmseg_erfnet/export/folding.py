@@ -10,7 +10,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def fold(network: nn.Module) -> nn.Module:
     """Fold every BN of ERFNet's and MMCV's blocks into the preceding convolution, in place, and remove dropout.
 
-    The network can then only be used for inference.
+    The network can then only be used for inference. Its denormal weights become zero, since not every inference engine
+    treats them so; see :func:`~mmseg_erfnet.mmseg_import.flush_denormals`.
 
     Args:
         network: A module that contains blocks of our or MMSegmentation's ERFNet, and ``ConvModule``.
@@ -23,6 +24,9 @@ def fold(network: nn.Module) -> nn.Module:
             if isinstance(layer, (ConvWS2d, ConvAWS2d)):
                 setattr(parent, name, standardised(layer))
     _fold_children(network)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight[weight.abs() < torch.finfo(weight.dtype).tiny] = 0
     return network
 
 

@@ -58,6 +58,17 @@ def test_folding_keeps_the_logits_and_leaves_no_bn(name, options):
         torch.testing.assert_close(folded(x, mode='tensor'), segmentor(x, mode='tensor'), rtol=1e-3, atol=1e-4)
 
 
+def test_folding_leaves_no_denormal_weight():
+    segmentor = load_segmentor(config('erfnet_camvid'), None)
+    with torch.no_grad():
+        for weight in segmentor.parameters():
+            weight.view(torch.int32).flatten()[0] = 3  # 4e-45
+    for weight in fold(segmentor).parameters():
+        bits = weight.view(torch.int32) & 0x7FFFFFFF  # without the sign
+        assert not ((bits > 0) & (bits < 0x00800000)).any()
+        assert weight.ndim == 1 or weight.any()
+
+
 @pytest.mark.parametrize('size', [(64, 96), (61, 99), (8, 8), (1, 1)])
 def test_sizes_are_padded_as_mmseg_pads_with_a_divisor(size):
     segmentor = load_segmentor(without_resize(config('erfnet_camvid11')), checkpoint('erfnet_camvid11'))
