@@ -1,7 +1,7 @@
 """ERFNet on CamVid's 32 classes at 256x256: the recipe of the TensorFlow project that this project started from.
 
 What: seven augmentations, published class weights, Adam in five stages over 280 epochs, dropout 0.3, L2 of 2e-4 on the
-    convolution weights; Void is a class of its own. https://github.com/ronrest/erfnet_segmentation
+    convolution weights; Void is one of the classes. https://github.com/ronrest/erfnet_segmentation
 Costs: 103,000 images and 280 validations: about 4 hours on two CPU cores with AVX-512 and `--amp`, twice that without.
     `--epochs 28` took 53 minutes on one such core under other load.
 Score to expect: that project reports 48.5 mIoU after 206 epochs, with absent classes counted as 0 (`mIoU_all` here),

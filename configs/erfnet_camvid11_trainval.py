@@ -4,8 +4,8 @@ What: the schedule of `erfnet_camvid11.py` on train and val, from the same first
     Nothing is selected: there is no validation, and the last checkpoint is the result. `tools/test.py` scores the test
     split, 233 frames.
 Costs: 60,840 crops of 360x480: 6 hours on one CPU core with AMX and `--amp`, beside another run.
-Score to expect: unknown; the test split of the shipped weights was not scored here (docs/results.md). The same
-    schedule on train alone reaches 72.34 mIoU on val.
+Score to expect: unknown, since the shipped weights were not scored on test (docs/results.md). The same schedule on
+    train alone reaches 72.34 mIoU on val.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
      python tools/train.py configs/erfnet_camvid11_trainval.py --amp
      python tools/test.py configs/erfnet_camvid11_trainval.py work_dirs/erfnet_camvid11_trainval/epoch_130.pth
