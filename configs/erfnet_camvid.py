@@ -37,4 +37,6 @@ custom_hooks = [
     *_base_.custom_hooks,
     # A timelapse of predictions of the same frames: timelapse/*.gif in the work dir.
     dict(type='mmseg_erfnet.TimelapseHook'),
+    # On a GPU, where launching the kernels of small batches takes longer than running them.
+    dict(type='mmseg_erfnet.CudaGraphHook'),
 ]

@@ -2,9 +2,9 @@
 
 What: AdamW from 1e-3 to 4e-4 by poly 0.9 after a warm-up of 500 iterations, batch 4, scales 0.5 to 2, mirroring,
     photometric augmentation, square roots of the class weights, light channel dropout. Small crops take 44 % of the
-    time of whole frames. `erfnet_camvid11.py` and `erfnet_camvid11_trainval.py` start from the last checkpoint.
+    time of whole frames. `erfnet_camvid11_stage2.py` starts from the last checkpoint.
 Costs: 135,790 crops of 240x320: 10 hours on one CPU core with AMX and `--amp`, beside another run.
-Score to expect: 69.73 mIoU on val at the end of this stage (weights/erfnet_camvid11_stage1.pth).
+Score to expect: 69.73 mIoU on val at the end of this stage.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
 """
 

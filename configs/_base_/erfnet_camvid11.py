@@ -29,5 +29,10 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
     checkpoint=dict(interval=5, max_keep_ckpts=2, save_best='mIoU', rule='greater'),
 )
-# A timelapse of predictions of the same frames: timelapse/*.gif in the work dir.
-custom_hooks = [*_base_.custom_hooks, dict(type='mmseg_erfnet.TimelapseHook')]
+custom_hooks = [
+    *_base_.custom_hooks,
+    # A timelapse of predictions of the same frames: timelapse/*.gif in the work dir.
+    dict(type='mmseg_erfnet.TimelapseHook'),
+    # On a GPU, where launching the kernels of small batches takes longer than running them.
+    dict(type='mmseg_erfnet.CudaGraphHook'),
+]

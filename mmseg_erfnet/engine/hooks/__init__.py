@@ -1,6 +1,7 @@
 """Hooks, one per file."""
 
 from mmseg_erfnet.engine.hooks.class_table import ClassTableHook
+from mmseg_erfnet.engine.hooks.cuda_graph import CudaGraphHook
 from mmseg_erfnet.engine.hooks.curves import CurvesHook
 from mmseg_erfnet.engine.hooks.epoch_seed import EpochSeedHook, seed_worker
 from mmseg_erfnet.engine.hooks.finite_loss import FiniteLossHook
@@ -17,6 +18,7 @@ from mmseg_erfnet.engine.hooks.visualization import VisualizationHook
 
 __all__ = [
     'ClassTableHook',
+    'CudaGraphHook',
     'CurvesHook',
     'EpochSeedHook',
     'FiniteLossHook',
