@@ -16,7 +16,7 @@ Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp
 
 _base_ = '_base_/erfnet_camvid11.py'
 load_from = 'work_dirs/erfnet_camvid11_stage2/epoch_130.pth'
-train_dataloader = dict(batch_size=8, num_workers=4)
+train_dataloader = dict(batch_size=8)
 auto_scale_lr = dict(base_batch_size=8)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
