@@ -188,6 +188,9 @@ def test_signal_ends_it_at_once_with_a_sentence(small_config, tmp_path, number, 
         time.sleep(0.05)
     for worker in set(session(process.pid)) - {process.pid}:
         os.kill(worker, signal.SIGSTOP)  # or it would end by itself after some seconds
+    # Each stop sends a SIGCHLD to the program. While that is pending, Linux may deliver another signal to one of its
+    # other threads, and the main thread, which waits for the stopped worker, would not notice it until its time limit.
+    time.sleep(0.5)
     (os.killpg if to_all else os.kill)(process.pid, number)
     _, text = process.communicate(timeout=120)
     assert process.returncode == 128 + number
