@@ -40,7 +40,8 @@ class CudaGraphHook(Hook):
         if (
             is_model_wrapper(model)
             or next(model.parameters()).device.type != 'cuda'
-            or runner.optim_wrapper._accumulative_counts > 1
+            # An OptimWrapperDict has no such attribute, nor an autocast context.
+            or getattr(runner.optim_wrapper, '_accumulative_counts', 2) > 1
             or any(getattr(module, 'with_cp', False) for module in model.modules())
         ):
             return
