@@ -3,7 +3,8 @@
 What: seven augmentations, published class weights, Adam in five stages over 280 epochs, dropout 0.3, L2 of 2e-4 on the
     convolution weights; Void is one of the classes. https://github.com/ronrest/erfnet_segmentation
 Costs: 103,000 images and 280 validations: 7 minutes on an H100 shared with two other runs, with 28 validations; about 4
-    hours on two CPU cores with AVX-512 and `--amp`.
+    hours on two CPU cores with AVX-512 and bfloat16 (`--amp`), computed from 9 images/s (docs/scaling.md) and 16 s per
+    validation.
 Score to expect: 54.88 `mIoU_present` on val after the last epoch, over the 12 of 32 classes that occur in the frames
     used (20.58 `mIoU_all`; docs/results.md). That project reports 48.5 mIoU after 206 epochs, with absent classes
     counted as 0 (`mIoU_all` here), on 128 of the 701 frames drawn at random; `tools/prepare_camvid.py --split random`

@@ -3,8 +3,8 @@
 What: the third and last stage of the recipe: 240 epochs with crops of the whole frame, from the last checkpoint of
     `erfnet_camvid11_stage2.py`, batch 8, 5e-4 to 0 by poly 0.9 after a warm-up of 500 iterations, with a moving average
     of the weights. The last checkpoint is the result.
-Costs: 88,080 crops of 360x480: 8 minutes on an H100 that a second run used too; by the second stage's throughput, 9
-    hours on one CPU core with AMX and `--amp`.
+Costs: 88,080 crops of 360x480: 8 minutes on an H100 shared with two other runs; 9 hours on one CPU core with AMX and
+    `--amp`, computed from the second stage's throughput.
 Score to expect: 73.46 mIoU on val, 74.05 with flip (docs/results.md). Others, trained on train and val, report 68.9
     (FBSNet) and 70.5 (LETNet) on test.
 Run: python tools/train.py configs/erfnet_camvid11_stage1.py --amp

@@ -59,9 +59,7 @@ class CudaGraphHook(Hook):
             runner.logger.info(f'CUDA graphs replay the forward and backward pass of batches of {len(images)} images.')
 
     def after_train(self, runner: Runner) -> None:
-        for part in (getattr(runner.model, 'backbone', None), getattr(runner.model, 'decode_head', None)):
-            if isinstance(part, nn.Module):
-                vars(part).pop('forward', None)  # a copy of the model would otherwise run this one
+        release(runner.model)  # a copy of the model would otherwise run this one
 
 
 def capture(model: nn.Module, images: Tensor) -> None:
@@ -83,14 +81,12 @@ def capture(model: nn.Module, images: Tensor) -> None:
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         # The layout of the weights (engine.amp.to_channels_last); batches are converted as they are copied.
-        images = images.detach().clone(memory_format=torch.channels_last)
+        images = images.clone(memory_format=torch.channels_last)
         with torch.no_grad():
-            features = [feature.clone() for feature in model.extract_feat(images)]
-        features = [feature.requires_grad_() for feature in features]
+            features = [feature.requires_grad_() for feature in model.extract_feat(images)]
         torch.cuda.make_graphed_callables(parts, ((images,), (features,)), allow_unused_input=True)
     except (RuntimeError, AssertionError):
-        for part in parts:
-            vars(part).pop('forward', None)
+        release(model)
         raise
     finally:
         with torch.no_grad():
@@ -99,6 +95,13 @@ def capture(model: nn.Module, images: Tensor) -> None:
         torch.cuda.set_rng_state(random_state)
     for part, forward, sample in zip(parts, plain, (images, features[-1]), strict=True):
         part.forward = _for_one_size(part, part.forward, forward, sample.shape)
+
+
+def release(model: nn.Module) -> None:
+    """Give the backbone and the decode head of a model, if it has them, their own forward methods back."""
+    for name in ('backbone', 'decode_head'):
+        if hasattr(model, name):
+            vars(getattr(model, name)).pop('forward', None)
 
 
 def _for_one_size(part: nn.Module, replay: Callable, plain: Callable, shape: torch.Size) -> Callable:
