@@ -42,6 +42,8 @@ class OpenVINO(Backend):
     ) -> None:
         import openvino
 
+        # OpenVINO fills its table of NumPy types in the first call. Two threads that make it together block each other.
+        openvino.Type.u8.to_dtype()
         self._core = openvino.Core()
         self._model = self._core.read_model(contents['.xml'], contents['.bin'])
         capabilities = self._capabilities(device)
